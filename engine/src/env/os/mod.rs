@@ -1,0 +1,1 @@
+//! The real machine behind `Env`: the only place of the engine that touches it.

@@ -1,0 +1,93 @@
+//! What the engine reports of its own work: the catalogue of probe events.
+//!
+//! Loss, duplicates, order and durability are never judged from these: they serve triggers, timing, counters and the
+//! stage split. The names are a wall: scenarios trigger on their counts.
+
+use crate::packet::{Identity, Seq};
+use std::sync::Arc;
+
+/// A node, a channel, a lane or a journal of this process; cheap to clone.
+pub type Place = Arc<str>;
+
+/// One event. Host and time are added by whoever receives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What happened.
+    pub what: What,
+    /// Where: node or channel.
+    pub place: Place,
+    /// The packet, where there is one.
+    pub identity: Option<Identity>,
+    /// Sequence in the channel or input, or LSN; 0 where there is none.
+    pub seq: Seq,
+    /// How many-th delivery of that packet at that place; the first is 1, and 0 means not applicable.
+    pub attempt: u32,
+}
+
+/// The closed list of what can happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A source brought a packet in.
+    Entered,
+    /// A node handled a packet.
+    Processed,
+    /// A node let a packet end without output.
+    Filtered,
+    /// A node made a packet.
+    Produced,
+    /// A channel handed a packet to a consumer.
+    Granted,
+    /// A packet's cursor entry was written durably.
+    Settled {
+        /// False when it had been settled before.
+        took_effect: bool,
+    },
+    /// A sink confirmed a packet.
+    SinkAcked,
+    /// A packet was dropped by a named rule.
+    Dropped {
+        /// The rule, e.g. `inbox.drop_new`.
+        reason: Place,
+    },
+    /// A packet ended as a dead letter.
+    DeadLettered,
+    /// A packet was appended durably to a channel.
+    Committed,
+    /// A journal frame became durable.
+    Synced,
+    /// A journal was opened; `seq` is its next LSN.
+    Recovered,
+    /// Something was refused.
+    Refused {
+        /// Why, e.g. `journal.full`, `lane.duplicate`.
+        reason: Place,
+    },
+    /// An assertion site was reached.
+    Asserted {
+        /// Which.
+        id: Place,
+    },
+}
+
+impl What {
+    /// The name that scenarios and traces use.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            What::Entered => "entered",
+            What::Processed => "processed",
+            What::Filtered => "filtered",
+            What::Produced => "produced",
+            What::Granted => "granted",
+            What::Settled { .. } => "settled",
+            What::SinkAcked => "sink.acked",
+            What::Dropped { .. } => "dropped",
+            What::DeadLettered => "dead_lettered",
+            What::Committed => "committed",
+            What::Synced => "synced",
+            What::Recovered => "recovered",
+            What::Refused { .. } => "refused",
+            What::Asserted { .. } => "asserted",
+        }
+    }
+}

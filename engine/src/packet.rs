@@ -1,0 +1,210 @@
+//! Packets: what flows, and the identity that never changes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// Who brought a packet in: a hash of process and source node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProducerId(pub u64);
+
+/// Incarnation of a producer; grows at each opening of its journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Epoch(pub u64);
+
+/// Sequence number within a producer, an input or a channel; the first is 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// The one after this.
+    #[must_use]
+    pub fn next(self) -> Seq {
+        Seq(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Identity of a packet: `(producer, epoch, pseq)` for what entered, a hash of input identity, node and output index
+/// for what a node derived. Retry, replay and re-drive keep it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Identity {
+    /// Entered through a source.
+    Entered {
+        /// Who brought it in.
+        producer: ProducerId,
+        /// In which incarnation.
+        epoch: Epoch,
+        /// As its how many-th packet.
+        pseq: Seq,
+    },
+    /// Made by a node from one input packet.
+    Derived(u128),
+}
+
+impl Identity {
+    /// The identity of output `index` that `node` makes of the packet with this identity.
+    #[must_use]
+    pub fn derive(&self, node: &str, index: u32) -> Identity {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        hash.update(&self.to_bytes());
+        hash.update(node.as_bytes());
+        hash.update(&[0]);
+        hash.update(&index.to_le_bytes());
+        Identity::Derived(hash.digest128())
+    }
+
+    /// A fixed-width encoding (25 bytes), equal for equal identities only.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 25] {
+        let mut out = [0; 25];
+        match self {
+            Identity::Entered { producer, epoch, pseq } => {
+                out[1..9].copy_from_slice(&producer.0.to_le_bytes());
+                out[9..17].copy_from_slice(&epoch.0.to_le_bytes());
+                out[17..25].copy_from_slice(&pseq.0.to_le_bytes());
+            }
+            Identity::Derived(hash) => {
+                out[0] = 1;
+                out[1..17].copy_from_slice(&hash.to_le_bytes());
+            }
+        }
+        out
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Identity::Entered { producer, epoch, pseq } => write!(f, "{:016x}.{}.{}", producer.0, epoch.0, pseq.0),
+            Identity::Derived(hash) => write!(f, "{hash:032x}"),
+        }
+    }
+}
+
+/// What a packet carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A picture or a block of samples.
+    Frame,
+    /// Something that happened.
+    #[default]
+    Event,
+    /// One reading.
+    Sensor,
+    /// Measurements about the system itself.
+    Metrics,
+    /// A command to the graph.
+    Control,
+    /// A reference to bytes that live elsewhere.
+    BytesRef,
+}
+
+/// How payload bytes are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum ContentType {
+    /// UTF-8 JSON text.
+    #[default]
+    Json,
+    /// Opaque bytes.
+    Bytes,
+}
+
+/// The fields of a packet. Build one, then turn it into a [`Packet`] with `into`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Fields {
+    /// Never changes.
+    pub identity: Identity,
+    /// Name of the packet for people and dedup by business tools; the source's own id where it has one.
+    pub packet_id: String,
+    /// Event time, nanoseconds since 1970 UTC.
+    pub ts: i64,
+    /// What it carries.
+    pub kind: Kind,
+    /// Where it came from, for people (a camera, a file).
+    pub source_id: String,
+    /// Packets of equal key keep their order.
+    pub key: Option<String>,
+    /// How `payload` is to be read.
+    pub content_type: ContentType,
+    /// The payload as it entered, byte for byte.
+    pub payload: Bytes,
+    /// Small and loggable; never a secret. `idempotency_key` is the business key.
+    pub meta: BTreeMap<String, String>,
+}
+
+/// A packet: shared, immutable, cheap to clone. Its JSON is parsed at most once, by whoever asks first.
+#[derive(Clone)]
+pub struct Packet(Arc<Inner>);
+
+struct Inner {
+    fields: Fields,
+    json: OnceLock<Option<serde_json::Value>>,
+}
+
+impl From<Fields> for Packet {
+    fn from(fields: Fields) -> Self {
+        Packet(Arc::new(Inner { fields, json: OnceLock::new() }))
+    }
+}
+
+impl std::ops::Deref for Packet {
+    type Target = Fields;
+    fn deref(&self) -> &Fields {
+        &self.0.fields
+    }
+}
+
+impl fmt::Debug for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fields.fmt(f)
+    }
+}
+
+/// Bytes that are not a packet.
+#[derive(Debug, thiserror::Error)]
+#[error("could not decode a packet: {0}")]
+pub struct DecodeError(#[from] postcard::Error);
+
+impl Packet {
+    /// The payload as JSON; `None` when it is not JSON.
+    #[must_use]
+    pub fn json(&self) -> Option<&serde_json::Value> {
+        let inner = &*self.0;
+        inner.json.get_or_init(|| match inner.fields.content_type {
+            ContentType::Json => serde_json::from_slice(&inner.fields.payload).ok(),
+            ContentType::Bytes => None,
+        })
+        .as_ref()
+    }
+
+    /// The fields, to build a changed copy from.
+    #[must_use]
+    pub fn fields(&self) -> &Fields {
+        &self.0.fields
+    }
+
+    /// The encoding that journals store and lanes carry (postcard of [`Fields`]).
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        postcard::to_allocvec(&self.0.fields).expect("a packet holds only types that postcard can write").into()
+    }
+
+    /// Reads what `encode` wrote.
+    ///
+    /// # Errors
+    /// When the bytes are not a packet of this version.
+    pub fn decode(bytes: &[u8]) -> Result<Packet, DecodeError> {
+        Ok(postcard::from_bytes::<Fields>(bytes)?.into())
+    }
+}

@@ -1,0 +1,99 @@
+//! Everything that one seed left behind for its judges: offers, effects, probe events, applied faults.
+
+use std::sync::Arc;
+
+use seaworthy_engine::observe::Event;
+use seaworthy_engine::packet::Seq;
+
+use crate::system::Effect;
+
+/// One event of the load and what became of it at the border.
+#[derive(Clone, Debug)]
+pub struct OfferRecord {
+    /// The entry, as `host.node`.
+    pub entry: Arc<str>,
+    /// Its number there, from 1.
+    pub seq: Seq,
+    /// The name that the load stamped.
+    pub packet_id: Arc<str>,
+    /// The key, when it has one.
+    pub key: Option<Arc<str>>,
+    /// When it was meant to arrive, virtual ns.
+    pub intended_ns: u64,
+    /// When the system took it durably, virtual ns.
+    pub accepted_ns: Option<u64>,
+    /// Why it was refused for good.
+    pub rejected: Option<String>,
+    /// How many times it was handed over.
+    pub attempts: u32,
+}
+
+/// A probe event with its place in the world.
+#[derive(Clone, Debug)]
+pub struct Probed {
+    /// Virtual ns since the world's start.
+    pub at_ns: u64,
+    /// Host.
+    pub host: Arc<str>,
+    /// The host's incarnation.
+    pub incarnation: u64,
+    /// The event.
+    pub event: Event,
+}
+
+/// When a step of the plan began and ended, as it came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The fault's id in the scenario.
+    pub fault: String,
+    /// Its step in the plan.
+    pub step: usize,
+    /// Start, virtual ns.
+    pub from_ns: u64,
+    /// Heal, virtual ns.
+    pub to_ns: u64,
+    /// How often its effect was observed (bytes held back, calls failed, acks delayed …). 0 = it did nothing.
+    pub hits: u64,
+    /// `backlog` gauges when it began, by address.
+    pub gauges: Vec<(String, u64)>,
+}
+
+/// What a simulated disk knows about its journal promises.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskFact {
+    /// Host.
+    pub host: String,
+    /// Virtual ns.
+    pub at_ns: u64,
+    /// What was seen, e.g. `power cut lost 3 dirty sectors`.
+    pub what: String,
+}
+
+/// One seed, start to end.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// The load's events in order of intended arrival.
+    pub offers: Vec<OfferRecord>,
+    /// What became visible, in order.
+    pub effects: Vec<Effect>,
+    /// Probe events in order.
+    pub events: Vec<Probed>,
+    /// Faults as they came out.
+    pub applied: Vec<Applied>,
+    /// What the disks saw.
+    pub disk: Vec<DiskFact>,
+    /// Loss that the system itself reported, with its exact range.
+    pub reported_lost: Vec<String>,
+    /// Software that ended by panic or error: host, virtual ns, message.
+    pub exits: Vec<(String, u64, String)>,
+    /// End of the warm-up, virtual ns.
+    pub warmup_ns: u64,
+    /// End of the load, virtual ns.
+    pub load_end_ns: u64,
+    /// When the world ended, virtual ns.
+    pub end_ns: u64,
+    /// Whether everything was quiet at the end.
+    pub drained: bool,
+    /// Backlog samples: virtual ns and packets accepted but not yet visible, as the system's gauges say.
+    pub backlog: Vec<(u64, u64)>,
+}

@@ -1,0 +1,6 @@
+//! The deterministic world around any tokio system: simulated hosts, faults, load, ledger and checks.
+
+pub mod check;
+pub mod history;
+pub mod plan;
+pub mod system;
