@@ -1,6 +1,7 @@
 //! The stream-graph runtime: graphs, journal, channels and lanes. It asks one [`env::Env`] for time, disk and network.
 
 pub mod env;
+pub mod graph;
 pub mod node;
 pub mod observe;
 pub mod packet;
