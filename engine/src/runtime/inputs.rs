@@ -18,7 +18,8 @@ const READ_BYTES: usize = 1 << 20;
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 512 << 10;
 
 /// The producer that a source node is.
-pub(crate) fn producer(process: &str, node: &str) -> ProducerId {
+#[must_use]
+pub fn producer(process: &str, node: &str) -> ProducerId {
     ProducerId(xxhash_rust::xxh3::xxh3_64(format!("{process}\0{node}").as_bytes()))
 }
 
@@ -83,6 +84,7 @@ pub(crate) async fn source(
         shared.commit(tx).await?;
     }
     outputs.iter().for_each(|inbox| inbox.leave());
+    shared.entry_ended();
     Ok(())
 }
 
@@ -143,7 +145,8 @@ pub(crate) fn source_name(node: &str) -> Name {
 }
 
 /// The journal's name for a channel.
-pub(crate) fn channel_name(channel: &str) -> Name {
+#[must_use]
+pub fn channel_name(channel: &str) -> Name {
     format!("channel/{channel}").into()
 }
 
@@ -153,6 +156,7 @@ pub(crate) fn stage_name(node: &str) -> Name {
 }
 
 /// Numbers for the next packets of a channel that this process writes.
+#[derive(Clone)]
 pub(crate) struct Numbers(Seq);
 
 impl Numbers {

@@ -1,6 +1,6 @@
 //! What all tasks of an engine share: the journal, where packets go next, and who hears that a transaction is durable.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Notify, mpsc};
@@ -27,7 +27,9 @@ pub(crate) struct Shared {
     pub(crate) inputs: OnceLock<Vec<Arc<Input>>>,
     commits: mpsc::Sender<(Commit, Settled)>,
     stopping: AtomicBool,
-    stop: Notify,
+    /// Entries that may still bring something in from outside: running sources, and channels until `finish`.
+    entries: AtomicUsize,
+    changed: Notify,
 }
 
 /// Resolves transactions in order, and tells inputs what is settled.
@@ -43,7 +45,8 @@ impl Shared {
             inputs: OnceLock::new(),
             commits,
             stopping: AtomicBool::new(false),
-            stop: Notify::new(),
+            entries: AtomicUsize::new(0),
+            changed: Notify::new(),
         };
         (Arc::new(shared), Acker(receiver))
     }
@@ -55,20 +58,40 @@ impl Shared {
     /// Asks the inputs to begin no more trees.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-        self.stop.notify_waiters();
+        self.changed.notify_waiters();
+    }
+
+    /// Counts an entry, before it runs.
+    pub(crate) fn entry_begins(&self) {
+        self.entries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An entry will bring in nothing more.
+    pub(crate) fn entry_ended(&self) {
+        self.entries.fetch_sub(1, Ordering::Relaxed);
+        self.changed.notify_waiters();
     }
 
     /// Completes once `stop` was called.
     pub(crate) async fn stopped(&self) {
+        self.until(|shared| shared.stopping.load(Ordering::Relaxed)).await;
+    }
+
+    /// Completes once no entry is left.
+    pub(crate) async fn entries_ended(&self) {
+        self.until(|shared| shared.entries.load(Ordering::Relaxed) == 0).await;
+    }
+
+    async fn until(&self, holds: impl Fn(&Shared) -> bool) {
         loop {
-            let notified = self.stop.notified();
-            tokio::pin!(notified);
-            // Registered before the look, so that no stop falls between the two.
-            notified.as_mut().enable();
-            if self.stopping.load(Ordering::Relaxed) {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Registered before the look, so that no change falls between the two.
+            changed.as_mut().enable();
+            if holds(self) {
                 return;
             }
-            notified.await;
+            changed.await;
         }
     }
 
@@ -80,11 +103,13 @@ impl Shared {
 
     /// Submits a transaction, waiting for room; returns once it is queued, not once it is durable.
     pub(crate) async fn commit(&self, tx: Tx) -> Result<(), EngineError> {
-        let (records, intent, settled) = tx.finish();
-        if records.is_empty() {
+        if tx.is_empty() {
             return Ok(());
         }
-        let commit = self.journal.append(records, intent).await?;
+        self.journal.room(tx.bytes(), tx.intent()).await?;
+        // From here to the submit nothing awaits: settles reach the journal in the order in which floors moved.
+        let (records, intent, settled) = tx.finish();
+        let commit = self.journal.submit(records, intent).expect("room() saw room for at least as much, in this very step");
         // The acker ends only with the engine, which then drops this task too.
         let _ = self.commits.send((commit, settled)).await;
         Ok(())
@@ -92,7 +117,7 @@ impl Shared {
 
     /// Submits what has gathered once it nears a frame's size.
     pub(crate) async fn commit_if_large(&self, tx: &mut Tx) -> Result<(), EngineError> {
-        if tx.bytes >= TX_BYTES { self.commit(std::mem::take(tx)).await } else { Ok(()) }
+        if tx.bytes() >= TX_BYTES { self.commit(std::mem::take(tx)).await } else { Ok(()) }
     }
 
     /// The dead letter of a packet that `node` failed on.

@@ -77,6 +77,7 @@ impl Input {
         let mut open = self.open();
         open.in_flight += 1;
         if let Some(position) = position {
+            assert!(position.len() <= POSITION_BYTES_MAX, "a source's position of {} bytes", position.len());
             open.positions.insert(seq, position);
         }
         drop(open);
@@ -143,13 +144,16 @@ pub(crate) struct Item {
     pub(crate) tree: Arc<Tree>,
 }
 
+/// Longest position that a source may give, bytes.
+const POSITION_BYTES_MAX: usize = 256;
+
 /// A transaction being built from the ends of branches.
 #[derive(Default)]
 pub(crate) struct Tx {
-    pub(crate) records: Vec<Record>,
-    pub(crate) bytes: usize,
-    settles: Vec<(Arc<Input>, Vec<Seq>)>,
-    pub(crate) produces: bool,
+    records: Vec<Record>,
+    bytes: usize,
+    settles: Settled,
+    produces: bool,
 }
 
 /// Roots that a transaction settles.
@@ -167,8 +171,12 @@ impl Tx {
         if tree.end() {
             match self.settles.iter_mut().find(|(input, _)| Arc::ptr_eq(input, &tree.input)) {
                 Some((_, seqs)) => seqs.push(tree.seq),
-                None => self.settles.push((tree.input.clone(), vec![tree.seq])),
+                None => {
+                    self.bytes += 64 + tree.input.name.len() + tree.input.group.len() + POSITION_BYTES_MAX;
+                    self.settles.push((tree.input.clone(), vec![tree.seq]));
+                }
             }
+            // At worst a range of its own.
             self.bytes += 20;
         } else if wrote {
             let (input, root, packet) = (tree.input.name.clone(), tree.seq, item.packet.identity);
@@ -181,13 +189,27 @@ impl Tx {
         self.records.push(record);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.settles.is_empty()
+    }
+
+    /// At least what its records will take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn intent(&self) -> Intent {
+        if self.produces { Intent::Produce } else { Intent::Drain }
+    }
+
     /// The records, settles last, and the roots that they settle.
     pub(crate) fn finish(mut self) -> (Vec<Record>, Intent, Settled) {
         for (input, seqs) in &mut self.settles {
             seqs.sort_unstable();
             self.records.push(input.settle(seqs));
         }
-        (self.records, if self.produces { Intent::Produce } else { Intent::Drain }, self.settles)
+        let intent = self.intent();
+        (self.records, intent, self.settles)
     }
 }
 
