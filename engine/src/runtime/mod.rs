@@ -27,7 +27,7 @@ use crate::graph::plan::{Plan, PlannedNode, Role};
 use crate::journal::record::{Name, Settle};
 use crate::journal::{Intent, Journal, JournalError, JournalOptions, Record, Recovery};
 use crate::lane::{self, LaneError};
-use crate::node::{NodeContext, NodeError, Registry, RegistryError, Sink, Source};
+use crate::node::{Acks, NodeContext, NodeError, Registry, RegistryError, Sink, Source};
 use crate::packet::{Epoch, Seq};
 use inbox::Inbox;
 use inputs::{Numbers, channel_name, source_name, stage_name};
@@ -324,19 +324,130 @@ impl Builder {
     }
 
     fn build(&mut self, mut options: EngineOptions) -> Result<(), EngineError> {
-        let plan = std::mem::replace(&mut options.plan.nodes, Vec::new());
-        let inboxes: Vec<Arc<Inbox>> = plan.iter().map(|node| Inbox::new(node.inbox)).collect();
-        let mut names = Vec::new();
-        for node in &plan {
-            if let Some(input) = self.input_of(node, &mut options)? {
-                names.push(input.name.clone());
-            }
-        }
-        for (index, node) in plan.iter().enumerate() {
+        let nodes = std::mem::take(&mut options.plan.nodes);
+        let inboxes: Vec<Arc<Inbox>> = nodes.iter().map(|node| Inbox::new(node.inbox)).collect();
+        let inputs: Vec<Name> = nodes.iter().filter_map(input_name).collect();
+        for (node, inbox) in nodes.iter().zip(&inboxes) {
             let outputs: Vec<Arc<Inbox>> = node.outputs.iter().map(|to| inboxes[*to].clone()).collect();
-            self.node(node, inboxes[index].clone(), outputs, &names, &mut options)?;
+            outputs.iter().for_each(|inbox| inbox.join());
+            let done = self.shared.journal.image(|image| Done::of(&node.id, &inputs, image));
+            self.node(node, Wiring { inbox: inbox.clone(), outputs, done }, &mut options)?;
         }
         self.lanes(&options);
         Ok(())
+    }
+
+    fn node(&mut self, node: &PlannedNode, wiring: Wiring, options: &mut EngineOptions) -> Result<(), EngineError> {
+        let context = NodeContext {
+            env: options.env.clone(),
+            files: options.files.clone(),
+            process: options.plan.process.clone(),
+            node: node.id.to_string(),
+        };
+        let (shared, name, in_flight_max) = (self.shared.clone(), node.id.clone(), options.in_flight_max);
+        let Wiring { inbox, outputs, done } = wiring;
+        let (plugin, config) = (node.plugin.clone(), node.config.clone());
+        match &node.role {
+            Role::Source => {
+                let source = match options.stand_ins.remove(&*name) {
+                    Some(StandIn::Source(source)) => source,
+                    _ => options.registry.build_source(&plugin, &context, config)?,
+                };
+                let input = self.input(source_name(&name), name.clone(), Intent::Produce, in_flight_max, source.acks());
+                self.shared.entry_begins();
+                self.work.push(inputs::source(shared, name, source, input, outputs).boxed());
+            }
+            Role::ChannelIn { channel } => {
+                let group = options.channels.iter().find(|ends| ends.channel == *channel).map(|ends| ends.group.as_str().into());
+                let group = group.expect("a checked process graph links every channel end");
+                let input = self.input(channel_name(channel), group, Intent::Drain, in_flight_max, None);
+                self.shared.entry_begins();
+                self.work.push(inputs::channel(shared, name, input, outputs).boxed());
+            }
+            Role::Node | Role::StatefulNode => {
+                let registry = options.registry.clone();
+                let rebuild: stages::Rebuild = Box::new(move || registry.build_node(&plugin, &context, config.clone()));
+                let mut built = rebuild()?;
+                let durable = (node.role == Role::StatefulNode).then(|| self.durable(&name));
+                let outputs = match &durable {
+                    Some(durable) => {
+                        built.restore(&durable.state).map_err(|error| EngineError::Restore { node: name.to_string(), error })?;
+                        let input = self.input(durable.channel.clone(), name.clone(), Intent::Drain, in_flight_max, None);
+                        self.work.push(inputs::channel(shared.clone(), name.clone(), input, outputs).boxed());
+                        Vec::new()
+                    }
+                    None => outputs,
+                };
+                self.work.push(NodeTask { shared, name, node: built, rebuild, durable, done, inbox, outputs }.run().boxed());
+            }
+            Role::ChannelOut { channel } => {
+                let channel = channel_name(channel);
+                let numbers = self.numbers(&channel);
+                self.work.push(ChannelTask { shared, name, channel, numbers, done, inbox }.run().boxed());
+            }
+            Role::Sink => {
+                let sink = match options.stand_ins.remove(&*name) {
+                    Some(StandIn::Sink(sink)) => sink,
+                    _ => options.registry.build_sink(&plugin, &context, config)?,
+                };
+                self.work.push(SinkTask { shared, name, sink, done, inbox }.run().boxed());
+            }
+        }
+        Ok(())
+    }
+
+    fn input(&mut self, name: Name, group: Name, intent: Intent, in_flight_max: usize, acks: Option<Arc<dyn Acks>>) -> Arc<Input> {
+        let input = self.shared.journal.image(|image| Input::new(name, group, intent, in_flight_max, image, acks));
+        let input = Arc::new(input);
+        self.inputs.push(input.clone());
+        input
+    }
+
+    fn numbers(&self, channel: &str) -> Numbers {
+        Numbers::after(self.shared.journal.image(|image| image.channel(channel).map_or(Seq(0), |packets| packets.last)))
+    }
+
+    fn durable(&self, node: &str) -> Durable {
+        let channel = stage_name(node);
+        let (numbers, state) = (self.numbers(&channel), self.shared.journal.image(|image| image.state(node)));
+        Durable { channel, numbers, state }
+    }
+
+    /// One lane a host that this process sends to, and one server for all that send to it.
+    fn lanes(&mut self, options: &EngineOptions) {
+        let process = options.plan.process.clone();
+        let mut peers: BTreeMap<String, Vec<Arc<dyn lane::Outbox>>> = BTreeMap::new();
+        let mut inlets: Vec<Arc<dyn lane::Inlet>> = Vec::new();
+        for ends in &options.channels {
+            if ends.host == process {
+                inlets.push(Arc::new(lanes::JournalInlet::new(&self.shared, ends)));
+            } else {
+                let outbox = lanes::JournalOutbox::new(&self.shared.journal, ends, self.epoch);
+                peers.entry(ends.host.clone()).or_default().push(Arc::new(outbox));
+            }
+        }
+        for (peer, outboxes) in peers {
+            let (env, process) = (options.env.clone(), process.clone());
+            self.services.push(async move { match lane::client::run(env, peer, process, outboxes).await {} }.boxed());
+        }
+        if !inlets.is_empty() {
+            let env = options.env.clone();
+            self.services.push(async move { match lane::server::run(env, process, inlets).await? {} }.boxed());
+        }
+    }
+}
+
+struct Wiring {
+    inbox: Arc<Inbox>,
+    outputs: Vec<Arc<Inbox>>,
+    done: Done,
+}
+
+fn input_name(node: &PlannedNode) -> Option<Name> {
+    match &node.role {
+        Role::Source => Some(source_name(&node.id)),
+        Role::ChannelIn { channel } => Some(channel_name(channel)),
+        Role::StatefulNode => Some(stage_name(&node.id)),
+        Role::Node | Role::ChannelOut { .. } | Role::Sink => None,
     }
 }
