@@ -1,6 +1,8 @@
 //! The stream-graph runtime: graphs, journal, channels and lanes. It asks one [`env::Env`] for time, disk and network.
 
+pub mod channel;
 pub mod env;
+pub mod lane;
 pub mod node;
 pub mod observe;
 pub mod packet;
