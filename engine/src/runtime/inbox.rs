@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, Semaphore};
 
 use super::tree::Item;
-use crate::graph::plan::{InboxSpec, Overflow};
+use crate::graph::{InboxSpec, Overflow};
 
 /// A bounded queue of packets with many senders and one taker.
 pub(crate) struct Inbox {

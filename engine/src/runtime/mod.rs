@@ -23,7 +23,7 @@ use futures_util::FutureExt;
 use tokio::task::JoinSet;
 
 use crate::env::{Disk, Env};
-use crate::graph::plan::{Plan, PlannedNode, Role};
+use crate::graph::{Plan, PlannedNode, Role};
 use crate::journal::record::{Name, Settle};
 use crate::journal::{Intent, Journal, JournalError, JournalOptions, Record, Recovery};
 use crate::lane::{self, LaneError};
