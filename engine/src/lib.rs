@@ -5,3 +5,4 @@ pub mod graph;
 pub mod node;
 pub mod observe;
 pub mod packet;
+pub mod process;

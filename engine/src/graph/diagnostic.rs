@@ -199,6 +199,13 @@ impl Findings {
         self.found.push(Diagnostic::at(&self.file, span, problem));
     }
 
+    /// Adds a problem that refuses nothing, with the severity that it declares.
+    pub(crate) fn note(&mut self, span: SourceSpan, problem: impl miette::Diagnostic + Send + Sync + 'static) {
+        let diagnostic = Diagnostic::at(&self.file, span, problem);
+        assert!(!diagnostic.is_error(), "{diagnostic} is an error, not a note");
+        self.found.push(diagnostic);
+    }
+
     pub(crate) fn warn(&mut self, span: SourceSpan, problem: impl miette::Diagnostic + Send + Sync + 'static) {
         self.found.push(Diagnostic::at(&self.file, span, problem).as_warning());
     }
