@@ -3,7 +3,7 @@
 use std::io;
 
 use super::check::{Context, Phase, plan_graph};
-use super::diagnostic::{At, Diagnostic, SourceFile, in_order};
+use super::diagnostic::{At, Diagnostic, SourceFile, in_order, is_outside};
 use super::plan::Plan;
 use super::suggest::instead;
 use super::yaml::{self, Tree, Value};
@@ -73,8 +73,7 @@ pub fn load_any(path: &str, read: &dyn Fn(&str) -> io::Result<String>, registry:
 }
 
 fn unreadable(path: &str, source: io::Error) -> Diagnostic {
-    // A path that isn't there is a slip of the user; a disk that fails is not.
-    let outside = !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::InvalidData);
+    let outside = is_outside(&source);
     let diagnostic = Diagnostic::of(&SourceFile::new(path, ""), FileProblem::Unreadable { path: path.to_owned(), source });
     if outside { diagnostic.from_outside() } else { diagnostic }
 }

@@ -17,7 +17,7 @@ pub use load::{FileProblem, Loaded, Planned, load_any};
 pub use plan::{InboxSpec, Overflow, Plan, PlannedNode, Role, graph_hash};
 pub use problem::GraphProblem;
 pub use spec::{CHANNEL_PLUGIN, EdgeSpec, GraphSpec, INBOX_MAX_DEFAULT, Kind, NodeSpec, Profile};
-pub use yaml::YamlProblem;
+pub use yaml::{FILE_BYTES_MAX, YamlProblem};
 
 /// One plugin of each role, for the tests of what reads graphs.
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::io;
 use super::problem::ProcessProblem;
 use super::spec::{LinkSpec, ProcessGraphSpec};
 use crate::graph::check::{Context, GraphLoad, Phase, plan_graph};
-use crate::graph::diagnostic::{At, Diagnostic, Findings, SourceFile};
+use crate::graph::diagnostic::{At, Diagnostic, Findings, SourceFile, is_outside};
 use crate::graph::plan::Plan;
 use crate::graph::spec::Kind;
 use crate::graph::suggest::instead;
@@ -68,7 +68,7 @@ pub(crate) fn load(
                 graphs.push((process.id.value.as_str(), plan_graph(&SourceFile::new(&path, &text), registry, context)));
             }
             Err(source) => {
-                let outside = source.kind() != io::ErrorKind::NotFound;
+                let outside = is_outside(&source);
                 let diagnostic = Diagnostic::at(file, process.graph.span, ProcessProblem::GraphUnreadable { path, source });
                 findings.found.push(if outside { diagnostic.from_outside() } else { diagnostic });
             }
