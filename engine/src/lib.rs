@@ -9,3 +9,4 @@ pub mod node;
 pub mod observe;
 pub mod packet;
 pub mod runtime;
+pub mod process;

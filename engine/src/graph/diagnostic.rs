@@ -1,6 +1,7 @@
 //! What is wrong with a file that a user wrote: a typed problem, its place in the file, and what to write instead.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use miette::{LabeledSpan, MietteError, MietteSpanContents, Severity, SourceCode, SourceSpan, SpanContents};
@@ -199,9 +200,21 @@ impl Findings {
         self.found.push(Diagnostic::at(&self.file, span, problem));
     }
 
+    /// Adds a problem that refuses nothing, with the severity that it declares.
+    pub(crate) fn note(&mut self, span: SourceSpan, problem: impl miette::Diagnostic + Send + Sync + 'static) {
+        let diagnostic = Diagnostic::at(&self.file, span, problem);
+        assert!(!diagnostic.is_error(), "{diagnostic} is an error, not a note");
+        self.found.push(diagnostic);
+    }
+
     pub(crate) fn warn(&mut self, span: SourceSpan, problem: impl miette::Diagnostic + Send + Sync + 'static) {
         self.found.push(Diagnostic::at(&self.file, span, problem).as_warning());
     }
+}
+
+/// A path that isn't there, or isn't a text, is a slip of the user; a disk that fails is not.
+pub(crate) fn is_outside(error: &io::Error) -> bool {
+    !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::InvalidData)
 }
 
 /// In the order of files and lines, each once: a graph that two processes share is checked twice.

@@ -2,20 +2,22 @@
 //!
 //! Pure: text in, a plan or what is wrong out. Nothing here opens a file or builds a node.
 
-mod check;
-mod diagnostic;
-mod plan;
+pub(crate) mod check;
+pub(crate) mod diagnostic;
+mod load;
+pub(crate) mod plan;
 mod problem;
-mod spec;
-mod suggest;
-mod yaml;
+pub(crate) mod spec;
+pub(crate) mod suggest;
+pub(crate) mod yaml;
 
 pub use check::{Context, Phase, check};
 pub use diagnostic::{At, Diagnostic, SourceFile};
+pub use load::{FileProblem, Loaded, Planned, load_any};
 pub use plan::{InboxSpec, Overflow, Plan, PlannedNode, Role, graph_hash};
 pub use problem::GraphProblem;
 pub use spec::{CHANNEL_PLUGIN, EdgeSpec, GraphSpec, INBOX_MAX_DEFAULT, Kind, NodeSpec, Profile};
-pub use yaml::YamlProblem;
+pub use yaml::{FILE_BYTES_MAX, YamlProblem};
 
 /// One plugin of each role, for the tests of what reads graphs.
 #[cfg(test)]
