@@ -1,5 +1,6 @@
 //! The steps that cargo does: formatting, lints, tests. All in the release profile, so that dependencies are built once.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::child;
@@ -11,16 +12,26 @@ const LONG_KILLS: &str = "200";
 const LONG_FULL_DISKS: &str = "20";
 
 /// Cargo, at the root.
-pub(crate) fn command(tree: &Tree) -> Command {
+fn command(tree: &Tree) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     command.current_dir(tree.root()).env("CARGO_TERM_COLOR", "never");
     command
 }
 
+/// The release binary, up to date.
+pub(crate) fn seaworthy(tree: &Tree) -> Result<PathBuf, Failed> {
+    // Built as the tests build it: another selection of packages would mean other features, and all of it twice.
+    let mut build = command(tree);
+    build.args(["test", "--workspace", "--release", "--no-run"]);
+    child::run(build)?.expect_code(0, "cargo test --no-run")?;
+    let binary = tree.binaries().join("seaworthy");
+    if binary.is_file() { Ok(binary) } else { Err(Failed::because(format!("no binary at {}", binary.display()))) }
+}
+
 /// Formatting.
 pub(crate) fn fmt(tree: &Tree) -> Outcome {
     let mut fmt = command(tree);
-    fmt.args(["fmt", "--all", "--check"]);
+    fmt.args(["fmt", "--all", "--check", "--", "--color", "never"]);
     child::run(fmt)?.expect_code(0, "cargo fmt")?;
     Ok(Passed::default())
 }

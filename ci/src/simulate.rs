@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::cargo;
 use crate::child::{self, Ended};
 use crate::outcome::{Failed, Outcome, Passed};
 use crate::result::{self, Hashes};
@@ -29,7 +30,7 @@ const AGAIN_SEED: &str = "2";
 /// Each scenario passes.
 pub(crate) fn scenarios(tree: &Tree) -> Outcome {
     let scenarios = tree.scenarios_in("scenarios")?;
-    let binary = tree.seaworthy()?;
+    let binary = cargo::seaworthy(tree)?;
     let out = tree.scratch_for("scenarios")?;
     let ended =
         Simulation { tree, binary: &binary, scenarios: &scenarios, out: &out }.here(&["--seeds", SHORT_SEEDS])?;
@@ -42,7 +43,7 @@ pub(crate) fn scenarios(tree: &Tree) -> Outcome {
 /// Each sabotage ends with 1, trips the check that its first line names, and says so.
 pub(crate) fn must_fail(tree: &Tree) -> Outcome {
     let sabotages = tree.scenarios_in("scenarios/must_fail")?;
-    let binary = tree.seaworthy()?;
+    let binary = cargo::seaworthy(tree)?;
     for path in &sabotages {
         let text = tree.read(path)?;
         let check = trips(&text).ok_or(Failed::because(format!("{path}: its first line must be `# trips: CHECK`")))?;
@@ -67,7 +68,7 @@ pub(crate) fn must_fail(tree: &Tree) -> Outcome {
 /// One seed of each scenario leaves the same trace in a second process, elsewhere and alone.
 pub(crate) fn determinism(tree: &Tree) -> Outcome {
     let scenarios = tree.scenarios_in("scenarios")?;
-    let binary = tree.seaworthy()?;
+    let binary = cargo::seaworthy(tree)?;
     let (first, again) = (tree.scratch_for("determinism/first")?, tree.scratch_for("determinism/again")?);
     let simulation = |out| Simulation { tree, binary: &binary, scenarios: &scenarios, out };
     simulation(&first).here(&["--seeds", "1..2"])?.expect_code(0, "seaworthy sim")?;
@@ -87,7 +88,7 @@ pub(crate) fn seeds(tree: &Tree) -> Outcome {
         return Err(Failed::because(format!("scenarios/{gone}.toml is missing")));
     }
     let core: Vec<String> = CORE.iter().map(|id| format!("scenarios/{id}.toml")).collect();
-    let binary = tree.seaworthy()?;
+    let binary = cargo::seaworthy(tree)?;
     let (one, two) = (tree.scratch_for("seeds/jobs_1")?, tree.scratch_for("seeds/jobs_2")?);
     let simulation = |out| Simulation { tree, binary: &binary, scenarios: &core, out };
     let (ended, not_run) = simulation(&one).elsewhere(&["--seeds", LONG_SEEDS, "--jobs", "1"])?;

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use crate::outcome::Failed;
-use crate::{cargo, child};
 
 /// A file of the tree, read.
 #[derive(Clone, Debug)]
@@ -42,6 +41,11 @@ impl Tree {
         &self.root
     }
 
+    /// Where cargo puts release binaries.
+    pub(crate) fn binaries(&self) -> PathBuf {
+        self.target.join("release")
+    }
+
     /// For the files that checks make; nothing in it outlives `cargo clean`.
     pub(crate) fn scratch(&self) -> PathBuf {
         self.target.join("ci")
@@ -55,16 +59,6 @@ impl Tree {
             .and_then(|()| std::fs::create_dir_all(&dir))
             .map_err(|error| Failed::because(format!("could not empty {}: {error}", dir.display())))?;
         Ok(dir)
-    }
-
-    /// The release binary, up to date.
-    pub(crate) fn seaworthy(&self) -> Result<PathBuf, Failed> {
-        // Built as the tests build it: another selection of packages would mean other features, and all of it twice.
-        let mut build = cargo::command(self);
-        build.args(["test", "--workspace", "--release", "--no-run"]);
-        child::run(build)?.expect_code(0, "cargo test --no-run")?;
-        let binary = self.target.join("release/seaworthy");
-        if binary.is_file() { Ok(binary) } else { Err(Failed::because(format!("no binary at {}", binary.display()))) }
     }
 
     /// The `.toml` files directly in `dir` (from the root), sorted, as paths from the root. None is a failure.

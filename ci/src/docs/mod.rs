@@ -4,9 +4,9 @@ mod markdown;
 
 use std::process::Command;
 
-use crate::child;
 use crate::outcome::{Failed, Outcome, Passed};
 use crate::tree::{File, Tree};
+use crate::{cargo, child};
 use markdown::Named;
 
 /// Pages that must be there; pages below `docs/` join them.
@@ -52,10 +52,9 @@ pub(crate) fn run(tree: &Tree) -> Outcome {
 
     let mut output = Vec::new();
     if !commands.is_empty() {
-        let binary = tree.seaworthy()?;
-        let binaries = binary.parent().expect("the binary is in a directory").to_owned();
+        cargo::seaworthy(tree)?;
         let old = std::env::var_os("PATH").unwrap_or_default();
-        let search = std::env::join_paths(std::iter::once(binaries).chain(std::env::split_paths(&old)));
+        let search = std::env::join_paths(std::iter::once(tree.binaries()).chain(std::env::split_paths(&old)));
         let search = search.map_err(|error| Failed::because(format!("could not extend PATH: {error}")))?;
         for (page, typed) in &commands {
             let mut shell = Command::new("sh");
