@@ -23,7 +23,9 @@ const CORE: [&str; 10] = [
     "slow_sink",
 ];
 const SHORT_SEEDS: &str = "1..8";
+const SHORT_SEEDS_COUNT: usize = 8;
 const LONG_SEEDS: &str = "1..64";
+const LONG_SEEDS_COUNT: usize = 64;
 /// The seed that `determinism` runs again, alone.
 const AGAIN_SEED: &str = "2";
 
@@ -36,6 +38,9 @@ pub(crate) fn scenarios(tree: &Tree) -> Outcome {
         Simulation { tree, binary: &binary, scenarios: &scenarios, out: &out }.here(&["--seeds", SHORT_SEEDS])?;
     let lines = ended.expect_code(0, "seaworthy sim")?.lines;
     let seeds = hashes_below(&out)?.len();
+    if seeds != scenarios.len() * SHORT_SEEDS_COUNT {
+        return Err(Failed { why: format!("{} scenarios, but {seeds} traces", scenarios.len()), output: lines });
+    }
     let lines = lines.into_iter().filter(|line| line.trim_start().starts_with("PASS ")).collect();
     Ok(Passed { what: format!("{} scenarios, {seeds} seeds", scenarios.len()), lines, not_run: Vec::new() })
 }
@@ -96,8 +101,8 @@ pub(crate) fn seeds(tree: &Tree) -> Outcome {
     let ended = simulation(&two).here(&["--seeds", LONG_SEEDS, "--jobs", "2"])?;
     let said = ended.expect_code(0, "seaworthy sim --jobs 2")?.lines;
     let compared = compare(&hashes_below(&one)?, &hashes_below(&two)?)?;
-    if compared != CORE.len() * 64 {
-        return Err(Failed::because(format!("{compared} traces instead of {}", CORE.len() * 64)));
+    if compared != CORE.len() * LONG_SEEDS_COUNT {
+        return Err(Failed::because(format!("{compared} traces instead of {}", CORE.len() * LONG_SEEDS_COUNT)));
     }
     if result::texts_below(&one)? != result::texts_below(&two)? {
         return Err(Failed::because(format!("result.json differs between {} and {}", one.display(), two.display())));
