@@ -2,5 +2,6 @@
 
 pub mod env;
 pub mod node;
+pub mod nodes;
 pub mod observe;
 pub mod packet;
