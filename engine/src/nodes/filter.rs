@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::expr_at;
 use super::expr::Expr;
+use super::expr_at;
 use crate::node::{ConfigError, Node, NodeError, Output, Registry};
 use crate::packet::Packet;
 
@@ -71,8 +71,9 @@ mod tests {
 
     #[test]
     fn a_payload_that_is_not_json_fails() {
-        let mut filter =
-            registry().build_node("std:filter", &Memory::default().context(), json!({"where": "payload.a == 1"})).unwrap();
+        let mut filter = registry()
+            .build_node("std:filter", &Memory::default().context(), json!({"where": "payload.a == 1"}))
+            .unwrap();
         let bytes = Packet::from(Fields { payload: "{".into(), ..packet(json!(0)).fields().clone() });
         let error = filter.process(&bytes, &mut Output::default()).unwrap_err();
         assert_eq!(error.class, Class::DecodeFailed);
@@ -95,8 +96,9 @@ mod tests {
 
     #[test]
     fn the_quakes() {
-        let mut filter =
-            registry().build_node("std:filter", &Memory::default().context(), json!({"where": "payload.mag >= 1"})).unwrap();
+        let mut filter = registry()
+            .build_node("std:filter", &Memory::default().context(), json!({"where": "payload.mag >= 1"}))
+            .unwrap();
         let lines = include_str!("../../../scenarios/data/quakes.ndjson").lines();
         let mut out = Output::default();
         let read = lines.map(|line| filter.process(&packet(line.parse().unwrap()), &mut out).unwrap()).count();

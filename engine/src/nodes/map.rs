@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::expr_at;
 use super::expr::{Expr, Value};
+use super::expr_at;
 use crate::node::{Class, ConfigError, Draft, Node, NodeError, Output, Registry};
 use crate::packet::{ContentType, Packet};
 
@@ -71,7 +71,10 @@ impl Node for Map {
             draft.key = match expr.eval(packet)? {
                 Value::Null => None,
                 value => Some(value.to_key().ok_or_else(|| {
-                    NodeError::new(Class::SchemaInvalid, format!("`{expr}` is no key: it must be text, an integer or a boolean"))
+                    NodeError::new(
+                        Class::SchemaInvalid,
+                        format!("`{expr}` is no key: it must be text, an integer or a boolean"),
+                    )
                 })?),
             };
         }
@@ -117,8 +120,16 @@ mod tests {
     #[test]
     fn sets_and_removes() {
         check(json!({}), json!({"b": 1, "a": 2.5}), r#"{"a":2.5,"b":1}"#);
-        check(json!({"set": {"c": "payload.a * 2", "d": "payload.a / 2"}}), json!({"a": 3}), r#"{"a":3,"c":6,"d":1.5}"#);
-        check(json!({"set": {"n": "payload.nope", "all": "payload"}}), json!({"a": [1]}), r#"{"a":[1],"all":{"a":[1]},"n":null}"#);
+        check(
+            json!({"set": {"c": "payload.a * 2", "d": "payload.a / 2"}}),
+            json!({"a": 3}),
+            r#"{"a":3,"c":6,"d":1.5}"#,
+        );
+        check(
+            json!({"set": {"n": "payload.nope", "all": "payload"}}),
+            json!({"a": [1]}),
+            r#"{"a":[1],"all":{"a":[1]},"n":null}"#,
+        );
         check(json!({"remove": ["a", "z"]}), json!({"a": 1, "b": 2}), r#"{"b":2}"#);
         // Every expression sees the input, so a swap needs no third field.
         check(json!({"set": {"a": "payload.b", "b": "payload.a"}}), json!({"a": 1, "b": 2}), r#"{"a":2,"b":1}"#);
@@ -126,7 +137,9 @@ mod tests {
 
     #[test]
     fn gives_keys() {
-        let key = |expr: &str| run(json!({"key": expr}), &packet(json!({"net": "uw", "n": 7, "f": 1.5}))).map(|draft| draft.key);
+        let key = |expr: &str| {
+            run(json!({"key": expr}), &packet(json!({"net": "uw", "n": 7, "f": 1.5}))).map(|draft| draft.key)
+        };
         assert_eq!(key("payload.net").unwrap().as_deref(), Some("uw"));
         assert_eq!(key("payload.n").unwrap().as_deref(), Some("7"));
         assert_eq!(key("payload.nope").unwrap(), None);
@@ -137,7 +150,10 @@ mod tests {
     #[test]
     fn errors() {
         assert_eq!(run(json!({}), &packet(json!([1]))).unwrap_err().class, Class::SchemaInvalid);
-        assert_eq!(run(json!({"set": {"x": "payload.a + 1"}}), &packet(json!({}))).unwrap_err().class, Class::SchemaInvalid);
+        assert_eq!(
+            run(json!({"set": {"x": "payload.a + 1"}}), &packet(json!({}))).unwrap_err().class,
+            Class::SchemaInvalid
+        );
         for (config, key, part) in [
             (json!({"sett": {}}), "sett", "unknown field"),
             (json!({"set": {"x": "1 +"}}), "set.x", "column 4"),

@@ -50,11 +50,11 @@ struct Inner {
     mono: AtomicU64,
 }
 
-/// The next write fails with `errno`, after its first `written` bytes.
+/// A write that fails with `errno`. Of the sectors of 8 bytes that it touches, those arrive whose bit is set.
 #[derive(Clone, Copy)]
 pub struct Fail {
     pub errno: i32,
-    pub written: usize,
+    pub sectors: u64,
 }
 
 impl Memory {
@@ -189,12 +189,14 @@ impl File for MemoryFile {
         let bytes = bufs.concat();
         self.memory.note(format!("write_sync {at}+{}", bytes.len()));
         let fail = self.memory.0.fail.lock().unwrap().pop();
-        let take = fail.map_or(bytes.len(), |fail| fail.written);
         let mut files = self.memory.0.files.lock().unwrap();
         let content = files.get_mut(&self.path).unwrap();
-        let end = at as usize + take;
-        content.resize(content.len().max(end), 0);
-        content[at as usize..end].copy_from_slice(&bytes[..take]);
+        for (at, byte) in (at as usize..).zip(bytes) {
+            if fail.is_none_or(|fail| fail.sectors >> (at / 8 % 64) & 1 == 1) {
+                content.resize(content.len().max(at + 1), 0);
+                content[at] = byte;
+            }
+        }
         ready(fail.map_or(Ok(()), |fail| Err(io::Error::from_raw_os_error(fail.errno))))
     }
     fn sync_data(&self) -> Io<()> {

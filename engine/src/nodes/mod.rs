@@ -8,6 +8,7 @@ mod expr;
 mod filter;
 mod generator;
 mod map;
+mod ndjson_sink;
 mod ndjson_source;
 mod units;
 mod window;
@@ -27,6 +28,7 @@ pub fn register(registry: &mut Registry) {
     map::register(registry);
     window::register(registry);
     ndjson_source::register(registry);
+    ndjson_sink::register(registry);
     generator::register(registry);
 }
 
@@ -49,4 +51,33 @@ fn path_in_files(path: &str) -> Result<(), ConfigError> {
         return Ok(());
     }
     Err(ConfigError::at("path", format!("`path`: `{path}` must be relative, without `..` or empty parts")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::memory::registry;
+    use crate::node::Shape;
+    use serde_json::Value;
+
+    #[test]
+    fn the_manuals_examples_are_right() {
+        let mut seen = Vec::new();
+        for block in include_str!("../../../docs/nodes.md").split("```yaml\n").skip(1) {
+            let yaml = block.split("```").next().unwrap();
+            for node in serde_saphyr::from_str::<Vec<Value>>(yaml).unwrap() {
+                let plugin = node["plugin"].as_str().unwrap().to_owned();
+                registry().lint(&plugin, node["config"].clone()).unwrap_or_else(|error| panic!("{plugin}: {error}"));
+                let kind = match registry().shape(&plugin).unwrap() {
+                    Shape::Source => "source",
+                    Shape::Node | Shape::StatefulNode => "node",
+                    Shape::Sink => "sink",
+                };
+                assert_eq!(node["kind"], kind, "{plugin}");
+                seen.push(plugin);
+            }
+        }
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen, registry().names().collect::<Vec<_>>(), "each plugin has an example");
+    }
 }

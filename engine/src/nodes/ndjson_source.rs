@@ -23,7 +23,7 @@ use crate::packet::{ContentType, Kind, Seq};
 const BLOCK_BYTES: usize = 64 << 10;
 /// Longest line unless told otherwise, and the longest that may be told.
 const LINE_BYTES: usize = 1 << 20;
-const LINE_BYTES_MAX: usize = 16 << 20;
+const LINE_BYTES_MAX: usize = 4 << 20;
 /// How often a followed file is looked at, ns.
 const FOLLOW_NS: u64 = 200_000_000;
 
@@ -57,7 +57,10 @@ fn lint(config: &Config) -> Result<(), ConfigError> {
             return Err(ConfigError::at("replay", format!("`replay`: a speed is a number above 0, not {speed}")));
         }
         if config.time.is_none() {
-            return Err(ConfigError::at("time", "`replay` at a speed needs `time`, the field that holds the timestamps"));
+            return Err(ConfigError::at(
+                "time",
+                "`replay` at a speed needs `time`, the field that holds the timestamps",
+            ));
         }
     }
     if config.time.is_none() && config.time_unit.is_some() {
@@ -126,7 +129,10 @@ impl NdjsonSource {
     async fn begin(&mut self, resume: Resume) -> Result<(), NodeError> {
         if !resume.position.is_empty() {
             self.position = postcard::from_bytes(&resume.position).map_err(|error| {
-                NodeError::new(Class::Unknown, format!("could not read the position in `{}`: {error}", self.config.path))
+                NodeError::new(
+                    Class::Unknown,
+                    format!("could not read the position in `{}`: {error}", self.config.path),
+                )
             })?;
         }
         let opened = self.context.files.open(&self.config.path, Open::Read).await;
@@ -134,7 +140,10 @@ impl NdjsonSource {
         let len = file.len().await.map_err(|error| self.failed("open", &error))?;
         let offset = self.position.offset;
         if len < offset {
-            let message = format!("`{}` has {len} bytes, but {offset} were read before: it is not the same file", self.config.path);
+            let message = format!(
+                "`{}` has {len} bytes, but {offset} were read before: it is not the same file",
+                self.config.path
+            );
             return Err(NodeError::new(Class::Unknown, message));
         }
         self.file = Some(file);
@@ -249,7 +258,7 @@ impl NdjsonSource {
     fn due(&mut self, time: Option<i64>) -> u64 {
         let (Replay::Speed(speed), Some(time)) = (self.config.replay, time) else { return 0 };
         let (first, start) = *self.anchor.get_or_insert_with(|| (time, self.context.env.clock.mono()));
-        let after = (time as f64 - first as f64) / speed;
+        let after = (i128::from(time) - i128::from(first)) as f64 / speed;
         start.saturating_add(after.max(0.0) as u64)
     }
 }
@@ -321,7 +330,12 @@ mod tests {
         check_lines("1\n{\"a\":\n\n\"\u{e4}\"\n2", 9, &[(1, "1"), (4, "\"ä\""), (5, "2")], &[2]);
         check_lines("1 2\n3\n{", 9, &[(2, "3")], &[1, 3]);
         check_lines("123456789\n1234567890\n7\n1234567890", 9, &[(1, "123456789"), (3, "7")], &[2, 4]);
-        check_lines(&format!("1\n{}\n2\n{}", "9".repeat(BLOCK_BYTES * 2), "9".repeat(BLOCK_BYTES + 9)), 9, &[(1, "1"), (3, "2")], &[2, 4]);
+        check_lines(
+            &format!("1\n{}\n2\n{}", "9".repeat(BLOCK_BYTES * 2), "9".repeat(BLOCK_BYTES + 9)),
+            9,
+            &[(1, "1"), (3, "2")],
+            &[2, 4],
+        );
     }
 
     #[test]

@@ -44,7 +44,8 @@ impl TimeUnit {
 /// # Errors
 /// Names `key` when the text is no duration.
 pub fn duration_ns(key: &str, text: &str) -> Result<i64, ConfigError> {
-    let wrong = || ConfigError::at(key, format!("`{key}`: `{text}` is not a duration; write e.g. `500ms`, `10s` or `1h`"));
+    let wrong =
+        || ConfigError::at(key, format!("`{key}`: `{text}` is not a duration; write e.g. `500ms`, `10s` or `1h`"));
     let (count, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?);
     let unit_ns: i64 = match unit {
         "ns" => 1,

@@ -30,7 +30,11 @@ pub enum Value<'a> {
 impl<'a> Value<'a> {
     /// An integer; outside of what JSON carries exactly it goes on as a float.
     pub fn int(int: i128) -> Value<'static> {
-        if (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&int) { Value::Int(int) } else { Value::Float(int as f64) }
+        if (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&int) {
+            Value::Int(int)
+        } else {
+            Value::Float(int as f64)
+        }
     }
 
     /// Reads JSON in place.
@@ -123,7 +127,8 @@ impl Path {
         let text = |text: &'a str| Value::Text(Cow::Borrowed(text));
         Ok(match self {
             Path::Payload(parts) => {
-                let json = packet.json().ok_or_else(|| NodeError::new(Class::DecodeFailed, "the payload is not JSON"))?;
+                let json =
+                    packet.json().ok_or_else(|| NodeError::new(Class::DecodeFailed, "the payload is not JSON"))?;
                 parts.iter().try_fold(json, step).map_or(Value::Null, Value::of)
             }
             Path::Meta(name) => packet.meta.get(name).map_or(Value::Null, |value| text(value)),
@@ -229,14 +234,23 @@ impl Expr {
         })
     }
 
-    fn call<'a>(&'a self, function: Function, arguments: &'a [Expr], packet: &'a Packet) -> Result<Value<'a>, NodeError> {
+    fn call<'a>(
+        &'a self,
+        function: Function,
+        arguments: &'a [Expr],
+        packet: &'a Packet,
+    ) -> Result<Value<'a>, NodeError> {
         let first = &arguments[0];
         let whole = |round: fn(f64) -> f64| {
             Ok(match first.number(packet)? {
                 Value::Float(float) => {
                     let float = round(float);
                     // 2^63 is the first float that an i64 can't hold.
-                    if float.abs() < 9_223_372_036_854_775_808.0 { Value::Int(float as i128) } else { Value::Float(float) }
+                    if float.abs() < 9_223_372_036_854_775_808.0 {
+                        Value::Int(float as i128)
+                    } else {
+                        Value::Float(float)
+                    }
                 }
                 int => int,
             })

@@ -345,8 +345,11 @@ mod tests {
             prop_oneof![
                 inner.clone().prop_map(|a| Expr::Not(Box::new(a))),
                 inner.clone().prop_map(|a| Expr::Neg(Box::new(a))),
-                (prop::sample::select(ops), inner.clone(), inner.clone())
-                    .prop_map(|(op, a, b)| Expr::Binary(op, Box::new(a), Box::new(b))),
+                (prop::sample::select(ops), inner.clone(), inner.clone()).prop_map(|(op, a, b)| Expr::Binary(
+                    op,
+                    Box::new(a),
+                    Box::new(b)
+                )),
                 (prop::sample::select(functions), inner.clone()).prop_map(|(f, a)| Expr::Call(f, vec![a])),
                 any_path().prop_map(|path| Expr::Call(Function::Exists, vec![Expr::Path(path)])),
                 prop::collection::vec(inner, 1..3).prop_map(|all| Expr::Call(Function::Coalesce, all)),

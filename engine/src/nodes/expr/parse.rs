@@ -150,7 +150,8 @@ impl<'t> Parser<'t> {
     fn number(&mut self) -> Result<Value<'static>, ExprError> {
         let start = self.at;
         self.span(|c| c.is_ascii_digit());
-        let is_fraction = |rest: &str| rest.strip_prefix('.').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        let is_fraction =
+            |rest: &str| rest.strip_prefix('.').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
         if is_fraction(self.rest()) {
             self.at += 1;
             self.span(|c| c.is_ascii_digit());
