@@ -6,6 +6,7 @@ pub mod graph;
 pub mod journal;
 pub mod lane;
 pub mod node;
+pub mod nodes;
 pub mod observe;
 pub mod packet;
 pub mod runtime;
