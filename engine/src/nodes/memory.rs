@@ -1,6 +1,6 @@
 //! An in-memory machine for the tests of these nodes: files with planned failures, a clock that jumps, keyed draws.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,7 +44,7 @@ pub struct Memory(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     files: Mutex<BTreeMap<String, Vec<u8>>>,
-    fail: Mutex<Vec<Fail>>,
+    fail: Mutex<VecDeque<Option<Fail>>>,
     log: Mutex<Vec<String>>,
     events: Mutex<Vec<Event>>,
     mono: AtomicU64,
@@ -75,9 +75,9 @@ impl Memory {
         self.0.files.lock().unwrap().insert(path.into(), content.into());
     }
 
-    /// Plans failures of the next writes.
-    pub fn fail(&self, fails: &[Fail]) {
-        self.0.fail.lock().unwrap().extend(fails.iter().rev());
+    /// Plans how the next writes go, in place of what was planned before.
+    pub fn fail(&self, fails: &[Option<Fail>]) {
+        *self.0.fail.lock().unwrap() = fails.to_vec().into();
     }
 
     /// What was called, in order, since the last time.
@@ -188,7 +188,7 @@ impl File for MemoryFile {
     fn write_sync(&self, at: u64, bufs: Vec<Bytes>) -> Io<()> {
         let bytes = bufs.concat();
         self.memory.note(format!("write_sync {at}+{}", bytes.len()));
-        let fail = self.memory.0.fail.lock().unwrap().pop();
+        let fail = self.memory.0.fail.lock().unwrap().pop_front().flatten();
         let mut files = self.memory.0.files.lock().unwrap();
         let content = files.get_mut(&self.path).unwrap();
         for (at, byte) in (at as usize..).zip(bytes) {
