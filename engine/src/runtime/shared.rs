@@ -106,7 +106,9 @@ impl Shared {
         if tx.is_empty() {
             return Ok(());
         }
-        self.journal.room(tx.bytes(), tx.intent()).await?;
+        while self.journal.has_room(tx.bytes(), tx.intent()).is_err() {
+            self.journal.room(tx.bytes(), tx.intent()).await?;
+        }
         // From here to the submit nothing awaits: settles reach the journal in the order in which floors moved.
         let (records, intent, settled) = tx.finish();
         let commit = self.journal.submit(records, intent).expect("room() saw room for at least as much, in this very step");
