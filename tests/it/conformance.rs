@@ -1,5 +1,6 @@
 //! One suite of small checks that both sides of the seam pass: the machine's disk and the simulated one, with room and
 //! without.
+#![expect(clippy::unwrap_used, reason = "a test helper that fails fails its test")]
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
