@@ -2,5 +2,7 @@
 
 pub mod check;
 pub mod history;
+pub mod load;
 pub mod plan;
+pub mod scenario;
 pub mod system;
