@@ -9,7 +9,13 @@ use crate::scenario::{Arrival, Load};
 const SECOND: f64 = 1e9;
 
 /// Instants in order, all before `end_ns`, at most `limit` of them.
-pub(super) fn times(load: &Load, seed: u64, limit: Option<u64>, end_ns: Ns, rows: Option<&Rows>) -> Result<Vec<Ns>, LoadError> {
+pub(super) fn times(
+    load: &Load,
+    seed: u64,
+    limit: Option<u64>,
+    end_ns: Ns,
+    rows: Option<&Rows>,
+) -> Result<Vec<Ns>, LoadError> {
     let mut times = Vec::new();
     let mut poisson = 0.0;
     let mut last = 0;
@@ -82,7 +88,8 @@ mod tests {
 
     #[test]
     fn stages_follow_one_another() {
-        let times = arrive(Arrival::Stages(vec![(10.0, 1_000_000_000), (0.0, 2_000_000_000), (100.0, 1_000_000_000)]), 1);
+        let times =
+            arrive(Arrival::Stages(vec![(10.0, 1_000_000_000), (0.0, 2_000_000_000), (100.0, 1_000_000_000)]), 1);
         assert_eq!((times.len(), times[9], times[10], times[109]), (110, 900_000_000, 3_000_000_000, 3_990_000_000));
     }
 }

@@ -53,7 +53,9 @@ pub enum LoadError {
         load: String,
     },
     /// A trace without times.
-    #[error("load `{load}` replays the times of its rows, but a row has none; write another arrival, or give each row a `time` in ms")]
+    #[error(
+        "load `{load}` replays the times of its rows, but a row has none; write another arrival, or give each row a `time` in ms"
+    )]
     NoTimes {
         /// The load.
         load: String,
@@ -121,7 +123,7 @@ impl Source<'_> {
     fn limit(&self) -> Option<u64> {
         match self {
             Source::Rows { rows, repeat: false, .. } => Some(rows.len()),
-            Source::Rows { rows, .. } if rows.len() == 0 => Some(0),
+            Source::Rows { rows, .. } if rows.is_empty() => Some(0),
             _ => None,
         }
     }
@@ -138,15 +140,23 @@ impl Source<'_> {
             meta: BTreeMap::new(),
         };
         match self {
-            Source::Rows { rows, path, .. } => rows.draft(index, load.key.as_deref(), Draft { source_id: (*path).to_owned(), ..stamped }),
+            Source::Rows { rows, path, .. } => {
+                rows.draft(index, load.key.as_deref(), Draft { source_id: (*path).to_owned(), ..stamped })
+            }
             Source::Json(fields) => {
-                let value = |(name, template): (&String, &Template)| (name.clone(), generate(template, draw(seed, "load", &load.name, index, name)));
+                let value = |(name, template): (&String, &Template)| {
+                    (name.clone(), generate(template, draw(seed, "load", &load.name, index, name)))
+                };
                 let object: serde_json::Map<_, _> = fields.iter().map(value).collect();
                 let key = load.key.as_ref().and_then(|key| object.get(key)).map(key_text);
                 let payload = serde_json::to_vec(&object).expect("an object of plain values is JSON").into();
                 Draft { key, payload, ..stamped }
             }
-            Source::Bytes(size) => Draft { content_type: ContentType::Bytes, payload: noise(*size, |field| draw(seed, "load", &load.name, index, field)), ..stamped },
+            Source::Bytes(size) => Draft {
+                content_type: ContentType::Bytes,
+                payload: noise(*size, |field| draw(seed, "load", &load.name, index, field)),
+                ..stamped
+            },
         }
     }
 }

@@ -81,8 +81,11 @@ impl Rows {
         let mut ids = BTreeSet::new();
         let mut rows = Vec::new();
         for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-            let fields: Map<String, Value> = serde_json::from_str(line)
-                .map_err(|error| RowsError::NotJson { path: path.clone(), line: number, message: error.to_string() })?;
+            let fields: Map<String, Value> = serde_json::from_str(line).map_err(|error| RowsError::NotJson {
+                path: path.clone(),
+                line: number,
+                message: error.to_string(),
+            })?;
             let id = match fields.get("id") {
                 Some(Value::String(id)) if !id.contains('#') && !id.is_empty() => id.clone(),
                 Some(Value::Number(id)) => id.to_string(),

@@ -151,7 +151,8 @@ impl World {
             Address::Lane(link, channel) => {
                 self.link(&link, at)?;
                 let between = |found: &&WorldChannel| found.producer == link.a && found.consumer == link.b;
-                let known: Vec<String> = self.channels.iter().filter(between).map(|channel| channel.id.clone()).collect();
+                let known: Vec<String> =
+                    self.channels.iter().filter(between).map(|channel| channel.id.clone()).collect();
                 if known.contains(&channel) {
                     return Ok(Target::Channel(channel));
                 }
@@ -159,15 +160,17 @@ impl World {
             }
             Address::Dotted(host, place) => {
                 self.host(&host, at)?;
-                if let Some(node) = self.nodes.iter().find(|node| node.host == host && node.node == place) {
-                    return Ok(Target::Node(node.clone()));
-                }
+                // A channel's end is a node too, often of the same name: the channel is what addresses are about.
                 if self.has_channel(&host, &place) {
                     return Ok(Target::Channel(place));
                 }
+                if let Some(node) = self.nodes.iter().find(|node| node.host == host && node.node == place) {
+                    return Ok(Target::Node(node.clone()));
+                }
                 let nodes = self.nodes.iter().filter(|node| node.host == host).map(|node| node.node.clone());
                 let channels = self.channels.iter().filter(|channel| self.has_channel(&host, &channel.id));
-                let known = nodes.chain(channels.map(|channel| channel.id.clone())).map(|place| format!("{host}.{place}"));
+                let known =
+                    nodes.chain(channels.map(|channel| channel.id.clone())).map(|place| format!("{host}.{place}"));
                 Err(self.unknown("node or channel", text, known.collect(), at))
             }
         }

@@ -10,9 +10,9 @@ use super::check_fault;
 use super::error::{ScenarioError, Span, line_of, span};
 use super::expect::{Limit, Metric, Objective};
 use super::expr::{Expr, ExprError, Term, Unit};
-use super::model::{Arrival, Content, Load, Ordering, Promise, Scenario, SeedSets, Sim, Size, Sometimes, Template};
-use super::shape::{Named, Scalar, Text};
-use super::spec::{File, LoadText, PromiseText, SeedsText, SimText, SometimesText};
+use super::model::{Ordering, Promise, Scenario, SeedSets, Sim, Sometimes};
+use super::shape::{Named, Text};
+use super::spec::{File, PromiseText, SeedsText, SimText, SometimesText};
 use super::value::{self, MS, SECOND, Seeds, ValueError, nearest};
 
 /// What a file is checked against and where its errors go.
@@ -24,7 +24,13 @@ pub(super) struct Checker<'a> {
     pub errors: &'a mut Vec<ScenarioError>,
 }
 
-pub(super) fn check(path: &Path, text: &str, file: File, world: &World, errors: &mut Vec<ScenarioError>) -> Option<Scenario> {
+pub(super) fn check(
+    path: &Path,
+    text: &str,
+    file: File,
+    world: &World,
+    errors: &mut Vec<ScenarioError>,
+) -> Option<Scenario> {
     let faults = file.faults.0.iter().map(|(id, _)| id.value.clone()).collect();
     let mut checker = Checker { world, text, faults, errors };
     let may_sabotage = path.parent().and_then(Path::file_name).is_some_and(|folder| folder == "must_fail");
@@ -78,7 +84,9 @@ impl Checker<'_> {
         let mut sim = Sim { duration_ns: 60 * SECOND, warmup_ns: 5 * SECOND, tick_ns: MS };
         let Some(text) = text else { return sim };
         let mut given = text.at.clone();
-        if let Some((duration, at)) = text.duration.and_then(|text| Some((self.value("duration", &text, value::duration)?, text.at))) {
+        if let Some((duration, at)) =
+            text.duration.and_then(|text| Some((self.value("duration", &text, value::duration)?, text.at)))
+        {
             sim.duration_ns = duration;
             if duration == 0 {
                 let help = "the load needs time; write \"60s\"".to_owned();
@@ -86,15 +94,21 @@ impl Checker<'_> {
             }
             given = at;
         }
-        if let Some((warmup, at)) = text.warmup.and_then(|text| Some((self.value("warmup", &text, value::duration)?, text.at))) {
+        if let Some((warmup, at)) =
+            text.warmup.and_then(|text| Some((self.value("warmup", &text, value::duration)?, text.at)))
+        {
             sim.warmup_ns = warmup;
             given = at;
         }
         if sim.warmup_ns >= sim.duration_ns && sim.duration_ns > 0 {
-            let help = format!("the duration is {}; leave time in which latency is judged", value::show_duration(sim.duration_ns));
+            let help = format!(
+                "the duration is {}; leave time in which latency is judged",
+                value::show_duration(sim.duration_ns)
+            );
             self.contradiction("the warm-up takes the whole run", &given, help);
         }
-        if let Some((tick, text)) = text.tick.and_then(|text| Some((self.value("tick", &text, value::duration)?, text))) {
+        if let Some((tick, text)) = text.tick.and_then(|text| Some((self.value("tick", &text, value::duration)?, text)))
+        {
             if tick == 0 || !tick.is_multiple_of(MS) {
                 self.errors.push(ScenarioError::Tick { tick: text.value, at: span(&text.at) });
             } else {
@@ -106,7 +120,9 @@ impl Checker<'_> {
 
     fn seeds(&mut self, text: Option<SeedsText>) -> SeedSets {
         let (pr, release) = text.map_or((None, None), |text| (text.pr, text.release));
-        let mut read = |key, text: Option<Text>, to| text.and_then(|text| self.value(key, &text, value::seeds)).unwrap_or(Seeds { from: 1, to });
+        let mut read = |key, text: Option<Text>, to| {
+            text.and_then(|text| self.value(key, &text, value::seeds)).unwrap_or(Seeds { from: 1, to })
+        };
         SeedSets { pr: read("pr", pr, 8), release: read("release", release, 64) }
     }
 
@@ -123,7 +139,11 @@ impl Checker<'_> {
             Some(("none", _)) => promise.ordering = Ordering::None,
             Some((other, at)) => {
                 let help = "write \"per-key\" or \"none\"".to_owned();
-                self.errors.push(ScenarioError::BadValue { message: format!("`{other}` is not an order"), at: span(at), help });
+                self.errors.push(ScenarioError::BadValue {
+                    message: format!("`{other}` is not an order"),
+                    at: span(at),
+                    help,
+                });
             }
         }
         for sink in text.idempotent {
@@ -142,104 +162,9 @@ impl Checker<'_> {
         promise
     }
 
-    pub fn wrong_target(&mut self, on: &Text, is: &Target, who: &str, wanted: &str) {
-        let (name, is, who) = (on.value.clone(), is.words().to_owned(), who.to_owned());
-        let help = format!("name {wanted}");
-        self.errors.push(ScenarioError::WrongTarget { on: name, is, who, wanted: wanted.to_owned(), at: span(&on.at), help });
-    }
-
-    fn loads(&mut self, texts: Vec<(String, LoadText)>) -> Vec<Load> {
-        let mut loads: Vec<Load> = Vec::new();
-        for (name, text) in texts {
-            let into = text.into.clone();
-            let Some(load) = self.load(name, text) else { continue };
-            if loads.iter().any(|other| other.entry == load.entry) {
-                let help = "give one of them another source, or write one load with `stages(…)`";
-                self.contradiction(format!("two loads enter by `{}`", load.entry), &into.at, help);
-            }
-            loads.push(load);
-        }
-        loads
-    }
-
-    fn load(&mut self, name: String, text: LoadText) -> Option<Load> {
-        let entry = self.entry(&text.into);
-        let arrival = self.arrival(&text);
-        let content = self.content(&text);
-        if let (Some(Arrival::Trace(_)), Some(Content::Json(_) | Content::Bytes(_))) = (&arrival, &content) {
-            self.contradiction("`trace` needs rows with times", &text.at, "add `rows`, or write another arrival");
-        }
-        if let Some(key) = &text.key {
-            let made = match &content {
-                Some(Content::Json(fields)) => fields.contains_key(&key.value),
-                Some(Content::Bytes(_)) => false,
-                Some(Content::Rows { .. }) | None => true,
-            };
-            if !made {
-                self.contradiction(format!("the load's packets have no field `{}`", key.value), &key.at, "name a field of the template");
-            }
-        }
-        Some(Load { name, entry: entry?, arrival: arrival?, content: content?, key: text.key.map(|key| key.value) })
-    }
-
-    fn entry(&mut self, into: &Text) -> Option<String> {
-        match self.keep(self.world.find(&into.value, &into.at))? {
-            Target::Node(node) if node.source => Some(format!("{}.{}", node.host, node.node)),
-            _ => {
-                let sources = self.world.nodes_where(|node| node.source);
-                let help = if sources.is_empty() { "the graph has no source".to_owned() } else { format!("the graph's sources: {}", sources.join(", ")) };
-                self.errors.push(ScenarioError::NotASource { node: into.value.clone(), at: span(&into.at), help });
-                None
-            }
-        }
-    }
-
-    fn arrival(&mut self, text: &LoadText) -> Option<Arrival> {
-        match (&text.rate, &text.arrival) {
-            (Some(rate), None) => self.value("rate", rate, |text| value::rate(text, false)).map(Arrival::Constant),
-            (None, Some(arrival)) => self.value("arrival", arrival, read_arrival),
-            (Some(_), Some(arrival)) => {
-                self.contradiction("`rate` and `arrival` both say when events come", &arrival.at, "keep one; `rate = R` is short for `arrival = \"constant(R)\"`");
-                None
-            }
-            (None, None) => {
-                let (key, place) = ("rate".to_owned(), format!("the load into `{}`", text.into.value));
-                let help = "add `rate = \"200/s\"`, or `arrival = \"poisson(200/s)\"`".to_owned();
-                self.errors.push(ScenarioError::MissingKey { key, place, at: span(&text.into.at), help });
-                None
-            }
-        }
-    }
-
-    fn content(&mut self, text: &LoadText) -> Option<Content> {
-        if let (Some(true), None) = (text.repeat, &text.rows) {
-            self.contradiction("`repeat` is about rows, and there are none", &text.at, "add `rows`, or take `repeat` out");
-        }
-        match (&text.rows, &text.json, &text.bytes) {
-            (Some(rows), None, None) => Some(Content::Rows { path: rows.value.clone(), repeat: text.repeat.unwrap_or(false) }),
-            (None, Some(fields), None) => self.template(fields).map(Content::Json),
-            (None, None, Some(size)) => self.value("bytes", size, read_size).map(Content::Bytes),
-            (None, None, None) => {
-                let (key, place) = ("rows".to_owned(), format!("the load into `{}`", text.into.value));
-                let help = "add `rows = \"data/quakes.ndjson\"`, or `json = { … }`, or `bytes = \"512\"`".to_owned();
-                self.errors.push(ScenarioError::MissingKey { key, place, at: span(&text.into.at), help });
-                None
-            }
-            _ => {
-                self.contradiction("the load says more than once what it carries", &text.into.at, "keep one of `rows`, `json`, `bytes`");
-                None
-            }
-        }
-    }
-
-    fn template(&mut self, fields: &Named<Scalar>) -> Option<BTreeMap<String, Template>> {
-        let mut out = BTreeMap::new();
-        for (name, scalar) in &fields.0 {
-            let scalar = scalar.as_ref()?;
-            let read = read_template(&scalar.value).map_err(|error| ScenarioError::value(&name.value, error, &scalar.at));
-            out.insert(name.value.clone(), self.keep(read)?);
-        }
-        Some(out)
+    pub fn wrong_target(&mut self, on: &Text, is: &Target, who: &str, wanted: &'static str) {
+        let (name, is, who) = (on.value.clone(), is.words(), who.to_owned());
+        self.errors.push(ScenarioError::WrongTarget { on: name, is, who, wanted, at: span(&on.at) });
     }
 
     fn expect(&mut self, entries: Named<Text>) -> Vec<Objective> {
@@ -306,8 +231,14 @@ impl Checker<'_> {
     fn gauge(&mut self, gauge: &str, text: &Text) {
         let (address, name) = gauge.rsplit_once('.').unwrap_or((gauge, ""));
         if name != "backlog" {
-            let help = "the one gauge is `backlog`: committed minus settled; for events write `count(host.place.event)`".to_owned();
-            self.errors.push(ScenarioError::BadExpression { message: format!("there is no gauge `{name}`"), at: span(&text.at), help });
+            let help =
+                "the one gauge is `backlog`: committed minus settled; for events write `count(host.place.event)`"
+                    .to_owned();
+            self.errors.push(ScenarioError::BadExpression {
+                message: format!("there is no gauge `{name}`"),
+                at: span(&text.at),
+                help,
+            });
             return;
         }
         match self.keep(self.world.find(address, &text.at)) {
@@ -326,10 +257,18 @@ impl Checker<'_> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("events are {}", names.join(", ")),
             };
-            self.errors.push(ScenarioError::BadExpression { message: format!("there is no event `{event}`"), at: span(&text.at), help });
+            self.errors.push(ScenarioError::BadExpression {
+                message: format!("there is no event `{event}`"),
+                at: span(&text.at),
+                help,
+            });
         }
         // A process's own journal and its lane report too, and are in no graph.
-        let found = if matches!(place, "journal" | "lane") { self.world.find(host, &text.at) } else { self.world.find(&format!("{host}.{place}"), &text.at) };
+        let found = if matches!(place, "journal" | "lane") {
+            self.world.find(host, &text.at)
+        } else {
+            self.world.find(&format!("{host}.{place}"), &text.at)
+        };
         self.keep(found);
     }
 }
@@ -367,83 +306,4 @@ fn inside(text: &Text, offset: usize) -> Span {
 
 fn bad_limit(error: ExprError, at: &Span) -> ScenarioError {
     ScenarioError::BadLimit { message: error.message, at: span(at), help: error.help }
-}
-
-fn read_arrival(text: &str) -> Result<Arrival, ValueError> {
-    let bad = |help: &str| ValueError { found: text.to_owned(), wanted: "an arrival", help: help.to_owned() };
-    let forms = "write \"constant(200/s)\", \"poisson(200/s)\", \"stages(100/s for 10s, 400/s for 5s)\" or \"trace(speed = 600)\"";
-    let (name, Some(arguments)) = value::call(text) else { return Err(bad(forms)) };
-    match (name, &arguments[..]) {
-        ("constant", [rate]) => value::rate(rate, false).map(Arrival::Constant),
-        ("poisson", [rate]) => value::rate(rate, false).map(Arrival::Poisson),
-        ("stages", stages) if !stages.is_empty() => {
-            let stage = |stage: &&str| {
-                let (rate, time) = stage.split_once(" for ").ok_or_else(|| bad("write each stage as \"100/s for 10s\""))?;
-                match value::duration(time)? {
-                    0 => Err(bad("a stage needs time")),
-                    time => Ok((value::rate(rate, true)?, time)),
-                }
-            };
-            let stages: Vec<(f64, u64)> = stages.iter().map(stage).collect::<Result<_, _>>()?;
-            if stages.iter().all(|(rate, _)| *rate == 0.0) {
-                return Err(bad("a load of no events tests nothing"));
-            }
-            Ok(Arrival::Stages(stages))
-        }
-        ("trace", [speed]) => {
-            let speed = value::named(speed, "speed").and_then(value::number_and_unit);
-            match speed {
-                Some((speed, "")) if speed > 0.0 => Ok(Arrival::Trace(speed)),
-                _ => Err(bad("write \"trace(speed = 600)\": the rows' times, 600 times faster")),
-            }
-        }
-        _ => Err(bad(forms)),
-    }
-}
-
-/// The largest payload that a template may ask for.
-const PAYLOAD_MAX: u64 = 1 << 20;
-
-fn read_size(text: &str) -> Result<Size, ValueError> {
-    let bad = |help: &str| ValueError { found: text.to_owned(), wanted: "a size in bytes", help: help.to_owned() };
-    let number = |part: &str| part.parse::<u64>().map_err(|_| bad("write \"512\", or \"uniform(200, 2000)\""));
-    let size = match value::call(text) {
-        (plain, None) => Size { from: number(plain)?, to: number(plain)? },
-        ("uniform", Some(bounds)) => match bounds[..] {
-            [from, to] => Size { from: number(from)?, to: number(to)? },
-            _ => return Err(bad("write \"uniform(200, 2000)\"")),
-        },
-        _ => return Err(bad("write \"512\", or \"uniform(200, 2000)\"")),
-    };
-    match size {
-        Size { from, to } if from > to => Err(bad("the first bound must not be above the second")),
-        Size { to, .. } if to > PAYLOAD_MAX => Err(bad("a payload is at most 1 MiB")),
-        size => Ok(size),
-    }
-}
-
-fn read_template(value: &serde_json::Value) -> Result<Template, ValueError> {
-    let Some(text) = value.as_str() else { return Ok(Template::Constant(value.clone())) };
-    let bad = |help: &str| ValueError { found: text.to_owned(), wanted: "a generator", help: help.to_owned() };
-    match value::call(text) {
-        (_, None) => Ok(Template::Constant(value.clone())),
-        ("key", Some(arguments)) => match arguments[..] {
-            [count] => match count.parse() {
-                Ok(count @ 1..) => Ok(Template::Key(count)),
-                _ => Err(bad("write \"key(12)\": one of 12 names")),
-            },
-            _ => Err(bad("write \"key(12)\": one of 12 names")),
-        },
-        ("uniform", Some(arguments)) => {
-            let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
-            match arguments[..] {
-                [from, to] => match (number(from), number(to)) {
-                    (Some(from), Some(to)) if from <= to => Ok(Template::Uniform(from, to)),
-                    _ => Err(bad("write \"uniform(0, 6)\": a number from 0 to 6")),
-                },
-                _ => Err(bad("write \"uniform(0, 6)\": a number from 0 to 6")),
-            }
-        }
-        _ => Err(bad("generators are key(N) and uniform(A, B)")),
-    }
 }

@@ -55,8 +55,13 @@ impl FaultChecker<'_, '_, '_> {
         }
         let error = if kinds::LATER.contains(&id.as_str()) {
             let near = id.split('.').next().unwrap_or_default();
-            let family: Vec<&str> = kinds::FAULTS.iter().map(|kind| kind.id).filter(|kind| kind.starts_with(near)).collect();
-            let help = if family.is_empty() { "see docs/scenario.md for the kinds of this version".to_owned() } else { format!("this version has {}", family.join(", ")) };
+            let family: Vec<&str> =
+                kinds::FAULTS.iter().map(|kind| kind.id).filter(|kind| kind.starts_with(near)).collect();
+            let help = if family.is_empty() {
+                "see docs/scenario.md for the kinds of this version".to_owned()
+            } else {
+                format!("this version has {}", family.join(", "))
+            };
             ScenarioError::NotInThisVersion { what: format!("the fault kind `{id}`"), at: span(at), help }
         } else {
             let known: Vec<&str> = kinds::FAULTS.iter().chain(&kinds::SABOTAGES).map(|kind| kind.id).collect();
@@ -90,8 +95,17 @@ impl FaultChecker<'_, '_, '_> {
             match at {
                 Some(at) if !kind.needs.contains(&key) && !kind.takes.contains(&key) => {
                     let takes: Vec<&str> = kind.needs.iter().chain(kind.takes).copied().collect();
-                    let help = if takes.is_empty() { format!("`{}` takes no more than its schedule", kind.id) } else { format!("`{}` takes {}", kind.id, takes.join(", ")) };
-                    self.checker.errors.push(ScenarioError::UnknownKey { key: key.to_owned(), place, at: span(&at), help });
+                    let help = if takes.is_empty() {
+                        format!("`{}` takes no more than its schedule", kind.id)
+                    } else {
+                        format!("`{}` takes {}", kind.id, takes.join(", "))
+                    };
+                    self.checker.errors.push(ScenarioError::UnknownKey {
+                        key: key.to_owned(),
+                        place,
+                        at: span(&at),
+                        help,
+                    });
                 }
                 None if kind.needs.contains(&key) => {
                     let example = match key {
@@ -102,7 +116,12 @@ impl FaultChecker<'_, '_, '_> {
                         _ => "down = \"uniform(1s, 6s)\"",
                     };
                     let help = format!("add `{example}`");
-                    self.checker.errors.push(ScenarioError::MissingKey { key: key.to_owned(), place, at: span(&text.kind.at), help });
+                    self.checker.errors.push(ScenarioError::MissingKey {
+                        key: key.to_owned(),
+                        place,
+                        at: span(&text.kind.at),
+                        help,
+                    });
                     complete = false;
                 }
                 _ => {}
@@ -122,7 +141,11 @@ impl FaultChecker<'_, '_, '_> {
             (Target::Channel(_), On::Link) if on.value.contains("->") => {
                 let (link, _) = on.value.split_once(':').expect("a channel with an arrow is a lane, which has a colon");
                 let (what, at) = (format!("`{}` on one lane", kind.id), span(&on.at));
-                self.checker.errors.push(ScenarioError::NotInThisVersion { what, at, help: format!("write \"{link}\"") });
+                self.checker.errors.push(ScenarioError::NotInThisVersion {
+                    what,
+                    at,
+                    help: format!("write \"{link}\""),
+                });
                 return None;
             }
             _ => false,
@@ -194,7 +217,11 @@ impl FaultChecker<'_, '_, '_> {
             (None, None, Some(when)) => {
                 self.checker.condition(when)?;
                 if repeat > 1 || text.kind.value == "net.flap" {
-                    let what = if repeat > 1 { "`repeat` with `when`".to_owned() } else { "a `net.flap` with `when`".to_owned() };
+                    let what = if repeat > 1 {
+                        "`repeat` with `when`".to_owned()
+                    } else {
+                        "a `net.flap` with `when`".to_owned()
+                    };
                     let help = "write it with `at` or `within`, or as a `net.cut`".to_owned();
                     self.checker.errors.push(ScenarioError::NotInThisVersion { what, at: span(&when.at), help });
                     return None;
@@ -229,7 +256,11 @@ impl FaultChecker<'_, '_, '_> {
                 None
             }
             (Some(every), at) if repeat == 1 || at.is_none() => {
-                self.checker.contradiction("`every` goes with `at` and `repeat`", &every.at, "add them, or take `every` out");
+                self.checker.contradiction(
+                    "`every` goes with `at` and `repeat`",
+                    &every.at,
+                    "add them, or take `every` out",
+                );
                 None
             }
             _ => Some(repeat),
@@ -238,7 +269,8 @@ impl FaultChecker<'_, '_, '_> {
 
     fn effect(&mut self, kind: Kind, target: &Target) -> Option<Effect> {
         let text = self.text;
-        let dist = |this: &mut Self, key: &str, text: &Option<Text>| text.as_ref().and_then(|text| this.dist(key, text));
+        let dist =
+            |this: &mut Self, key: &str, text: &Option<Text>| text.as_ref().and_then(|text| this.dist(key, text));
         let link = || match target {
             Target::Link(link) => link.clone(),
             other => unreachable!("{} is done to a link, not {other:?}", kind.id),
@@ -273,7 +305,8 @@ impl FaultChecker<'_, '_, '_> {
             },
             "sink.slow" => Action::SinkSlow { sink: host(), add: dist(self, "add", &text.add)? },
             sabotage => {
-                let breach = sabotage.strip_prefix("sabotage.").expect("every other kind of the table has an arm above");
+                let breach =
+                    sabotage.strip_prefix("sabotage.").expect("every other kind of the table has an arm above");
                 Action::Sabotage { breach: breach.to_owned(), on: target_name(target) }
             }
         };
@@ -303,14 +336,19 @@ impl FaultChecker<'_, '_, '_> {
     /// Whether it fits into the run, and between its own repetitions.
     fn fits(&mut self, schedule: &Schedule, lasts: Option<Dist>, effect: &Effect) {
         let length = match effect {
-            Effect::Act(Action::HostCrash { restart_ns, .. } | Action::HostPowerCut { restart_ns, .. }) => Some(*restart_ns),
+            Effect::Act(Action::HostCrash { restart_ns, .. } | Action::HostPowerCut { restart_ns, .. }) => {
+                Some(*restart_ns)
+            }
             Effect::Act(Action::NetReset { .. }) => Some(0),
             _ => lasts.and_then(Dist::max_ns),
         };
         let text = self.text;
-        let end_help = format!("the run lasts {}; begin earlier, or raise sim.duration", show_duration(self.sim.duration_ns));
+        let end_help =
+            format!("the run lasts {}; begin earlier, or raise sim.duration", show_duration(self.sim.duration_ns));
         let (start, at, gap, repeat) = match (schedule, &text.at_time, &text.within) {
-            (Schedule::At { at_ns, repeat, every_ns }, Some(at), _) => (at_ns + every_ns.saturating_mul(repeat - 1), &at.at, *every_ns, *repeat),
+            (Schedule::At { at_ns, repeat, every_ns }, Some(at), _) => {
+                (at_ns + every_ns.saturating_mul(repeat - 1), &at.at, *every_ns, *repeat)
+            }
             (Schedule::Within { from_ns, to_ns, repeat }, _, Some(within)) => {
                 let part = (to_ns - from_ns) / repeat;
                 if *to_ns > self.sim.duration_ns {
@@ -318,8 +356,16 @@ impl FaultChecker<'_, '_, '_> {
                     return;
                 }
                 if length.is_some_and(|length| length > part) {
-                    let message = format!("it may last {}, but each part of its window is {}", show_duration(length.unwrap_or(0)), show_duration(part));
-                    self.checker.contradiction(message, &within.at, "a fault ends inside its window: widen `within`, shorten `for`, or repeat less often");
+                    let message = format!(
+                        "it may last {}, but each part of its window is {}",
+                        show_duration(length.unwrap_or(0)),
+                        show_duration(part)
+                    );
+                    self.checker.contradiction(
+                        message,
+                        &within.at,
+                        "a fault ends inside its window: widen `within`, shorten `for`, or repeat less often",
+                    );
                 }
                 (*from_ns, &within.at, part, *repeat)
             }
@@ -331,14 +377,18 @@ impl FaultChecker<'_, '_, '_> {
             self.after_end("may end", start + length.unwrap_or(0), at, end_help);
         }
         if repeat > 1 && length.is_none_or(|length| length > gap) {
-            self.checker.contradiction("it may still last when it begins again", at, "add `for`, or leave more time between");
+            self.checker.contradiction(
+                "it may still last when it begins again",
+                at,
+                "add `for`, or leave more time between",
+            );
         }
         self.flap_fits(effect, length);
     }
 
-    fn after_end(&mut self, what: &'static str, time: Ns, at: &Span, help: String) {
-        let (time, end) = (show_duration(time), show_duration(self.sim.duration_ns));
-        self.checker.errors.push(ScenarioError::AfterEnd { fault: self.id.value.clone(), what, time, end, at: span(at), help });
+    fn after_end(&mut self, what: &str, time: Ns, at: &Span, help: String) {
+        let (fault, when) = (self.id.value.clone(), format!("{what} at {}", show_duration(time)));
+        self.checker.errors.push(ScenarioError::AfterEnd { fault, when, at: span(at), help });
     }
 
     fn flap_fits(&mut self, effect: &Effect, length: Option<Ns>) {
@@ -347,7 +397,11 @@ impl FaultChecker<'_, '_, '_> {
         let cuts = length.unwrap_or(self.sim.duration_ns) / cycle;
         if cuts > CUTS_MAX {
             let help = "lengthen `down` or `up`, or shorten `for`";
-            self.checker.contradiction(format!("the flap comes to {cuts} cuts, more than {CUTS_MAX}"), &self.text.kind.at, help);
+            self.checker.contradiction(
+                format!("the flap comes to {cuts} cuts, more than {CUTS_MAX}"),
+                &self.text.kind.at,
+                help,
+            );
         }
     }
 }

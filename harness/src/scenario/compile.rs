@@ -51,7 +51,9 @@ impl Compiler {
         let lasts = fault.lasts.map(|lasts| self.length(lasts, self.draw(fault, index, "for")));
         let at_ns = match &fault.schedule {
             Schedule::When { when } => {
-                let Effect::Act(action) = &fault.effect else { unreachable!("a checked flap has a time, not a trigger") };
+                let Effect::Act(action) = &fault.effect else {
+                    unreachable!("a checked flap has a time, not a trigger")
+                };
                 let start = Start::When { when: when.clone() };
                 return vec![Step { fault: fault.id.clone(), start, for_ns: lasts, action: action.clone() }];
             }

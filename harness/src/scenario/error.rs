@@ -87,7 +87,9 @@ pub enum ScenarioError {
     #[error("`{kind}` is a sabotage, and this file is not in a folder named `must_fail`")]
     #[diagnostic(
         code(scenario::sabotage_outside),
-        help("a sabotage breaks the system on purpose to see a check fail: move the file to `must_fail/`, or use a fault")
+        help(
+            "a sabotage breaks the system on purpose to see a check fail: move the file to `must_fail/`, or use a fault"
+        )
     )]
     SabotageOutside {
         kind: String,
@@ -107,16 +109,14 @@ pub enum ScenarioError {
     },
     /// An address of another sort than the fault or load needs.
     #[error("`{on}` is {is}, but {who} needs {wanted}")]
-    #[diagnostic(code(scenario::wrong_target))]
+    #[diagnostic(code(scenario::wrong_target), help("name {wanted}"))]
     WrongTarget {
         on: String,
-        is: String,
+        is: &'static str,
         who: String,
-        wanted: String,
+        wanted: &'static str,
         #[label("{is}")]
         at: SourceSpan,
-        #[help]
-        help: String,
     },
     /// A load into something that takes none.
     #[error("a load enters by a source, but `{node}` is none")]
@@ -150,13 +150,11 @@ pub enum ScenarioError {
         help: String,
     },
     /// A fault that begins or ends when the run is over.
-    #[error("fault `{fault}` {what} at {time}, after the end at {end}")]
+    #[error("fault `{fault}` {when}, after the end of the run")]
     #[diagnostic(code(scenario::after_end))]
     AfterEnd {
         fault: String,
-        what: &'static str,
-        time: String,
-        end: String,
+        when: String,
         #[label("too late")]
         at: SourceSpan,
         #[help]
@@ -174,7 +172,10 @@ pub enum ScenarioError {
     },
     /// A tick that turmoil can't do.
     #[error("the tick must be a whole number of milliseconds, at least 1ms, not {tick}")]
-    #[diagnostic(code(scenario::tick), help("the simulated network moves in whole milliseconds; write \"1ms\" or a multiple of it"))]
+    #[diagnostic(
+        code(scenario::tick),
+        help("the simulated network moves in whole milliseconds; write \"1ms\" or a multiple of it")
+    )]
     Tick {
         tick: String,
         #[label("this tick")]

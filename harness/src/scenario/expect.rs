@@ -173,7 +173,9 @@ impl Metric {
     pub fn faults(&self) -> Vec<&str> {
         match self {
             Metric::Latency { over: Phase::Fault(fault) | Phase::Recovery(fault), .. } => vec![fault],
-            Metric::Recovery { faults, .. } | Metric::Deficit { faults, .. } => faults.iter().map(String::as_str).collect(),
+            Metric::Recovery { faults, .. } | Metric::Deficit { faults, .. } => {
+                faults.iter().map(String::as_str).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -202,7 +204,8 @@ impl Metric {
             let faults = faults(&mut parser)?;
             Metric::Deficit { faults, stat: spread(&mut parser)? }
         } else {
-            let names = PLAIN.iter().map(|(name, _)| *name).chain(["latency.p99", "latency.p95", "latency.p50", "latency.max"]);
+            let names =
+                PLAIN.iter().map(|(name, _)| *name).chain(["latency.p99", "latency.p95", "latency.p50", "latency.max"]);
             let help = nearest(trimmed, names).map_or(FORMS.to_owned(), |near| format!("did you mean `{near}`?"));
             return parser.fail(format!("`{trimmed}` is not measured"), help);
         };
@@ -296,7 +299,11 @@ impl Limit {
         let Quantity { value, unit: found } = parser.quantity()?;
         let fits = found == unit || (unit == Unit::Ratio && found == Unit::Count && value <= 1.0);
         if !fits {
-            return Err(ExprError { message: "its unit doesn't fit".to_owned(), at: 0, help: format!("write {}, as in {example}", unit.example()) });
+            return Err(ExprError {
+                message: "its unit doesn't fit".to_owned(),
+                at: 0,
+                help: format!("write {}, as in {example}", unit.example()),
+            });
         }
         parser.blanks();
         if !parser.rest().is_empty() {
@@ -317,12 +324,28 @@ mod tests {
         assert_eq!(Metric::parse("lost.reported"), Ok(Metric::LostReported));
         assert_eq!(Metric::parse("latency.p99 @steady"), latency(false, Stat::P99, Phase::Steady));
         assert_eq!(Metric::parse("latency.p99.9"), latency(false, Stat::P999, Phase::All));
-        assert_eq!(Metric::parse("latency.delivered.max @recovery(slow-disk)"), latency(true, Stat::Max, Phase::Recovery("slow-disk".into())));
+        assert_eq!(
+            Metric::parse("latency.delivered.max @recovery(slow-disk)"),
+            latency(true, Stat::Max, Phase::Recovery("slow-disk".into()))
+        );
         let faults = vec!["flap".to_owned(), "crash".to_owned()];
         let recovery = Metric::Recovery { faults, until: Until::Steady, stat: Stat::P95 };
         assert_eq!(Metric::parse("recovery(flap+crash).steady p95"), Ok(recovery));
-        assert_eq!(Metric::parse("deficit(flap)"), Ok(Metric::Deficit { faults: vec!["flap".into()], stat: Stat::Max }));
-        for bad in ["", "lots", "latency", "latency.p42", "latency.p99 @noon", "recovery(flap).p95", "recovery(flap", "lost p95", "recovery(x).steady p99"] {
+        assert_eq!(
+            Metric::parse("deficit(flap)"),
+            Ok(Metric::Deficit { faults: vec!["flap".into()], stat: Stat::Max })
+        );
+        for bad in [
+            "",
+            "lots",
+            "latency",
+            "latency.p42",
+            "latency.p99 @noon",
+            "recovery(flap).p95",
+            "recovery(flap",
+            "lost p95",
+            "recovery(x).steady p99",
+        ] {
             assert!(Metric::parse(bad).is_err(), "{bad}");
         }
     }
@@ -335,7 +358,14 @@ mod tests {
         assert!(limit.holds(0.005) && !limit.holds(0.006));
         assert_eq!(Limit::parse("<= 0.005", Unit::Ratio).expect("a plain share").value, 0.005);
         assert!(Limit::parse("== 0", Unit::Count).expect("a count").holds(0.0));
-        for (bad, unit) in [("400ms", Unit::Ns), ("<= 400", Unit::Ns), ("<= 5%", Unit::Count), ("<= ", Unit::Count), ("== 0 0", Unit::Count), ("<= 5", Unit::Ratio)] {
+        for (bad, unit) in [
+            ("400ms", Unit::Ns),
+            ("<= 400", Unit::Ns),
+            ("<= 5%", Unit::Count),
+            ("<= ", Unit::Count),
+            ("== 0 0", Unit::Count),
+            ("<= 5", Unit::Ratio),
+        ] {
             assert!(Limit::parse(bad, unit).is_err(), "{bad}");
         }
     }

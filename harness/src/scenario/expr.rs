@@ -270,7 +270,11 @@ impl<'a> Parser<'a> {
     }
 
     pub fn expect(&mut self, token: &str) -> Result<(), ExprError> {
-        if self.take(token) { Ok(()) } else { self.fail(format!("`{token}` is missing"), format!("write `{token}` here")) }
+        if self.take(token) {
+            Ok(())
+        } else {
+            self.fail(format!("`{token}` is missing"), format!("write `{token}` here"))
+        }
     }
 
     pub fn end(&mut self) -> Result<(), ExprError> {
@@ -281,7 +285,12 @@ impl<'a> Parser<'a> {
         self.fail(format!("`{}` is too much", self.rest()), "join conditions by `&&` or `||`; take the rest out")
     }
 
-    fn list(&mut self, token: &str, part: fn(&mut Self) -> Result<Expr, ExprError>, join: fn(Vec<Expr>) -> Expr) -> Result<Expr, ExprError> {
+    fn list(
+        &mut self,
+        token: &str,
+        part: fn(&mut Self) -> Result<Expr, ExprError>,
+        join: fn(Vec<Expr>) -> Expr,
+    ) -> Result<Expr, ExprError> {
         let first = part(self)?;
         let mut all = vec![first];
         while self.take(token) {
@@ -333,6 +342,7 @@ impl<'a> Parser<'a> {
             return self.fail(format!("`{digits}` is not a number"), "write a number such as 200, 400ms or 0.5%");
         };
         // A unit follows its number directly or after blanks; `&&` and `)` are none.
+        self.blanks();
         let from = self.at;
         let unit = self.run(|c| c.is_alphabetic() || c == '%' || c == '/');
         let (scale, unit) = match unit {
@@ -379,7 +389,10 @@ impl<'a> Parser<'a> {
                 let gauge = self.run(is_path).to_owned();
                 Ok(Term::At { fault, gauge })
             }
-            "" => self.fail("a value is missing", "write a number, a gauge such as `edge.uplink.backlog`, or `count(edge.uplink.committed)`"),
+            "" => self.fail(
+                "a value is missing",
+                "write a number, a gauge such as `edge.uplink.backlog`, or `count(edge.uplink.committed)`",
+            ),
             gauge if gauge.matches('.').count() == 2 => Ok(Term::Gauge(gauge.to_owned())),
             other => {
                 let help = "a gauge is written host.channel.backlog, such as `edge.uplink.backlog`".to_owned();
@@ -426,7 +439,13 @@ mod tests {
 
     #[test]
     fn nonsense_says_where() {
-        for (text, at) in [("", 0), ("edge.uplink.backlog", 19), ("edge.uplink.backlog > 5 parsecs", 23), ("backlog > 3", 0), ("a.b.c > 1 x.y.z", 10)] {
+        for (text, at) in [
+            ("", 0),
+            ("edge.uplink.backlog", 19),
+            ("edge.uplink.backlog > 5 parsecs", 24),
+            ("backlog > 3", 0),
+            ("a.b.c > 1 x.y.z", 10),
+        ] {
             assert_eq!(Expr::parse(text).expect_err(text).at, at, "{text}");
         }
         assert!(Expr::parse("edge.uplink.backlog > 5ms").expect_err("units differ").help.contains("200"));

@@ -6,6 +6,7 @@
 mod address;
 mod check;
 mod check_fault;
+mod check_load;
 mod compile;
 pub(crate) mod draw;
 mod error;
@@ -16,6 +17,8 @@ pub mod kinds;
 mod model;
 mod shape;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod timeline;
 mod value;
 
@@ -25,7 +28,10 @@ pub use error::{ScenarioError, ScenarioErrors, Span, line_of};
 pub use expect::{Limit, Metric, Objective, Phase, Stat, Until};
 pub use expr::{Expr, ExprError, Op, Quantity, Readings, Term, Unit};
 pub use hash::hash;
-pub use model::{Arrival, Content, Effect, Fault, Load, Ordering, Promise, Scenario, Schedule, SeedSets, Sim, Size, Sometimes, Template};
+pub use model::{
+    Arrival, Content, Effect, Fault, Load, Ordering, Promise, Scenario, Schedule, SeedSets, Sim, Size, Sometimes,
+    Template,
+};
 pub use spec::{FaultText, File, LoadText, Loads, PromiseText, SeedsText, SimText, SometimesText};
 pub use timeline::timeline;
 pub use value::{Seeds, ValueError, dist, duration, seeds, show_dist, show_duration};
@@ -68,6 +74,8 @@ pub fn schema() -> serde_json::Value {
     schema["title"] = "Seaworthy scenario, version 1".into();
     // TOML has no null: an optional key is absent or right.
     drop_null(&mut schema);
+    let kinds = kinds::FAULTS.iter().chain(&kinds::SABOTAGES).map(|kind| kind.id);
+    schema["$defs"]["FaultText"]["properties"]["kind"]["enum"] = kinds.collect();
     schema
 }
 

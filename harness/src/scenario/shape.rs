@@ -121,7 +121,12 @@ impl Reader {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known here: {}", known.join(", ")),
             };
-            self.errors.push(ScenarioError::UnknownKey { key: key.value, place: section.to_owned(), at: span(&key.at), help });
+            self.errors.push(ScenarioError::UnknownKey {
+                key: key.value,
+                place: section.to_owned(),
+                at: span(&key.at),
+                help,
+            });
         }
     }
 }
@@ -136,7 +141,9 @@ impl Field for Text {
             DeValue::String(text) => Some(Text { value: text.to_string(), at: found.span() }),
             other => {
                 let help = match other {
-                    DeValue::Table(_) => format!("names with dots or blanks go in quotes: `\"{}.…\" = \"…\"`", place.key),
+                    DeValue::Table(_) => {
+                        format!("names with dots or blanks go in quotes: `\"{}.…\" = \"…\"`", place.key)
+                    }
                     _ => format!("write it in quotes: `{} = \"{}\"`", place.key, plain(other)),
                 };
                 reader.wrong_type(place, "a text", found, help);
@@ -168,7 +175,12 @@ impl Field for Share {
                 Some(Share(Text { value: plain(value), at: found.span() }))
             }
             _ => {
-                reader.wrong_type(place, "a share", found, "write a number from 0 to 1, or a percentage such as \"50%\"".to_owned());
+                reader.wrong_type(
+                    place,
+                    "a share",
+                    found,
+                    "write a number from 0 to 1, or a percentage such as \"50%\"".to_owned(),
+                );
                 None
             }
         }
@@ -216,12 +228,25 @@ impl Field for Scalar {
         let value = match found.get_ref() {
             DeValue::String(text) => Some(serde_json::Value::from(text.as_ref())),
             DeValue::Boolean(value) => Some(serde_json::Value::from(*value)),
-            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok().map(serde_json::Value::from),
-            DeValue::Float(number) => number.as_str().replace('_', "").parse::<f64>().ok().filter(|x| x.is_finite()).map(serde_json::Value::from),
+            DeValue::Integer(number) => {
+                i64::from_str_radix(number.as_str(), number.radix()).ok().map(serde_json::Value::from)
+            }
+            DeValue::Float(number) => number
+                .as_str()
+                .replace('_', "")
+                .parse::<f64>()
+                .ok()
+                .filter(|x| x.is_finite())
+                .map(serde_json::Value::from),
             DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
         };
         if value.is_none() {
-            reader.wrong_type(place, "a text, a number, true or false", found, "write a constant or a generator such as \"key(12)\"".to_owned());
+            reader.wrong_type(
+                place,
+                "a text, a number, true or false",
+                found,
+                "write a constant or a generator such as \"key(12)\"".to_owned(),
+            );
         }
         Some(Scalar { value: value?, at: found.span() })
     }
@@ -247,7 +272,12 @@ impl<T: Field> Field for Vec<T> {
     fn read(reader: &mut Reader, found: Option<&Spanned<DeValue<'_>>>, place: Place<'_>) -> Option<Self> {
         let Some(found) = found else { return Some(Vec::new()) };
         let DeValue::Array(items) = found.get_ref() else {
-            reader.wrong_type(place, "a list", found, format!("write `{} = [ … ]`, or `[[{}]]` before each table", place.key, place.key));
+            reader.wrong_type(
+                place,
+                "a list",
+                found,
+                format!("write `{} = [ … ]`, or `[[{}]]` before each table", place.key, place.key),
+            );
             return Some(Vec::new());
         };
         Some(items.iter().filter_map(|item| T::read(reader, Some(item), Place { at: &item.span(), ..place })).collect())
@@ -273,7 +303,11 @@ impl<T: Field> Field for Named<T> {
 }
 
 /// Reads a section that is a table.
-pub(super) fn read_section<T: Section>(reader: &mut Reader, found: Option<&Spanned<DeValue<'_>>>, place: Place<'_>) -> Option<T> {
+pub(super) fn read_section<T: Section>(
+    reader: &mut Reader,
+    found: Option<&Spanned<DeValue<'_>>>,
+    place: Place<'_>,
+) -> Option<T> {
     let Some(found) = found else {
         reader.missing(place, format!("add `[{}]`", place.key));
         return None;

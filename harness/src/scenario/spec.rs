@@ -154,7 +154,9 @@ impl Loads {
     pub fn named(self) -> Vec<(String, LoadText)> {
         match self {
             Loads::One(load) => vec![("load".to_owned(), *load)],
-            Loads::Many(Named(loads)) => loads.into_iter().filter_map(|(name, load)| Some((name.value, load?))).collect(),
+            Loads::Many(Named(loads)) => {
+                loads.into_iter().filter_map(|(name, load)| Some((name.value, load?))).collect()
+            }
         }
     }
 }
@@ -162,7 +164,10 @@ impl Loads {
 impl Field for Loads {
     fn read(reader: &mut Reader, found: Option<&Spanned<DeValue<'_>>>, place: Place<'_>) -> Option<Self> {
         let Some(found) = found else {
-            reader.missing(place, "add `load = { into = \"edge.feed\", rate = \"200/s\", rows = \"data/quakes.ndjson\" }`".to_owned());
+            reader.missing(
+                place,
+                "add `load = { into = \"edge.feed\", rate = \"200/s\", rows = \"data/quakes.ndjson\" }`".to_owned(),
+            );
             return None;
         };
         let many = found.get_ref().as_table().is_some_and(|table| {
@@ -190,7 +195,11 @@ pub(super) fn read(text: &str) -> (Option<File>, Vec<ScenarioError>) {
     for later in LATER {
         if let Some((key, _)) = table.remove_entry(later) {
             let help = format!("take `{later}` out; the rest of the file can run without it");
-            reader.errors.push(ScenarioError::NotInThisVersion { what: format!("`{later}`"), at: span(&key.span()), help });
+            reader.errors.push(ScenarioError::NotInThisVersion {
+                what: format!("`{later}`"),
+                at: span(&key.span()),
+                help,
+            });
         }
     }
     let file = File::read_table(&mut reader, &table, "the scenario", &(0..0));

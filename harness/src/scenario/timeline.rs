@@ -24,7 +24,8 @@ pub fn timeline(scenario: &Scenario, plan: &Plan) -> String {
     let half = show_duration(end / 2);
     let gap = (WIDTH / 2) as usize;
     let _ = writeln!(out, "{:label$}  {:<gap$}{half:<gap$}{}", "", "0s", show_duration(end));
-    let phases: String = (0..WIDTH).map(|column| if column < column_of(scenario.sim.warmup_ns, end) { 'w' } else { '.' }).collect();
+    let phases: String =
+        (0..WIDTH).map(|column| if column < column_of(scenario.sim.warmup_ns, end) { 'w' } else { '.' }).collect();
     let _ = writeln!(out, "{:label$}  {phases}{}", "phase", "~".repeat(DRAIN));
     for fault in faults {
         let steps = plan.steps.iter().filter(|step| step.fault == fault);
@@ -32,12 +33,12 @@ pub fn timeline(scenario: &Scenario, plan: &Plan) -> String {
     }
     let _ = writeln!(out, "\n{:label$}  w warm-up, # lasts, ! at once, ? on its trigger, ~ heal and drain\n", "");
     for step in &plan.steps {
-        let start = match &step.start {
-            Start::At { at_ns } => format!("{:>9.3}s", *at_ns as f64 / 1e9),
-            Start::When { when } => format!("when {when}"),
+        let (start, trigger) = match &step.start {
+            Start::At { at_ns } => (format!("{:.3}s", *at_ns as f64 / 1e9), String::new()),
+            Start::When { when } => ("triggered".to_owned(), format!(" when {when}")),
         };
         let lasts = step.for_ns.map(|ns| format!(" for {}", show_duration(ns))).unwrap_or_default();
-        let _ = writeln!(out, "{start}  {:label$}  {}{lasts}", step.fault, describe(&step.action));
+        let _ = writeln!(out, "{start:>10}  {:label$}  {}{lasts}{trigger}", step.fault, describe(&step.action));
     }
     if plan.steps.is_empty() {
         out.push_str("no faults\n");
@@ -72,7 +73,9 @@ fn bar<'a>(steps: impl Iterator<Item = &'a Step>, end: Ns) -> String {
 fn lasts(step: &Step, left: Ns) -> Option<Ns> {
     match step.action {
         Action::NetReset { .. } => None,
-        Action::HostCrash { restart_ns, .. } | Action::HostPowerCut { restart_ns, .. } => Some(restart_ns).filter(|ns| *ns > 0),
+        Action::HostCrash { restart_ns, .. } | Action::HostPowerCut { restart_ns, .. } => {
+            Some(restart_ns).filter(|ns| *ns > 0)
+        }
         _ => Some(step.for_ns.unwrap_or(left)),
     }
 }
@@ -102,8 +105,12 @@ fn describe(action: &Action) -> String {
             format!("disk.eio {host}, {} of {op}", share(*ratio_ppm))
         }
         Action::DiskTorn { host } => format!("disk.torn {host}"),
-        Action::HostCrash { host, restart_ns } => format!("host.crash {host}, back after {}", show_duration(*restart_ns)),
-        Action::HostPowerCut { host, restart_ns } => format!("host.power_cut {host}, back after {}", show_duration(*restart_ns)),
+        Action::HostCrash { host, restart_ns } => {
+            format!("host.crash {host}, back after {}", show_duration(*restart_ns))
+        }
+        Action::HostPowerCut { host, restart_ns } => {
+            format!("host.power_cut {host}, back after {}", show_duration(*restart_ns))
+        }
         Action::HostRestartStorm { host, up, down, power } => {
             let how = if *power { "power cuts" } else { "SIGKILLs" };
             format!("host.restart_storm {host}, {how}, up {}, down {}", show_dist(*up), show_dist(*down))

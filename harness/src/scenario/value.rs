@@ -54,7 +54,8 @@ pub(super) fn time_unit_ns(unit: &str) -> Option<f64> {
 /// No number, no unit of time, or longer than a day.
 pub fn duration(text: &str) -> Result<Ns, ValueError> {
     let bad = |help: &str| wrong(text, "a duration", help);
-    let (number, unit) = number_and_unit(text).ok_or_else(|| bad("write a number and a unit, such as \"500ms\" or \"2s\""))?;
+    let (number, unit) =
+        number_and_unit(text).ok_or_else(|| bad("write a number and a unit, such as \"500ms\" or \"2s\""))?;
     let scale = time_unit_ns(unit).ok_or_else(|| bad("add a unit: ns, us, ms, s, min or h, such as \"500ms\""))?;
     let ns = (number * scale).round();
     if ns > DURATION_MAX as f64 {
@@ -185,7 +186,8 @@ pub fn seeds(text: &str) -> Result<Seeds, ValueError> {
     let bad = |help: &str| wrong(text, "a range of seeds", help);
     let (from, to) = text.split_once("..").unwrap_or((text, text));
     let to = to.strip_prefix('=').unwrap_or(to);
-    let parse = |part: &str| part.trim().parse().map_err(|_| bad("write the first and the last seed, such as \"1..8\""));
+    let parse =
+        |part: &str| part.trim().parse().map_err(|_| bad("write the first and the last seed, such as \"1..8\""));
     let (from, to): (u64, u64) = (parse(from)?, parse(to)?);
     if from > to {
         return Err(bad("the first seed must not be above the last"));
@@ -266,7 +268,14 @@ mod tests {
         for text in ["5ms", "uniform(1s, 6s)", "lognormal(p50 = 5ms, p99 = 200ms)", "0s"] {
             assert_eq!(show_dist(dist(text).expect(text)), text);
         }
-        for bad in ["uniform(6s, 1s)", "uniform(1s)", "lognormal(5ms, 200ms)", "lognormal(p50 = 0s, p99 = 1s)", "uniform(", "normal(1s)"] {
+        for bad in [
+            "uniform(6s, 1s)",
+            "uniform(1s)",
+            "lognormal(5ms, 200ms)",
+            "lognormal(p50 = 0s, p99 = 1s)",
+            "uniform(",
+            "normal(1s)",
+        ] {
             assert!(dist(bad).is_err(), "{bad}");
         }
     }
