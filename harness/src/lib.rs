@@ -2,6 +2,8 @@
 
 pub mod check;
 pub mod history;
+pub mod load;
 pub mod plan;
 pub mod sim;
+pub mod scenario;
 pub mod system;
