@@ -2,7 +2,12 @@
 
 pub mod channel;
 pub mod env;
+pub mod graph;
+pub mod journal;
 pub mod lane;
 pub mod node;
+pub mod nodes;
 pub mod observe;
 pub mod packet;
+pub mod runtime;
+pub mod process;

@@ -3,4 +3,5 @@
 pub mod check;
 pub mod history;
 pub mod plan;
+pub mod sim;
 pub mod system;

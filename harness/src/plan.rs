@@ -1,6 +1,8 @@
 //! The explicit plan of one seed: every fault step with its time and values, nothing left to chance. It is what a run
 //! executes, what `seaworthy plan` prints, and what shrinking works on.
 
+mod normal;
+
 use serde::{Deserialize, Serialize};
 
 /// Nanoseconds of virtual time.
@@ -86,6 +88,35 @@ pub enum Dist {
         /// 99th percentile, ns.
         p99_ns: Ns,
     },
+}
+
+impl Dist {
+    /// The duration at `u`, where `u / 2^64` is the quantile: never smaller for a larger `u`, and equal on every machine.
+    ///
+    /// A log-normal is drawn through 4096 equal steps of probability and straight lines between them, so its tail ends
+    /// at the quantile 1 - 2^-16. One whose `p99_ns` isn't above its `p50_ns` is always `p50_ns`.
+    #[must_use]
+    pub fn draw(&self, u: u64) -> Ns {
+        match *self {
+            Dist::Constant { ns } => ns,
+            Dist::Uniform { from_ns, to_ns } => {
+                let span = u128::from(to_ns.saturating_sub(from_ns)) + 1;
+                from_ns + share(span, u)
+            }
+            Dist::Lognormal { p50_ns, p99_ns } if p50_ns == 0 || p99_ns <= p50_ns => p50_ns,
+            Dist::Lognormal { p50_ns, p99_ns } => {
+                let step = u >> 52;
+                let low = normal::lognormal_step(p50_ns, p99_ns, step);
+                let high = normal::lognormal_step(p50_ns, p99_ns, step + 1).max(low);
+                low + share(u128::from(high - low), u << 12)
+            }
+        }
+    }
+}
+
+/// `whole * u / 2^64`, rounded down.
+fn share(whole: u128, u: u64) -> u64 {
+    u64::try_from((whole * u128::from(u)) >> 64).expect("a part of at most 2^64, scaled by less than one, fits")
 }
 
 /// Which disk operations fail.
@@ -222,4 +253,47 @@ pub enum Action {
         /// Where: a host, a sink or a channel, as the breach wants it.
         on: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(dist: Dist, quantile: f64) -> f64 {
+        dist.draw((quantile * 2f64.powi(64)) as u64) as f64
+    }
+
+    #[test]
+    fn lognormal_passes_through_its_percentiles() {
+        let dist = Dist::Lognormal { p50_ns: 5_000_000, p99_ns: 200_000_000 };
+        assert_eq!(at(dist, 0.5), 5e6);
+        assert!((at(dist, 0.99) / 200e6 - 1.0).abs() < 0.002, "{}", at(dist, 0.99));
+        // By symmetry of the logarithm: the first percentile is p50² / p99.
+        assert!((at(dist, 0.01) / 125e3 - 1.0).abs() < 0.002, "{}", at(dist, 0.01));
+    }
+
+    #[test]
+    fn uniform_reaches_both_ends() {
+        let dist = Dist::Uniform { from_ns: 3, to_ns: 5 };
+        assert_eq!((dist.draw(0), dist.draw(u64::MAX / 2), dist.draw(u64::MAX)), (3, 4, 5));
+        let all = Dist::Uniform { from_ns: 0, to_ns: u64::MAX };
+        assert_eq!((all.draw(0), all.draw(u64::MAX)), (0, u64::MAX));
+    }
+
+    #[test]
+    fn impossible_shapes_are_constant() {
+        assert_eq!(Dist::Lognormal { p50_ns: 7, p99_ns: 7 }.draw(u64::MAX), 7);
+        assert_eq!(Dist::Uniform { from_ns: 9, to_ns: 1 }.draw(u64::MAX), 9);
+    }
+
+    proptest! {
+        #[test]
+        fn draws_are_monotone(a: u64, b: u64, p50 in 1u64..1 << 40, more in 0u64..1 << 45) {
+            let (low, high) = (a.min(b), a.max(b));
+            let dist = Dist::Lognormal { p50_ns: p50, p99_ns: p50 + more };
+            prop_assert!(dist.draw(low) <= dist.draw(high));
+            prop_assert!(dist.draw(low) <= dist.draw(low.saturating_add(1)));
+        }
+    }
 }

@@ -86,6 +86,16 @@ pub trait Disk: Send + Sync {
     fn free_bytes(&self) -> Io<u64>;
 }
 
+/// Refuses what isn't a plain relative path: `InvalidInput` for an absolute one, for `.` and `..`, for empty parts and
+/// NUL. The empty path is the data directory itself.
+pub fn check_path(path: &str) -> io::Result<()> {
+    let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
+    if path.is_empty() || path.split('/').all(plain) {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{path}` is not a plain path inside the data directory")))
+}
+
 /// An open file. Operations on one file complete in the order they were issued.
 #[expect(clippy::len_without_is_empty, reason = "a file's length is an I/O operation; emptiness is not a concept here")]
 pub trait File: Send + Sync {
@@ -99,7 +109,8 @@ pub trait File: Send + Sync {
     fn write_sync(&self, at: u64, bufs: Vec<Bytes>) -> Io<()>;
     /// Makes all completed writes durable. After an error the file stays `EIO` until reopened, and its dirty pages are lost.
     fn sync_data(&self) -> Io<()>;
-    /// Extends the file to `to` bytes, allocated and zero; where `ENOSPC` normally shows. Fine when already longer.
+    /// Extends the file to `to` bytes, allocated and zero; where `ENOSPC` normally shows. Fine when already longer; after
+    /// an error the file is as long as before.
     fn zero_fill(&self, to: u64) -> Io<()>;
 }
 
