@@ -169,8 +169,12 @@ mod tests {
     fn action() -> impl Strategy<Value = Action> {
         prop_oneof![
             (0..3usize, 1..5u64).prop_map(|(producer, epoch)| Action::Open { producer, epoch }),
-            (0..3usize, 1..5u64, 1..40u64, 1..9u64)
-                .prop_map(|(producer, epoch, first, count)| Action::Offer { producer, epoch, first, count }),
+            (0..3usize, 1..5u64, 1..40u64, 1..9u64).prop_map(|(producer, epoch, first, count)| Action::Offer {
+                producer,
+                epoch,
+                first,
+                count
+            }),
             Just(Action::Restart),
         ]
     }

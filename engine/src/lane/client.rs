@@ -13,7 +13,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::heartbeat::Heartbeat;
 use super::protocol::v1::{
-    Ack, Credits, FromHost, FromProducer, Hello, Opened, Opening, Ping, Pong, Publish, Welcome, from_host, from_producer,
+    Ack, Credits, FromHost, FromProducer, Hello, Opened, Opening, Ping, Pong, Publish, Welcome, from_host,
+    from_producer,
 };
 use super::protocol::{
     self, BACKOFF_MAX_NS, BACKOFF_MIN_NS, BATCH_BYTES_MAX, BATCH_PACKETS_MAX, CREDITS, PACKET_BYTES_MAX, PROTOCOL,
@@ -56,7 +57,7 @@ fn backoff_ns(seed: &dyn Seed, peer: &str, process: &str, attempt: u64) -> u64 {
 }
 
 /// One connection, from dialling to its end. `progress` turns true once the host took something.
-async fn connection(
+pub(super) async fn connection(
     env: &Env,
     peer: &str,
     process: &str,
@@ -285,6 +286,8 @@ impl Session<'_> {
             LaneError::Forgot { .. } | LaneError::Ahead { .. } | LaneError::TooLarge { .. } => {
                 self.report(Some(i), &error);
                 self.tubes[i].close();
+                // What can't be settled must not be tried again and again.
+                self.tubes[i].acked = self.tubes[i].settled;
                 tracing::error!(error = &error as &dyn std::error::Error, "a channel of the lane rests");
                 Ok(())
             }
@@ -345,10 +348,8 @@ impl Tube {
     /// Memory stays ours to bound, however much a host grants.
     fn grant(&mut self, credits: Option<Credits>) {
         if let Some(credits) = credits {
-            self.credits = Credits {
-                packets: credits.packets.min(CREDITS.packets),
-                bytes: credits.bytes.min(CREDITS.bytes),
-            };
+            self.credits =
+                Credits { packets: credits.packets.min(CREDITS.packets), bytes: credits.bytes.min(CREDITS.bytes) };
         }
     }
 

@@ -28,12 +28,7 @@ impl<T> Clone for Mailbox<T> {
 
 impl<T> Default for Mailbox<T> {
     fn default() -> Self {
-        Mailbox(Arc::new(Mutex::new(Inner {
-            queue: VecDeque::new(),
-            closed: false,
-            waker: None,
-            waiting_since_ns: 0,
-        })))
+        Mailbox(Arc::new(Mutex::new(Inner { queue: VecDeque::new(), closed: false, waker: None, waiting_since_ns: 0 })))
     }
 }
 

@@ -113,8 +113,7 @@ pub fn check_publish(publish: &v1::Publish) -> Result<usize, LaneError> {
 /// batch may, unless the channel is paused.
 #[must_use]
 pub fn fits(credits: v1::Credits, flying_packets: usize, flying_bytes: usize, packets: usize, bytes: usize) -> bool {
-    let within =
-        flying_packets + packets <= credits.packets as usize && (flying_bytes + bytes) as u64 <= credits.bytes;
+    let within = flying_packets + packets <= credits.packets as usize && (flying_bytes + bytes) as u64 <= credits.bytes;
     credits.packets > 0 && (flying_packets == 0 || within)
 }
 
@@ -159,9 +158,7 @@ pub fn refused(refuse: v1::Refuse) -> LaneError {
         }
         RefuseCode::Full => LaneError::Full { channel },
         RefuseCode::UnknownChannel => LaneError::UnknownChannel { channel },
-        RefuseCode::Version => {
-            LaneError::Version { ours: PROTOCOL, theirs: refuse.protocol.unwrap_or_default() }
-        }
+        RefuseCode::Version => LaneError::Version { ours: PROTOCOL, theirs: refuse.protocol.unwrap_or_default() },
         RefuseCode::Unspecified => LaneError::Protocol("refused for a reason that this version does not know"),
     }
 }

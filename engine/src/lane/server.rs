@@ -14,7 +14,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::heartbeat::Heartbeat;
 use super::protocol::v1::{
-    Ack, FromHost, FromProducer, Hello, Opened, Ping, Pong, Publish, Welcome, from_host, from_producer, lane_server::Lane,
+    Ack, FromHost, FromProducer, Hello, Opened, Ping, Pong, Publish, Welcome, from_host, from_producer,
+    lane_server::Lane,
 };
 use super::protocol::{self, CREDITS, FULL_RETRY_NS, IDLE_NS, SILENCE_NS, fits};
 use super::wire::{self, Line};
@@ -72,10 +73,7 @@ type Sent = Result<FromHost, Status>;
 impl Lane for Host {
     type CarryStream = Pin<Box<dyn Stream<Item = Sent> + Send>>;
 
-    async fn carry(
-        &self,
-        request: Request<Streaming<FromProducer>>,
-    ) -> Result<Response<Self::CarryStream>, Status> {
+    async fn carry(&self, request: Request<Streaming<FromProducer>>) -> Result<Response<Self::CarryStream>, Status> {
         let line = request.extensions().get::<Arc<Line>>().cloned();
         let line = line.expect("wire::serve gives each connection a line");
         let mailbox = Mailbox::default();
@@ -352,7 +350,8 @@ impl Session {
     fn refuse(&mut self, port: Option<usize>, error: &LaneError) {
         let refuse = protocol::refusal(error).expect("only errors that have a code are refused");
         let (place, reason) = (refuse.channel.as_str().into(), error.name().into());
-        let event = Observed { what: What::Refused { reason }, place, identity: None, seq: Seq(refuse.found), attempt: 0 };
+        let event =
+            Observed { what: What::Refused { reason }, place, identity: None, seq: Seq(refuse.found), attempt: 0 };
         self.shared.env.probe.on(&[event]);
         let slot = port.and_then(|i| slot(i, refuse.code as u64));
         self.send(slot, from_host::Message::Refuse(refuse));
