@@ -7,6 +7,11 @@ pub mod cpu;
 pub mod disk;
 pub mod seed;
 
+pub(crate) mod hosts;
+pub mod recorder;
+pub mod sink;
+pub mod trace;
+
 /// The world's time: virtual nanoseconds since its start. Never goes back.
 pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
 
