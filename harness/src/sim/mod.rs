@@ -8,6 +8,7 @@ pub mod disk;
 pub mod seed;
 
 pub(crate) mod hosts;
+pub mod net;
 pub mod recorder;
 pub mod sink;
 pub mod trace;
