@@ -2,3 +2,7 @@
 
 mod conformance;
 mod journal;
+//! Integration tests.
+
+mod command;
+mod diagnostics;
