@@ -1,8 +1,6 @@
 //! The integration tests: one binary, one module a border.
 
-mod conformance;
-mod journal;
-//! Integration tests.
-
 mod command;
+mod conformance;
 mod diagnostics;
+mod journal;

@@ -340,7 +340,7 @@ impl FaultChecker<'_, '_, '_> {
                 Some(*restart_ns)
             }
             Effect::Act(Action::NetReset { .. }) => Some(0),
-            _ => lasts.and_then(Dist::max_ns),
+            _ => lasts.and_then(|dist| dist.max_ns()),
         };
         let text = self.text;
         let end_help =
