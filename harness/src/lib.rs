@@ -1,6 +1,7 @@
 //! The deterministic world around any tokio system: simulated hosts, faults, load, ledger and checks.
 
 pub mod check;
+pub mod engine_system;
 pub mod fault;
 pub mod history;
 pub mod load;

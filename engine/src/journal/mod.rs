@@ -388,6 +388,12 @@ impl Journal {
         Ok(Commit { range, done: waiter, shared: self.shared.clone() })
     }
 
+    /// The largest frame, bytes: no transaction can be larger.
+    #[must_use]
+    pub fn frame_bytes_max(&self) -> usize {
+        self.shared.options.frame_bytes_max
+    }
+
     /// True when a transaction of `bytes` would be taken now.
     ///
     /// # Errors

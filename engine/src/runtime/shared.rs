@@ -119,7 +119,7 @@ impl Shared {
 
     /// Submits what has gathered once it nears a frame's size.
     pub(crate) async fn commit_if_large(&self, tx: &mut Tx) -> Result<(), EngineError> {
-        if tx.bytes() >= TX_BYTES { self.commit(std::mem::take(tx)).await } else { Ok(()) }
+        if tx.bytes() >= self.journal.frame_bytes_max() / 4 { self.commit(std::mem::take(tx)).await } else { Ok(()) }
     }
 
     /// The dead letter of a packet that `node` failed on.
@@ -174,9 +174,6 @@ impl Shared {
         self.turn_away(node, turned, tx, events);
     }
 }
-
-/// A transaction is submitted early once it holds this much; far below `frame_bytes_max`, so that one more item fits.
-pub(crate) const TX_BYTES: usize = 256 << 10;
 
 /// The event of one item at one node.
 pub(crate) fn event(what: What, place: &Place, item: &Item) -> Event {
