@@ -1,6 +1,9 @@
 //! The deterministic world around any tokio system: simulated hosts, faults, load, ledger and checks.
 
 pub mod check;
+pub mod figures;
 pub mod history;
+pub mod ledger;
 pub mod plan;
+pub mod reference;
 pub mod system;

@@ -1,4 +1,5 @@
-//! Phases of a seed, and what is counted in each: an event belongs to the phase in which it was due.
+//! Phases of a seed, and what is counted in each: an event belongs to the phase in which it was due, and to the drain as
+//! well when it came after the load's end.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +22,7 @@ pub enum Phase {
     Fault(Vec<String>),
     /// From that heal until events come in time again.
     Recovery(Vec<String>),
-    /// After the load.
+    /// What became visible after the load's end; such an event counts in the phase of its arrival as well.
     Drain,
 }
 
@@ -273,7 +274,9 @@ pub fn totals(run: &SeedRun, groups: &[Group]) -> BTreeMap<Phase, Totals> {
     for event in &run.events {
         let phase = timeline.at(event.intended_ns);
         let warm = event.intended_ns >= run.warmup_ns;
-        for (place, timed) in [(Phase::All, warm), (phase, true)] {
+        let late = event.at.iter().any(|at| at.visible_ns.is_some_and(|ns| ns >= run.load_end_ns)) && phase != Phase::Drain;
+        let places = [Some((Phase::All, warm)), Some((phase, true)), late.then_some((Phase::Drain, true))];
+        for (place, timed) in places.into_iter().flatten() {
             let totals = phases.entry(place).or_default();
             totals.counts.add_event(event);
             for at in event.at.iter().filter(|_| timed) {

@@ -239,3 +239,69 @@ fn join(group: &mut Group, next: Group) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{MS, cut, run};
+
+    fn fault(id: &str, from_s: u64, to_s: u64) -> FaultRun {
+        FaultRun { id: id.into(), from_ns: from_s * 1000 * MS, to_ns: to_s * 1000 * MS }
+    }
+
+    #[test]
+    fn a_cut_is_measured_from_its_heal() {
+        let groups = groups(&cut(4));
+        assert_eq!(groups.len(), 1);
+        let group = &groups[0];
+        assert_eq!((group.name().as_str(), group.from_ns, group.heal_ns), ("cut", 20_000 * MS, 28_000 * MS));
+        assert_eq!(group.first_output, Outcome::After(10 * MS));
+        assert_eq!(group.drained, Outcome::After(10 * MS));
+        // Events are slow until 30.0 s; those of the last 300 ms are still under way then, two more than before the cut
+        // plus a batch of 4.
+        assert_eq!(group.steady, Outcome::After(2_100 * MS));
+        // 160 events that waited for 0 to 8 s, and 40 that came 300 ms late, less the usual 8 ms each.
+        let Outcome::After(deficit) = group.deficit else { panic!("{:?}", group.deficit) };
+        let waited: u64 = (0..160).map(|at| 8_000 - at * 50 + 10 - 8).sum();
+        let worked_off: u64 = 40 * (300 - 8);
+        assert!((deficit / MS).abs_diff(waited + worked_off) < 10, "{} ms", deficit / MS);
+    }
+
+    #[test]
+    fn what_never_settles_is_never_and_what_had_no_time_is_unknown() {
+        let mut slow = run(1, |number| Some(if number < 600 { 7 } else { 80 }));
+        slow.faults = vec![fault("disk", 30, 31)];
+        assert_eq!(groups(&slow)[0].steady, Outcome::Never);
+        slow.faults = vec![fault("disk", 55, 57)];
+        assert_eq!(groups(&slow)[0].steady, Outcome::Unknown);
+        slow.warmup_ns = 500 * MS;
+        slow.faults = vec![fault("disk", 30, 31)];
+        assert_eq!(groups(&slow)[0].steady, Outcome::Unknown, "ten events are no baseline");
+    }
+
+    #[test]
+    fn a_lost_event_is_never_drained() {
+        let mut lossy = run(1, |number| (number != 605).then_some(7));
+        lossy.faults = vec![fault("crash", 30, 31)];
+        let group = &groups(&lossy)[0];
+        assert_eq!((&group.steady, &group.drained, &group.deficit), (&Outcome::After(0), &Outcome::Never, &Outcome::Never));
+        lossy.faults = vec![fault("crash", 29, 30)];
+        let group = &groups(&lossy)[0];
+        assert_eq!((&group.drained, &group.deficit), (&Outcome::After(0), &Outcome::After(0)), "it was due after the heal");
+    }
+
+    #[test]
+    fn faults_that_overlap_or_leave_no_time_to_recover_are_one_group() {
+        let names = |faults: Vec<FaultRun>| {
+            let mut run = run(1, |_| Some(7));
+            run.faults = faults;
+            run.fault_order = vec!["flap".into(), "crash".into()];
+            groups(&run).iter().map(|group| (group.name(), group.heal_ns / (1000 * MS))).collect::<Vec<_>>()
+        };
+        let group = |name: &str, heal_s| (name.to_owned(), heal_s);
+        assert_eq!(names(vec![fault("crash", 10, 20), fault("flap", 15, 18)]), [group("flap+crash", 20)]);
+        assert_eq!(names(vec![fault("flap", 10, 12), fault("flap", 14, 16)]), [group("flap", 16)]);
+        assert_eq!(names(vec![fault("flap", 10, 12), fault("crash", 20, 22)]), [group("flap", 12), group("crash", 22)]);
+        assert_eq!(names(vec![]), []);
+    }
+}

@@ -87,6 +87,8 @@ pub enum Ratio {
 /// A figure of a recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
+    /// Until the system noticed; not measured, so always n/a.
+    Detect,
     /// Until anything comes.
     FirstOutput,
     /// Until events come in time again.
@@ -247,6 +249,7 @@ fn shared(c: &crate::phases::Counts, share: Ratio) -> Figure {
 #[must_use]
 pub fn recovery(groups: &[&crate::recovery::Group], part: Part, over: Percentile) -> Figure {
     let outcome = |group: &&crate::recovery::Group| match part {
+        Part::Detect => Outcome::Unknown,
         Part::FirstOutput => group.first_output.clone(),
         Part::Steady => group.steady.clone(),
         Part::Drained => group.drained.clone(),

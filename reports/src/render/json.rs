@@ -80,18 +80,11 @@ mod tests {
 
     #[test]
     fn keys_are_sorted_at_every_depth() {
-        fn sorted(value: &Value, text: &str) {
-            if let Value::Object(map) = value {
-                let mut keys: Vec<&String> = map.keys().collect();
-                keys.sort();
-                let places: Vec<usize> = keys.iter().map(|key| text.find(&format!("\"{key}\"")).unwrap()).collect();
-                assert!(places.is_sorted(), "{keys:?}");
-            }
-        }
         let text = print(&serde_json::json!({"b": {"z": 1, "y": 2}, "a": 0}));
         assert_eq!(text, "{\n  \"a\": 0,\n  \"b\": {\n    \"y\": 2,\n    \"z\": 1\n  }\n}\n");
         let whole = result(&sample::passing());
-        sorted(&serde_json::from_str(&whole).unwrap(), &whole);
+        let top: Vec<&str> = whole.lines().filter(|line| line.starts_with("  \"")).collect();
+        assert!(top.len() == 8 && top.is_sorted(), "{top:?}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct Heading<'a> {
     pub path: &'a str,
     /// How long the load lasts, ms.
     pub duration_ms: u64,
-    /// How often each `expect` value was written by hand; false prints only objectives that don't pass.
+    /// True prints each objective with its margin, false only those that don't pass.
     pub all_expectations: bool,
 }
 
@@ -30,6 +30,7 @@ pub fn scenario(file: &ResultFile, scenario: &Scenario, heading: &Heading<'_>) -
     for why in &scenario.void {
         line(&mut text, &format!("  proved nothing: {why}"));
     }
+    violations(&mut text, scenario);
     for expectation in &scenario.expect {
         if heading.all_expectations || expectation.verdict != Verdict::Pass {
             line(&mut text, &format!("  {}", expected(expectation)));
@@ -38,7 +39,9 @@ pub fn scenario(file: &ResultFile, scenario: &Scenario, heading: &Heading<'_>) -
     for sometimes in scenario.sometimes.iter().filter(|sometimes| sometimes.hits == 0) {
         line(&mut text, &format!("  not reached: {}", sometimes.that));
     }
-    violations(&mut text, scenario, heading);
+    if scenario.verdict == Verdict::Fail {
+        again(&mut text, scenario, heading);
+    }
     text
 }
 
@@ -105,7 +108,7 @@ fn figures(text: &mut String, file: &ResultFile, scenario: &Scenario) {
     line(text, &figures);
 }
 
-/// `pass  latency.p99 @steady <= 400ms   got 212ms   margin 47 %`.
+/// `pass  latency.p99 @steady <= 400ms   got 212 ms   margin 47 %`.
 fn expected(expectation: &Expectation) -> String {
     let Expectation { what, limit, got, verdict, line } = expectation;
     let word = match verdict {
@@ -141,6 +144,7 @@ fn with_unit(got: &Figure, limit: &str) -> String {
     let show = |v: f64| match unit {
         "%" => percent(v),
         "" => format!("{v}"),
+        "ms" if v >= 1000.0 => format!("{} s", v / 1000.0),
         "ms" => format!("{v} ms"),
         other => format!("{v}{other}"),
     };
@@ -159,7 +163,7 @@ fn margin(got: &Figure, limit: &str) -> Option<String> {
     (op.starts_with('<') && value > 0.0).then(|| format!("{} %", ((1.0 - v.0 / value) * 100.0).floor()))
 }
 
-fn violations(text: &mut String, scenario: &Scenario, heading: &Heading<'_>) {
+fn violations(text: &mut String, scenario: &Scenario) {
     let failing: Vec<_> = scenario.seeds.iter().filter(|seed| !seed.violations.is_empty()).collect();
     for seed in failing.iter().take(SHOWN_SEEDS) {
         for Violation { check, message, .. } in seed.violations.iter().take(SHOWN_VIOLATIONS) {
@@ -173,12 +177,14 @@ fn violations(text: &mut String, scenario: &Scenario, heading: &Heading<'_>) {
         let rest: Vec<String> = failing[SHOWN_SEEDS..].iter().take(20).map(|seed| seed.seed.to_string()).collect();
         line(text, &format!("  and {} more failing seeds: {}", failing.len() - SHOWN_SEEDS, rest.join(" ")));
     }
-    if scenario.verdict == Verdict::Fail {
-        let seed = failing.first().copied().or(scenario.seeds.first());
-        if let Some(seed) = seed {
-            line(text, &format!("  again: seaworthy sim {} --seed {}", heading.path, seed.seed));
-        }
-    }
+}
+
+/// The line that shows the failure again, with its first failing seed.
+fn again(text: &mut String, scenario: &Scenario, heading: &Heading<'_>) {
+    let failing = scenario.seeds.iter().find(|seed| !seed.violations.is_empty());
+    // An objective may fail over the pool while no seed broke a promise: then all seeds are needed again.
+    let seed = failing.map_or(String::new(), |seed| format!(" --seed {}", seed.seed));
+    line(text, &format!("  again: seaworthy sim {}{seed}", heading.path));
 }
 
 fn plain(figure: &Figure) -> String {
@@ -219,17 +225,49 @@ mod tests {
 
     #[test]
     fn a_pass_is_two_lines_its_expectations_and_what_was_not_reached() {
-        insta::assert_snapshot!(block(&sample::passing()), @"");
+        insta::assert_snapshot!(block(&sample::passing()), @r"
+        PASS uplink_cut  8 seeds x 60 s   lost 0  dup 0  replay 1.67 %
+          p50 9  p95 5260  p99 7460 ms (virtual, 1 ms floor)   recovery p95 4.1 s
+          pass  lost == 0   got 0
+          pass  duplicate.ratio <= 0.5%   got 0   margin 100 %
+          pass  latency.p99 @steady <= 400ms   got 11 ms   margin 97 %
+          pass  recovery(cut).steady p95 <= 6s   got 4.1 s   margin 31 %
+          not reached: at(cut).backlog > 9000
+        ");
     }
 
     #[test]
     fn a_failure_names_what_broke_where_and_how_to_see_it_again() {
-        insta::assert_snapshot!(block(&sample::failing()), @"");
+        insta::assert_snapshot!(block(&sample::failing()), @r"
+        FAIL ack_before_commit  2 seeds x 60 s   lost 1  dup 0  replay 1.67 %  drop 0.04 % (lost 1, shed 0, expired 0)
+          p50 7  p95 2560  p99 6960 ms (virtual, 1 ms floor)   recovery p95 0.6 s
+          durability (seed 5): quake-602 accepted 30.112 s, hub power cut 30.114 s, never visible at hub.raw
+          lost (seed 5): quake-602 accepted 30.112 s, never visible at hub.raw
+          FAIL  lost == 0   got 1
+          pass  duplicate.ratio <= 0.5%   got 0   margin 100 %
+          pass  latency.p99 @steady <= 400ms   got 11 ms   margin 97 %
+          pass  recovery(cut).steady p95 <= 6s   got 600 ms   margin 90 %
+          not reached: at(cut).backlog > 200
+          not reached: at(cut).backlog > 9000
+          again: seaworthy sim scenarios/ack_before_commit.toml --seed 5
+        ");
     }
 
     #[test]
     fn a_void_says_why_it_proved_nothing() {
-        insta::assert_snapshot!(block(&sample::void()), @"");
+        insta::assert_snapshot!(block(&sample::void()), @r"
+        VOID too_short  1 seed x 60 s   lost 0  dup 0  replay 1.67 %
+          p50 7  p95 n/a  p99 n/a ms (virtual, 1 ms floor)
+          proved nothing: no fault took effect in any seed
+          proved nothing: latency.p99 @steady can't be told
+          proved nothing: recovery(cut).steady p95 can't be told
+          pass  lost == 0   got 0
+          pass  duplicate.ratio <= 0.5%   got 0   margin 100 %
+          void  latency.p99 @steady <= 400ms   got n/a (n < 299)   (line 13)
+          void  recovery(cut).steady p95 <= 6s   got n/a (n < 1)   (line 14)
+          not reached: at(cut).backlog > 200
+          not reached: at(cut).backlog > 9000
+        ");
     }
 
     #[test]
