@@ -67,7 +67,11 @@ pub fn seed_run(facts: SeedFacts, history: &History, ledger: &Ledger, violations
         batch,
         sinks: ledger.sinks.iter().map(|account| account.sink.to_string()).collect(),
         events,
-        unexpected_ns: ledger.sinks.iter().flat_map(|account| account.unexpected.iter().map(|effect| effect.at_ns)).collect(),
+        unexpected_ns: ledger
+            .sinks
+            .iter()
+            .flat_map(|account| account.unexpected.iter().map(|effect| effect.at_ns))
+            .collect(),
         work: work(history),
         faults: took_effect
             .map(|applied| FaultRun { id: applied.fault.clone(), from_ns: applied.from_ns, to_ns: applied.to_ns })

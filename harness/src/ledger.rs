@@ -204,7 +204,9 @@ pub fn join(history: &History, expected: &Expected, declared: &Declared) -> Resu
             return Err(wrong("two offers of one number"));
         }
     }
-    if let Some(effect) = history.effects.iter().find(|effect| !expected.sinks.iter().any(|sink| **sink == *effect.endpoint)) {
+    if let Some(effect) =
+        history.effects.iter().find(|effect| !expected.sinks.iter().any(|sink| **sink == *effect.endpoint))
+    {
         return Err(LedgerError::Endpoint(effect.endpoint.clone()));
     }
     let dead: BTreeSet<&str> = history.dead_letters.iter().map(|(_, packet_id, _)| packet_id.as_str()).collect();
@@ -253,8 +255,13 @@ impl Books<'_> {
                 missing: None,
             });
         }
-        let mut account =
-            Account { idempotent: self.declared.idempotent_sinks.contains(&*name), sink: name, rows, unexpected: vec![], seen: vec![] };
+        let mut account = Account {
+            idempotent: self.declared.idempotent_sinks.contains(&*name),
+            sink: name,
+            rows,
+            unexpected: vec![],
+            seen: vec![],
+        };
         self.place_effects(&mut account, &mut slots);
         self.settle_fates(sink, &mut account, &row_of, &slots);
         self.balance(&account)?;
@@ -286,7 +293,13 @@ impl Books<'_> {
         }
     }
 
-    fn settle_fates(&self, sink: usize, account: &mut Account, row_of: &BTreeMap<usize, usize>, slots: &BTreeMap<&str, Vec<Slot>>) {
+    fn settle_fates(
+        &self,
+        sink: usize,
+        account: &mut Account,
+        row_of: &BTreeMap<usize, usize>,
+        slots: &BTreeMap<&str, Vec<Slot>>,
+    ) {
         // By row and copy: when it was first seen.
         let mut seen: BTreeMap<(usize, usize), (&str, Option<u64>)> = BTreeMap::new();
         for (packet_id, named) in slots {
@@ -316,7 +329,9 @@ impl Books<'_> {
                     let absent = |closer: &EventKey, packet_id: &str| {
                         let row = *row_of.get(self.offers.get(closer)?)?;
                         let named = copies_of(row).any(|(id, _)| id == packet_id);
-                        copies_of(row).find(|(id, first)| first.is_none() && (!named || *id == packet_id)).map(|(id, _)| id.to_owned())
+                        copies_of(row)
+                            .find(|(id, first)| first.is_none() && (!named || *id == packet_id))
+                            .map(|(id, _)| id.to_owned())
                     };
                     let missing = folds.iter().find_map(|fold| absent(&fold.closer, &fold.packet_id));
                     if missing.is_none() {
@@ -351,7 +366,11 @@ impl Books<'_> {
 
     fn balance(&self, account: &Account) -> Result<(), LedgerError> {
         let taken = self.history.offers.iter().zip(self.answers).filter(|(offer, answer)| {
-            let here = self.expected.reach.get(&offer.entry).is_some_and(|reach| reach.iter().any(|at| self.expected.sinks[*at] == account.sink));
+            let here = self
+                .expected
+                .reach
+                .get(&offer.entry)
+                .is_some_and(|reach| reach.iter().any(|at| self.expected.sinks[*at] == account.sink));
             here && matches!(answer, Answer::Accepted | Answer::Recovered)
         });
         let taken = taken.count() as u64;
@@ -360,7 +379,8 @@ impl Books<'_> {
             return Err(LedgerError::Conservation { sink: account.sink.to_string(), taken, ended });
         }
         let held = self.history.effects.iter().filter(|effect| *effect.endpoint == *account.sink).count() as u64;
-        let explained = account.rows.iter().map(|row| u64::from(row.copies)).sum::<u64>() + account.unexpected.len() as u64;
+        let explained =
+            account.rows.iter().map(|row| u64::from(row.copies)).sum::<u64>() + account.unexpected.len() as u64;
         if held != explained {
             return Err(LedgerError::Effects { sink: account.sink.to_string(), held, explained });
         }

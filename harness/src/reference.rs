@@ -240,8 +240,7 @@ fn reachable(flow: &Flow) -> Vec<BTreeSet<usize>> {
 #[must_use]
 pub fn evaluate(flow: &mut Flow, events: Vec<LoadEvent>) -> Expected {
     let reach = reachable(flow);
-    let sinks: Vec<usize> =
-        (0..flow.nodes.len()).filter(|at| matches!(flow.nodes[*at].what, FlowWhat::Sink)).collect();
+    let sinks: Vec<usize> = (0..flow.nodes.len()).filter(|at| matches!(flow.nodes[*at].what, FlowWhat::Sink)).collect();
     let entries: BTreeMap<Arc<str>, usize> = (0..flow.nodes.len())
         .filter(|at| matches!(flow.nodes[*at].what, FlowWhat::Entry))
         .map(|at| (flow.nodes[at].address.clone(), at))
@@ -259,7 +258,12 @@ pub fn evaluate(flow: &mut Flow, events: Vec<LoadEvent>) -> Expected {
         let at = *entries.get(&entry).unwrap_or_else(|| panic!("{entry} is no entry of the flow"));
         let producer = ProducerId(xxhash_rust::xxh3::xxh3_64(entry.as_bytes()));
         let mut trail = Trail::default();
-        walk.give(at, index, &draft.into_packet(Identity::Entered { producer, epoch: Epoch(1), pseq: seq }), &mut trail);
+        walk.give(
+            at,
+            index,
+            &draft.into_packet(Identity::Entered { producer, epoch: Epoch(1), pseq: seq }),
+            &mut trail,
+        );
         trails.push(trail);
     }
     let folds = walk.folds;
@@ -376,7 +380,10 @@ pub(crate) mod tests {
 
     #[test]
     fn each_event_is_told_apart_by_sink() {
-        let expected = evaluate(&mut flow(), events(&[("a", 1, "10"), ("b", 2, "3"), ("c", 3, "x"), ("d", 11, "12"), ("e", 12, "13")]));
+        let expected = evaluate(
+            &mut flow(),
+            events(&[("a", 1, "10"), ("b", 2, "3"), ("c", 3, "x"), ("d", 11, "12"), ("e", 12, "13")]),
+        );
         assert_eq!(expected.sinks, [Arc::from("hub.raw"), Arc::from("hub.sums")]);
         assert_eq!(expected.reach[&Arc::from("edge.feed")], [0, 1]);
         let of = |seq: u64| expected.events[&(Arc::from("edge.feed"), Seq(seq))].clone();

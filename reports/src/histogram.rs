@@ -179,8 +179,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ALL: [Percentile; 5] =
-        [Percentile::P50, Percentile::P95, Percentile::P99, Percentile::P999, Percentile::Max];
+    const ALL: [Percentile; 5] = [Percentile::P50, Percentile::P95, Percentile::P99, Percentile::P999, Percentile::Max];
 
     fn of(delays: &[Delay]) -> Latency {
         let mut latency = Latency::default();

@@ -274,7 +274,8 @@ pub fn totals(run: &SeedRun, groups: &[Group]) -> BTreeMap<Phase, Totals> {
     for event in &run.events {
         let phase = timeline.at(event.intended_ns);
         let warm = event.intended_ns >= run.warmup_ns;
-        let late = event.at.iter().any(|at| at.visible_ns.is_some_and(|ns| ns >= run.load_end_ns)) && phase != Phase::Drain;
+        let late =
+            event.at.iter().any(|at| at.visible_ns.is_some_and(|ns| ns >= run.load_end_ns)) && phase != Phase::Drain;
         let places = [Some((Phase::All, warm)), Some((phase, true)), late.then_some((Phase::Drain, true))];
         for (place, timed) in places.into_iter().flatten() {
             let totals = phases.entry(place).or_default();

@@ -217,12 +217,8 @@ fn overlapping(faults: &[FaultRun]) -> Vec<Group> {
     sorted.sort_by(|a, b| (a.from_ns, a.to_ns, &a.id).cmp(&(b.from_ns, b.to_ns, &b.id)));
     let mut groups: Vec<Group> = Vec::new();
     for fault in sorted {
-        let span = Group {
-            faults: vec![fault.id.clone()],
-            from_ns: fault.from_ns,
-            heal_ns: fault.to_ns,
-            ..Group::default()
-        };
+        let span =
+            Group { faults: vec![fault.id.clone()], from_ns: fault.from_ns, heal_ns: fault.to_ns, ..Group::default() };
         match groups.last_mut() {
             Some(last) if span.from_ns <= last.heal_ns => join(last, span),
             _ => groups.push(span),
@@ -284,10 +280,17 @@ mod tests {
         let mut lossy = run(1, |number| (number != 605).then_some(7));
         lossy.faults = vec![fault("crash", 30, 31)];
         let group = &groups(&lossy)[0];
-        assert_eq!((&group.steady, &group.drained, &group.deficit), (&Outcome::After(0), &Outcome::Never, &Outcome::Never));
+        assert_eq!(
+            (&group.steady, &group.drained, &group.deficit),
+            (&Outcome::After(0), &Outcome::Never, &Outcome::Never)
+        );
         lossy.faults = vec![fault("crash", 29, 30)];
         let group = &groups(&lossy)[0];
-        assert_eq!((&group.drained, &group.deficit), (&Outcome::After(0), &Outcome::After(0)), "it was due after the heal");
+        assert_eq!(
+            (&group.drained, &group.deficit),
+            (&Outcome::After(0), &Outcome::After(0)),
+            "it was due after the heal"
+        );
     }
 
     #[test]

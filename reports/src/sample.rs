@@ -4,7 +4,7 @@ use crate::histogram::Percentile;
 use crate::phases::Phase;
 use crate::pool::{Pool, ScenarioMeta};
 use crate::result::{ResultFile, Time};
-use crate::run::{Answer, AtSink, Broken, EventRun, FaultRun, Fate, SeedRun, Work};
+use crate::run::{Answer, AtSink, Broken, EventRun, Fate, FaultRun, SeedRun, Work};
 use crate::slo::{Count, Limit, Metric, Objective, Op, Part, Ratio, Unit};
 
 pub(crate) const MS: u64 = 1_000_000;
@@ -67,7 +67,14 @@ pub(crate) fn meta(id: &str) -> ScenarioMeta {
         checks: 12,
         objectives: vec![
             objective("lost", Metric::Count(Count::Lost, Phase::All), Op::Equal, 0.0, Unit::Count, 0),
-            objective("duplicate.ratio", Metric::Ratio(Ratio::Duplicate, Phase::All), Op::AtMost, 0.005, Unit::Ratio, 12),
+            objective(
+                "duplicate.ratio",
+                Metric::Ratio(Ratio::Duplicate, Phase::All),
+                Op::AtMost,
+                0.005,
+                Unit::Ratio,
+                12,
+            ),
             objective(
                 "latency.p99 @steady",
                 Metric::Latency(Percentile::P99, Phase::Steady),
@@ -112,7 +119,11 @@ pub(crate) fn failing() -> ResultFile {
             message: "quake-602 accepted 30.112 s, hub power cut 30.114 s, never visible at hub.raw".into(),
             at_ns: 30_114 * MS,
         },
-        Broken { check: "lost".into(), message: "quake-602 accepted 30.112 s, never visible at hub.raw".into(), at_ns: 62_000 * MS },
+        Broken {
+            check: "lost".into(),
+            message: "quake-602 accepted 30.112 s, never visible at hub.raw".into(),
+            at_ns: 62_000 * MS,
+        },
     ];
     file(&meta("ack_before_commit"), [cut(1), bad])
 }

@@ -53,5 +53,8 @@ pub(super) fn dead_lettered(case: &Case<'_>) -> Vec<(Ns, String)> {
     // A journal may be read in several places: one letter is one however often it is found.
     let letters: BTreeSet<&(String, String, String)> = case.history.dead_letters.iter().collect();
     let over = letters.into_iter().skip(allowed as usize);
-    over.map(|(host, packet_id, class)| (case.history.end_ns, format!("{packet_id} is a dead letter on {host}: {class}"))).collect()
+    over.map(|(host, packet_id, class)| {
+        (case.history.end_ns, format!("{packet_id} is a dead letter on {host}: {class}"))
+    })
+    .collect()
 }

@@ -40,7 +40,10 @@ pub(super) fn committed_once(case: &Case<'_>) -> Vec<(Ns, String)> {
         for (key, what) in by_identity.map(|key| (key, "packet")).into_iter().chain([(Stored::Seq(seq), "number")]) {
             if !stored.insert((host, channel, key)) {
                 let name = probed.event.identity.map_or(String::new(), |identity| format!(" {identity}"));
-                found.push((probed.at_ns, format!("{host}.{channel} committed{name} as {seq} at {at}: that {what} was there")));
+                found.push((
+                    probed.at_ns,
+                    format!("{host}.{channel} committed{name} as {seq} at {at}: that {what} was there"),
+                ));
             }
         }
     }
@@ -53,7 +56,8 @@ pub(super) fn settled_once(case: &Case<'_>) -> Vec<(Ns, String)> {
     for (probed, slot) in events(case).filter(|(probed, _)| probed.event.what == What::Settled { took_effect: true }) {
         if let Some(first_ns) = settled.insert(slot, probed.at_ns) {
             let ((host, channel, seq), first, again) = (slot, seconds(first_ns), seconds(probed.at_ns));
-            found.push((probed.at_ns, format!("{host}.{channel} {seq} settled {first}, and took effect again {again}")));
+            found
+                .push((probed.at_ns, format!("{host}.{channel} {seq} settled {first}, and took effect again {again}")));
         }
     }
     found
@@ -70,7 +74,10 @@ pub(super) fn floor(case: &Case<'_>) -> Vec<(Ns, String)> {
             What::Granted => {
                 if let Some(settled_ns) = settled.get(&slot) {
                     let ((host, channel, seq), first, again) = (slot, seconds(*settled_ns), seconds(probed.at_ns));
-                    found.push((probed.at_ns, format!("{host}.{channel} {seq} settled {first}, yet handed out {again}")));
+                    found.push((
+                        probed.at_ns,
+                        format!("{host}.{channel} {seq} settled {first}, yet handed out {again}"),
+                    ));
                 }
             }
             _ => {}
@@ -88,7 +95,10 @@ pub(super) fn deliveries(case: &Case<'_>) -> Vec<(Ns, String)> {
         let allowed = probed.incarnation + case.limits.retries;
         if *count > allowed {
             let ((host, channel, seq), at) = (slot, seconds(probed.at_ns));
-            found.push((probed.at_ns, format!("{host}.{channel} {seq} handed out {count} times at {at}, {allowed} allowed")));
+            found.push((
+                probed.at_ns,
+                format!("{host}.{channel} {seq} handed out {count} times at {at}, {allowed} allowed"),
+            ));
         }
     }
     found

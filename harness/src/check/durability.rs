@@ -10,7 +10,8 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<(Ns, String)> {
     if case.limits.lost.is_none() {
         return vec![];
     }
-    let falls: Vec<(&Applied, &str, &str)> = case.history.applied.iter().filter_map(|applied| fall(case, applied)).collect();
+    let falls: Vec<(&Applied, &str, &str)> =
+        case.history.applied.iter().filter_map(|applied| fall(case, applied)).collect();
     let mut found = Vec::new();
     for account in &case.ledger.sinks {
         for row in account.rows.iter().filter(|row| row.fate == Fate::Lost) {
@@ -21,7 +22,10 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<(Ns, String)> {
             let at_ns = applied.from_ns.max(accepted_ns);
             let (accepted, fell, sink) = (seconds(accepted_ns), seconds(applied.from_ns), &account.sink);
             let facts = disk_facts(case, host, applied);
-            found.push((at_ns, format!("{} accepted {accepted}, {host} {how} {fell}, not at {sink}{facts}", offer.packet_id)));
+            found.push((
+                at_ns,
+                format!("{} accepted {accepted}, {host} {how} {fell}, not at {sink}{facts}", offer.packet_id),
+            ));
         }
     }
     found

@@ -24,7 +24,10 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<(Ns, String)> {
             if place < last.0 {
                 let at = seconds(sighting.at_ns);
                 let (name, after, sink) = (&sighting.packet_id, last.1, &account.sink);
-                found.push((sighting.at_ns, format!("{name} of key {key} at {sink} {at}, after {after}, which is younger")));
+                found.push((
+                    sighting.at_ns,
+                    format!("{name} of key {key} at {sink} {at}, after {after}, which is younger"),
+                ));
             } else {
                 *last = (place, &sighting.packet_id);
             }

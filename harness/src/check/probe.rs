@@ -9,7 +9,8 @@ use super::{Case, seconds};
 use crate::plan::Ns;
 
 pub(super) fn judge(case: &Case<'_>) -> Vec<(Ns, String)> {
-    let mut effects: BTreeMap<&str, Vec<Ns>> = case.ledger.sinks.iter().map(|account| (&*account.sink, vec![])).collect();
+    let mut effects: BTreeMap<&str, Vec<Ns>> =
+        case.ledger.sinks.iter().map(|account| (&*account.sink, vec![])).collect();
     for effect in &case.history.effects {
         effects.entry(&effect.endpoint).or_default().push(effect.at_ns);
     }

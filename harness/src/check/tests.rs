@@ -72,8 +72,19 @@ fn well() -> History {
             effect("hub.raw", 5 * S, "q4", "13"),
         ],
         events,
-        applied: vec![Applied { fault: "cut".into(), step: 0, from_ns: 2_500_000_000, to_ns: 3 * S, hits: 1, gauges: vec![] }],
-        disk: vec![DiskFact { host: "hub".into(), at_ns: 2_500_000_000, what: "power cut lost 3 dirty sectors".into() }],
+        applied: vec![Applied {
+            fault: "cut".into(),
+            step: 0,
+            from_ns: 2_500_000_000,
+            to_ns: 3 * S,
+            hits: 1,
+            gauges: vec![],
+        }],
+        disk: vec![DiskFact {
+            host: "hub".into(),
+            at_ns: 2_500_000_000,
+            what: "power cut lost 3 dirty sectors".into(),
+        }],
         load_end_ns: 5 * S,
         end_ns: 8 * S,
         drained: true,
@@ -105,7 +116,8 @@ fn trips(breach: impl FnOnce(&mut History), wanted: &[(&str, &str)]) {
     let mut history = well();
     breach(&mut history);
     let found = violations(&history, &Limits::default(), &Declared::default());
-    let mut found: Vec<(&str, &str)> = found.iter().map(|found| (found.check.as_str(), found.message.as_str())).collect();
+    let mut found: Vec<(&str, &str)> =
+        found.iter().map(|found| (found.check.as_str(), found.message.as_str())).collect();
     found.sort_unstable();
     assert_eq!(found, wanted);
 }
@@ -125,7 +137,10 @@ fn a_lost_packet_names_the_power_cut_between() {
     trips(
         |history| drop(history.effects.remove(0)),
         &[
-            ("durability", "q1 accepted 1.001 s, hub power cut 2.500 s, not at hub.raw; disk: power cut lost 3 dirty sectors 2.500 s"),
+            (
+                "durability",
+                "q1 accepted 1.001 s, hub power cut 2.500 s, not at hub.raw; disk: power cut lost 3 dirty sectors 2.500 s",
+            ),
             ("lost", "q1 (edge.feed 1) accepted 1.001 s, never visible at hub.raw"),
             ("probe.contradiction", "hub.raw confirmed its packet number 1 at 2.000 s, but holds 0"),
         ],
@@ -137,7 +152,10 @@ fn a_missing_window_loses_what_was_folded_into_it() {
     trips(
         |history| drop(history.effects.remove(2)),
         &[
-            ("durability", "q1 accepted 1.001 s, hub power cut 2.500 s, not at hub.sums; disk: power cut lost 3 dirty sectors 2.500 s"),
+            (
+                "durability",
+                "q1 accepted 1.001 s, hub power cut 2.500 s, not at hub.sums; disk: power cut lost 3 dirty sectors 2.500 s",
+            ),
             ("lost", "q1 (edge.feed 1) accepted 1.001 s, k@0 is missing, never visible at hub.sums"),
             ("lost", "q3 (edge.feed 3) accepted 3.001 s, k@0 is missing, never visible at hub.sums"),
         ],
@@ -220,7 +238,9 @@ fn declared_ends_are_not_lost_but_counted() {
 fn a_budget_is_met_or_exceeded_by_what_lies_beyond() {
     let mut history = well();
     history.dead_letters = (0..3).map(|at| ("hub".to_owned(), format!("x{at}"), "unknown".to_owned())).collect();
-    let over = |dead_lettered| violations(&history, &Limits { dead_lettered, ..Limits::default() }, &Declared::default()).len();
+    let over = |dead_lettered| {
+        violations(&history, &Limits { dead_lettered, ..Limits::default() }, &Declared::default()).len()
+    };
     assert_eq!((over(Some(0)), over(Some(2)), over(Some(3)), over(None)), (3, 1, 0, 0));
 }
 
@@ -229,7 +249,8 @@ fn bounds_trip_once_for_each_stretch() {
     let mut history = well();
     history.backlog = vec![(S, 10), (2 * S, 11), (3 * S, 15), (4 * S, 9), (5 * S, 12)];
     history.disk_used = vec![("hub".into(), S, 100), ("edge".into(), S, 5000), ("hub".into(), 2 * S, 101)];
-    let limits = Limits { backlog_max: Some(10), disk_bytes_max: [("hub".to_owned(), 100)].into(), ..Limits::default() };
+    let limits =
+        Limits { backlog_max: Some(10), disk_bytes_max: [("hub".to_owned(), 100)].into(), ..Limits::default() };
     let found = violations(&history, &limits, &Declared::default());
     let found: Vec<String> = found.iter().map(|found| format!("{}: {}", found.check, found.message)).collect();
     assert_eq!(
@@ -244,16 +265,27 @@ fn bounds_trip_once_for_each_stretch() {
 
 #[test]
 fn a_channel_keeps_its_invariants() {
-    let add = |what, pseq, seq| move |history: &mut History| history.events.push(probed("hub", 6 * S, what, "uplink", pseq, seq));
+    let add = |what, pseq, seq| {
+        move |history: &mut History| history.events.push(probed("hub", 6 * S, what, "uplink", pseq, seq))
+    };
     trips(
         add(What::Committed, 2, 9),
-        &[("channel.committed_once", "hub.uplink committed 0000000000000007.1.2 as 9 at 6.000 s: that packet was there")],
+        &[(
+            "channel.committed_once",
+            "hub.uplink committed 0000000000000007.1.2 as 9 at 6.000 s: that packet was there",
+        )],
     );
     trips(
         add(What::Committed, 9, 2),
-        &[("channel.committed_once", "hub.uplink committed 0000000000000007.1.9 as 2 at 6.000 s: that number was there")],
+        &[(
+            "channel.committed_once",
+            "hub.uplink committed 0000000000000007.1.9 as 2 at 6.000 s: that number was there",
+        )],
     );
-    trips(add(settled(), 3, 3), &[("channel.settled_once", "hub.uplink 3 settled 4.000 s, and took effect again 6.000 s")]);
+    trips(
+        add(settled(), 3, 3),
+        &[("channel.settled_once", "hub.uplink 3 settled 4.000 s, and took effect again 6.000 s")],
+    );
     trips(add(What::Settled { took_effect: false }, 3, 3), &[]);
     trips(
         add(What::Granted, 3, 3),
@@ -381,7 +413,8 @@ proptest! {
             let ended = [Fate::Visible, Fate::Absorbed, Fate::Folded, Fate::DeadLettered, Fate::Unresolved, Fate::Lost];
             prop_assert_eq!(taking_part.len(), ended.into_iter().map(count).sum::<usize>());
             prop_assert_eq!(history.offers.len() - taking_part.len(), count(Fate::NotTaken));
-            prop_assert!(if drained { count(Fate::Unresolved) == 0 } else { count(Fate::Lost) == 0 });
+            let ruled_out = if drained { Fate::Unresolved } else { Fate::Lost };
+            prop_assert_eq!(count(ruled_out), 0);
             for row in &account.rows {
                 prop_assert_eq!(row.fate == Fate::Visible, row.visible_ns.is_some());
                 prop_assert!(row.fate != Fate::Visible || row.copies >= row.expected);

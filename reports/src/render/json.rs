@@ -14,7 +14,8 @@ impl Serialize for Sorted<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Value::Object(map) => {
-                let sorted: BTreeMap<&str, Sorted<'_>> = map.iter().map(|(key, value)| (key.as_str(), Sorted(value))).collect();
+                let sorted: BTreeMap<&str, Sorted<'_>> =
+                    map.iter().map(|(key, value)| (key.as_str(), Sorted(value))).collect();
                 sorted.serialize(serializer)
             }
             Value::Array(items) => {

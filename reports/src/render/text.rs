@@ -66,7 +66,8 @@ fn headline(text: &mut String, scenario: &Scenario, heading: &Heading<'_>) {
     if let Some(all) = scenario.phases.get("all") {
         let lost = all.lost + all.lost_reported + all.lost_window;
         let duplicates = percent(all.duplicate_ratio);
-        write!(head, "   lost {lost}  dup {duplicates}  replay {}", percent(all.replay_ratio)).expect("a String takes all");
+        write!(head, "   lost {lost}  dup {duplicates}  replay {}", percent(all.replay_ratio))
+            .expect("a String takes all");
         let others = [
             ("unexpected", all.unexpected),
             ("unresolved", all.unresolved),
@@ -79,8 +80,14 @@ fn headline(text: &mut String, scenario: &Scenario, heading: &Heading<'_>) {
             write!(head, "  {word} {count}").expect("a String takes all");
         }
         if all.drop_ratio > 0.0 {
-            write!(head, "  drop {} (lost {lost}, shed {}, expired {})", percent(all.drop_ratio), all.shed, all.expired)
-                .expect("a String takes all");
+            write!(
+                head,
+                "  drop {} (lost {lost}, shed {}, expired {})",
+                percent(all.drop_ratio),
+                all.shed,
+                all.expired
+            )
+            .expect("a String takes all");
         }
     }
     line(text, &head);
