@@ -1,1 +1,61 @@
-//! Library face.
+//! The command `seaworthy` as a library, so that a binary with plugins of its own gets all of it in one line.
+//!
+//! It parses arguments, prints, asks and exits; it decides nothing.
+
+mod check;
+mod exit;
+mod explain;
+mod files;
+mod picture;
+mod show;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use seaworthy_engine::node::Registry;
+
+pub use exit::Exit;
+
+/// Runs stream graphs on edge machines, and proves before a release that they survive the storm.
+#[derive(Parser)]
+#[command(name = "seaworthy", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 pass, 1 objective or invariant, 2 usage or lint, 3 regression, 4 proved nothing, \
+5 nondeterminism, 70 internal, 74 environment.";
+
+#[derive(Subcommand)]
+enum Command {
+    Check(check::Args),
+    Explain(explain::Args),
+}
+
+/// Runs the command that the process was started with, over the plugins of `registry`.
+pub fn main(registry: Registry) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Also `--help` and `--version`, which go to stdout and end well. Nothing can be done about a closed pipe.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Pass }.into();
+        }
+    };
+    let run = || match cli.command {
+        Command::Check(args) => check::run(&args, &registry),
+        Command::Explain(args) => explain::run(&args, &registry),
+    };
+    // The panic hook has said what and where; what is left is the exit code.
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or(Exit::Internal).into()
+}
+
+/// The plugins that come with Seaworthy, all named `std:...`.
+#[must_use]
+pub fn std_registry() -> Registry {
+    let mut registry = Registry::new();
+    seaworthy_engine::nodes::register(&mut registry);
+    registry
+}

@@ -1,2 +1,138 @@
-//! Runs every check of the project.
-fn main() {}
+//! Runs every check of the project: `cargo ci`, the same at home and in CI.
+#![expect(clippy::disallowed_methods, reason = "the checks look at the real tree, the real clock and real processes")]
+
+mod cargo;
+mod child;
+mod docs;
+mod outcome;
+mod result;
+mod simulate;
+mod tidy;
+mod tree;
+
+use std::io::{Write, stdout};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, ValueEnum};
+
+use outcome::{Failed, Outcome};
+use tree::Tree;
+
+/// Every check of the project. Without a step: all that a merge needs, in order.
+#[derive(Parser)]
+#[command(name = "cargo ci", after_help = "Examples:\n  cargo ci\n  cargo ci tidy clippy\n  cargo ci seeds")]
+struct Options {
+    /// Only these, in this order.
+    steps: Vec<Step>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Step {
+    /// House rules that clippy can't see
+    Tidy,
+    /// Formatting
+    Fmt,
+    /// Lints, with warnings denied
+    Clippy,
+    /// Every test, with 10 kills and 2 full disks of real processes
+    Test,
+    /// Each scenario over 8 seeds
+    Scenarios,
+    /// Each sabotage trips the check that it names
+    #[value(alias = "must-fail")]
+    MustFail,
+    /// One seed of each scenario again in a second process, elsewhere
+    Determinism,
+    /// Paths and commands that the documentation names
+    Docs,
+    /// Outside `cargo ci`: the ten core scenarios over 64 seeds, twice
+    Seeds,
+    /// Outside `cargo ci`: 200 kills and 20 full disks of real processes
+    Real,
+}
+
+/// What a merge needs, the cheapest first.
+const MERGE: [Step; 8] =
+    [Step::Tidy, Step::Fmt, Step::Clippy, Step::Test, Step::Scenarios, Step::MustFail, Step::Determinism, Step::Docs];
+
+impl Step {
+    fn run(self, tree: &Tree) -> Outcome {
+        match self {
+            Step::Tidy => tidy::run(tree),
+            Step::Fmt => cargo::fmt(tree),
+            Step::Clippy => cargo::clippy(tree),
+            Step::Test => cargo::test(tree),
+            Step::Scenarios => simulate::scenarios(tree),
+            Step::MustFail => simulate::must_fail(tree),
+            Step::Determinism => simulate::determinism(tree),
+            Step::Docs => docs::run(tree),
+            Step::Seeds => simulate::seeds(tree),
+            Step::Real => cargo::real(tree),
+        }
+    }
+
+    fn name(self) -> String {
+        let value = self.to_possible_value().expect("no step is skipped on the command line");
+        value.get_name().to_owned()
+    }
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let steps = if options.steps.is_empty() { MERGE.to_vec() } else { options.steps };
+    let tree = match Tree::find() {
+        Ok(tree) => tree,
+        Err(why) => {
+            eprintln!("ci: {why}");
+            return ExitCode::from(2);
+        }
+    };
+
+    let began = Instant::now();
+    let mut not_run = Vec::new();
+    let mut failed = 0;
+    for step in &steps {
+        let name = step.name();
+        child::say_now(&format!("      {name}"));
+        let step_began = Instant::now();
+        let outcome = step.run(&tree);
+        let seconds = step_began.elapsed().as_secs_f64();
+        child::say_now("");
+        match outcome {
+            Ok(passed) => {
+                println!("pass  {name:<12} {seconds:>7.1} s  {}", passed.what);
+                passed.lines.iter().for_each(|line| println!("{line}"));
+                not_run.extend(passed.not_run);
+            }
+            Err(failure) => {
+                failed += 1;
+                println!("FAIL  {name:<12} {seconds:>7.1} s  {}", failure.why);
+                show_tail(&tree, &name, &failure);
+            }
+        }
+        stdout().flush().expect("whoever reads the checks is still there");
+    }
+
+    not_run.sort();
+    not_run.dedup();
+    println!("total {:.1} s", began.elapsed().as_secs_f64());
+    not_run.iter().for_each(|line| println!("{line}"));
+    println!("{} passed, {failed} failed", steps.len() - failed);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints the end of what a failed step said, and keeps the whole.
+fn show_tail(tree: &Tree, name: &str, failure: &Failed) {
+    const TAIL_LINES: usize = 80;
+    let skipped = failure.output.len().saturating_sub(TAIL_LINES);
+    if skipped > 0 {
+        let log = tree.scratch().join(format!("{name}.log"));
+        match std::fs::create_dir_all(tree.scratch()).and_then(|()| std::fs::write(&log, failure.output.join("\n"))) {
+            Ok(()) => println!("… {skipped} more lines in {}", log.display()),
+            Err(error) => println!("… {skipped} more lines (could not keep them: {error})"),
+        }
+    }
+    failure.output[skipped..].iter().for_each(|line| println!("{line}"));
+}

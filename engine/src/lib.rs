@@ -1,6 +1,13 @@
 //! The stream-graph runtime: graphs, journal, channels and lanes. It asks one [`env::Env`] for time, disk and network.
 
+pub mod channel;
 pub mod env;
+pub mod graph;
+pub mod journal;
+pub mod lane;
 pub mod node;
+pub mod nodes;
 pub mod observe;
 pub mod packet;
+pub mod runtime;
+pub mod process;

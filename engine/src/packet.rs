@@ -181,11 +181,13 @@ impl Packet {
     #[must_use]
     pub fn json(&self) -> Option<&serde_json::Value> {
         let inner = &*self.0;
-        inner.json.get_or_init(|| match inner.fields.content_type {
-            ContentType::Json => serde_json::from_slice(&inner.fields.payload).ok(),
-            ContentType::Bytes => None,
-        })
-        .as_ref()
+        inner
+            .json
+            .get_or_init(|| match inner.fields.content_type {
+                ContentType::Json => serde_json::from_slice(&inner.fields.payload).ok(),
+                ContentType::Bytes => None,
+            })
+            .as_ref()
     }
 
     /// The fields, to build a changed copy from.

@@ -6,4 +6,5 @@ pub mod history;
 pub mod load;
 pub mod plan;
 pub mod sim;
+pub mod scenario;
 pub mod system;

@@ -98,7 +98,8 @@ impl Draft {
     /// A draft with everything of `packet`, to change from there.
     #[must_use]
     pub fn of(packet: &Packet) -> Draft {
-        let Fields { packet_id, ts, kind, source_id, key, content_type, payload, meta, identity: _ } = packet.fields().clone();
+        let Fields { packet_id, ts, kind, source_id, key, content_type, payload, meta, identity: _ } =
+            packet.fields().clone();
         Draft { packet_id, ts, kind, source_id, key, content_type, payload, meta }
     }
 

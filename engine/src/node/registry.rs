@@ -210,7 +210,12 @@ impl Registry {
     ///
     /// # Errors
     /// Unknown plugin, another role, or a configuration that it can't take.
-    pub fn build_source(&self, name: &str, context: &NodeContext, config: serde_json::Value) -> Result<Box<dyn Source>, RegistryError> {
+    pub fn build_source(
+        &self,
+        name: &str,
+        context: &NodeContext,
+        config: serde_json::Value,
+    ) -> Result<Box<dyn Source>, RegistryError> {
         match self.plugins.get(name).map(|plugin| &plugin.builder) {
             Some(Builder::Source(build)) => Ok(build(context, config)?),
             _ => Err(self.wrong(name, Shape::Source)),
@@ -221,7 +226,12 @@ impl Registry {
     ///
     /// # Errors
     /// Unknown plugin, another role, or a configuration that it can't take.
-    pub fn build_node(&self, name: &str, context: &NodeContext, config: serde_json::Value) -> Result<Box<dyn Node>, RegistryError> {
+    pub fn build_node(
+        &self,
+        name: &str,
+        context: &NodeContext,
+        config: serde_json::Value,
+    ) -> Result<Box<dyn Node>, RegistryError> {
         match self.plugins.get(name).map(|plugin| &plugin.builder) {
             Some(Builder::Node { build, .. }) => Ok(build(context, config)?),
             _ => Err(self.wrong(name, Shape::Node)),
@@ -232,7 +242,12 @@ impl Registry {
     ///
     /// # Errors
     /// Unknown plugin, another role, or a configuration that it can't take.
-    pub fn build_sink(&self, name: &str, context: &NodeContext, config: serde_json::Value) -> Result<Box<dyn Sink>, RegistryError> {
+    pub fn build_sink(
+        &self,
+        name: &str,
+        context: &NodeContext,
+        config: serde_json::Value,
+    ) -> Result<Box<dyn Sink>, RegistryError> {
         match self.plugins.get(name).map(|plugin| &plugin.builder) {
             Some(Builder::Sink(build)) => Ok(build(context, config)?),
             _ => Err(self.wrong(name, Shape::Sink)),

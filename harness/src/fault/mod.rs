@@ -4,6 +4,7 @@ mod disk;
 pub(crate) mod driver;
 mod host;
 mod lane;
+pub mod lane_proxy;
 mod net;
 mod sabotage;
 mod sink;

@@ -1,0 +1,3 @@
+//! Channels: what their host keeps so that each packet is stored once, in order.
+
+pub mod producer;

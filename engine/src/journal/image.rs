@@ -1,0 +1,435 @@
+//! The image: what the records of a journal add up to. Pure; fed with records in LSN order, by recovery and by each commit.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use super::Lsn;
+use super::frame::At;
+use super::record::{Applied, Channel, Name, Producer, Put, Record, Settle};
+use crate::packet::{Epoch, Identity, Seq};
+
+/// How far a group has come in an input.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// All up to and with this are settled.
+    pub floor: Seq,
+    /// Settled above the floor: start to end, both included, disjoint and not touching.
+    above: BTreeMap<Seq, Seq>,
+    /// For a source: the position at the floor, as far as one was stored.
+    pub position: Bytes,
+}
+
+impl Cursor {
+    /// True when `seq` is settled.
+    #[must_use]
+    pub fn has(&self, seq: Seq) -> bool {
+        seq <= self.floor || self.above.range(..=seq).next_back().is_some_and(|(_, end)| *end >= seq)
+    }
+
+    /// Settles `from..=to`. Repeating it is fine.
+    ///
+    /// # Panics
+    /// When the range is upside down.
+    pub fn settle(&mut self, from: Seq, to: Seq) {
+        assert!(from <= to, "a range from {from} to {to}");
+        let (mut start, mut end) = (from, to);
+        // Swallow what overlaps or touches.
+        while let Some((&s, &e)) = self.above.range(..=Seq(end.0.saturating_add(1))).next_back() {
+            if Seq(e.0.saturating_add(1)) < start {
+                break;
+            }
+            self.above.remove(&s);
+            start = start.min(s);
+            end = end.max(e);
+        }
+        if start.0 <= self.floor.0 + 1 {
+            self.floor = self.floor.max(end);
+        } else {
+            self.above.insert(start, end);
+        }
+    }
+
+    /// The ranges that make up what is settled, ascending.
+    #[must_use]
+    pub fn ranges(&self) -> Vec<(Seq, Seq)> {
+        let first = (self.floor > Seq(0)).then_some((Seq(1), self.floor));
+        first.into_iter().chain(self.above.iter().map(|(s, e)| (*s, *e))).collect()
+    }
+}
+
+/// A channel's packets that somebody still needs.
+#[derive(Clone, Debug, Default)]
+pub struct Packets {
+    /// The last number given.
+    pub last: Seq,
+    entries: BTreeMap<Seq, At>,
+    /// The newest packets, so that a reader that keeps up never touches the disk.
+    tail: VecDeque<(Seq, Bytes)>,
+    tail_bytes: usize,
+}
+
+impl Packets {
+    /// How many somebody still needs.
+    #[must_use]
+    pub fn backlog(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// The first needed packet at or after `from`, and the frame that holds it.
+    #[must_use]
+    pub fn next(&self, from: Seq) -> Option<(Seq, At)> {
+        self.entries.range(from..).next().map(|(seq, at)| (*seq, *at))
+    }
+
+    /// True when `seq` is still needed.
+    #[must_use]
+    pub fn has(&self, seq: Seq) -> bool {
+        self.entries.contains_key(&seq)
+    }
+
+    /// Packets from `from` on that are in memory, without a gap; empty when `from` itself is not.
+    #[must_use]
+    pub fn cached(&self, from: Seq, packets_max: usize, bytes_max: usize) -> Vec<(Seq, Bytes)> {
+        let start = self.tail.partition_point(|(seq, _)| *seq < from);
+        let mut out = Vec::new();
+        let mut bytes = 0;
+        for (seq, packet) in self.tail.range(start..).take(packets_max) {
+            if !out.is_empty() && bytes + packet.len() > bytes_max {
+                break;
+            }
+            if self.has(*seq) {
+                bytes += packet.len();
+                out.push((*seq, packet.clone()));
+            }
+        }
+        out
+    }
+}
+
+/// A dead letter that the journal holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetterEntry {
+    /// Whose.
+    pub identity: Identity,
+    /// The node that failed.
+    pub node: Name,
+    /// The class.
+    pub class: String,
+    /// The frame that holds the whole record.
+    pub at: At,
+}
+
+/// What a journal's records add up to.
+#[derive(Clone, Debug, Default)]
+pub struct Image {
+    channels: BTreeMap<Name, Packets>,
+    cursors: BTreeMap<Name, BTreeMap<Name, Cursor>>,
+    applied: BTreeMap<Name, BTreeMap<Seq, BTreeSet<(Name, Identity)>>>,
+    state: BTreeMap<Name, BTreeMap<Bytes, Bytes>>,
+    producers: BTreeMap<(Name, Name), (Epoch, Seq)>,
+    dead_letters: Vec<DeadLetterEntry>,
+    quarantined: Vec<(Lsn, Lsn)>,
+    /// Needed packets and dead letters a segment; a segment that isn't here is needed by nobody.
+    live: BTreeMap<u64, u64>,
+    tail_bytes_max: usize,
+}
+
+impl Image {
+    /// An empty image that keeps up to `tail_bytes_max` of each channel's newest packets in memory.
+    #[must_use]
+    pub fn new(tail_bytes_max: usize) -> Self {
+        Image { tail_bytes_max, ..Image::default() }
+    }
+
+    /// From now on keeps up to `bytes` of each channel's newest packets in memory.
+    pub fn keep_tail(&mut self, bytes: usize) {
+        self.tail_bytes_max = bytes;
+    }
+
+    /// Takes one record that stands in the frame `at`. Gives how many packets it settled that were not settled before.
+    ///
+    /// # Panics
+    /// When a channel's numbers go back: the journal would have lied.
+    pub fn apply(&mut self, at: At, record: Record) -> u64 {
+        match record {
+            Record::Append { channel, seq, packet } => self.append(at, &channel, seq, packet),
+            Record::Settle(settle) => return self.settle(&settle),
+            Record::Applied(Applied { stage, input, root, packet }) => {
+                let settled = self.cursor_any(&input, root);
+                if !settled {
+                    self.applied.entry(input).or_default().entry(root).or_default().insert((stage, packet));
+                }
+            }
+            Record::Put(Put { node, key, value }) => {
+                let keys = self.state.entry(node).or_default();
+                match value {
+                    Some(value) => keys.insert(key, value),
+                    None => keys.remove(&key),
+                };
+            }
+            Record::DeadLetter(letter) => {
+                *self.live.entry(at.segment).or_default() += 1;
+                self.dead_letters.push(DeadLetterEntry {
+                    identity: letter.identity,
+                    node: letter.node,
+                    class: letter.class,
+                    at,
+                });
+            }
+            Record::Producer(Producer { channel, producer, epoch, last }) => {
+                self.producers.insert((channel, producer), (epoch, last));
+            }
+            Record::Channel(Channel { channel, last }) => {
+                let packets = self.channels.entry(channel).or_default();
+                packets.last = packets.last.max(last);
+            }
+            Record::Quarantined(range) => self.quarantined.push((range.from, range.to)),
+            Record::Opened(_) => {}
+        }
+        0
+    }
+
+    fn append(&mut self, at: At, channel: &Name, seq: Seq, packet: Bytes) {
+        let max = self.tail_bytes_max;
+        if !self.channels.contains_key(channel) {
+            self.channels.insert(channel.clone(), Packets::default());
+        }
+        let packets = self.channels.get_mut(channel).expect("inserted above when it was missing");
+        assert!(seq > packets.last, "channel `{channel}` goes from {} back to {seq}", packets.last);
+        packets.last = seq;
+        packets.entries.insert(seq, at);
+        packets.tail_bytes += packet.len();
+        packets.tail.push_back((seq, packet));
+        while packets.tail_bytes > max {
+            let Some((_, oldest)) = packets.tail.pop_front() else { break };
+            packets.tail_bytes -= oldest.len();
+        }
+        *self.live.entry(at.segment).or_default() += 1;
+    }
+
+    fn settle(&mut self, settle: &Settle) -> u64 {
+        let groups = self.cursors.entry(settle.input.clone()).or_default();
+        let cursor = groups.entry(settle.group.clone()).or_default();
+        for (from, to) in &settle.seqs {
+            cursor.settle(*from, *to);
+        }
+        if let Some(position) = &settle.position {
+            cursor.position = position.clone();
+        }
+        let mut freed = 0;
+        for (from, to) in &settle.seqs {
+            freed += self.free(&settle.input, *from, *to);
+        }
+        freed
+    }
+
+    /// Forgets what every group has settled within a range.
+    fn free(&mut self, input: &Name, from: Seq, to: Seq) -> u64 {
+        let groups = &self.cursors[input];
+        if let Some(trees) = self.applied.get_mut(input) {
+            let done = |root: &Seq| groups.values().all(|cursor| cursor.has(*root));
+            let roots: Vec<Seq> = trees.range(from..=to).map(|(root, _)| *root).filter(done).collect();
+            for root in roots {
+                trees.remove(&root);
+            }
+        }
+        let Some(packets) = self.channels.get_mut(input) else { return 0 };
+        let done: Vec<(Seq, At)> = packets
+            .entries
+            .range(from..=to)
+            .filter(|(seq, _)| groups.values().all(|cursor| cursor.has(**seq)))
+            .map(|(seq, at)| (*seq, *at))
+            .collect();
+        for (seq, at) in &done {
+            packets.entries.remove(seq);
+            release(&mut self.live, at.segment);
+        }
+        while packets.tail.front().is_some_and(|(seq, _)| !packets.entries.contains_key(seq)) {
+            let (_, packet) = packets.tail.pop_front().expect("front() saw one");
+            packets.tail_bytes -= packet.len();
+        }
+        done.len() as u64
+    }
+
+    fn cursor_any(&self, input: &str, root: Seq) -> bool {
+        self.cursors
+            .get(input)
+            .is_some_and(|groups| groups.values().all(|cursor| cursor.has(root)) && !groups.is_empty())
+    }
+
+    /// The packets of a channel, when it has ever had one.
+    #[must_use]
+    pub fn channel(&self, name: &str) -> Option<&Packets> {
+        self.channels.get(name)
+    }
+
+    /// All channels with their packets, sorted by name.
+    pub fn channels(&self) -> impl Iterator<Item = (&Name, &Packets)> {
+        self.channels.iter()
+    }
+
+    /// A group's cursor; that of a group never heard of is at the beginning.
+    #[must_use]
+    pub fn cursor(&self, input: &str, group: &str) -> Cursor {
+        self.cursors.get(input).and_then(|groups| groups.get(group)).cloned().unwrap_or_default()
+    }
+
+    /// True when the group is known.
+    #[must_use]
+    pub fn has_group(&self, input: &str, group: &str) -> bool {
+        self.cursors.get(input).is_some_and(|groups| groups.contains_key(group))
+    }
+
+    /// What stages have taken of trees of `input` that are not settled yet: root, stage, packet.
+    pub fn applied(&self, input: &str) -> impl Iterator<Item = (Seq, &(Name, Identity))> {
+        self.applied.get(input).into_iter().flatten().flat_map(|(root, set)| set.iter().map(move |one| (*root, one)))
+    }
+
+    /// A node's keyed state.
+    #[must_use]
+    pub fn state(&self, node: &str) -> BTreeMap<Bytes, Bytes> {
+        self.state.get(node).cloned().unwrap_or_default()
+    }
+
+    /// Epoch and last accepted number of a producer in a channel.
+    #[must_use]
+    pub fn producer(&self, channel: &str, producer: &str) -> Option<(Epoch, Seq)> {
+        self.producers.get(&(channel.into(), producer.into())).copied()
+    }
+
+    /// The dead letters, oldest first.
+    #[must_use]
+    pub fn dead_letters(&self) -> &[DeadLetterEntry] {
+        &self.dead_letters
+    }
+
+    /// Ranges that recoveries reported lost, oldest first.
+    #[must_use]
+    pub fn quarantined(&self) -> &[(Lsn, Lsn)] {
+        &self.quarantined
+    }
+
+    /// Needed packets and dead letters in a segment.
+    #[must_use]
+    pub fn live_in(&self, segment: u64) -> u64 {
+        self.live.get(&segment).copied().unwrap_or(0)
+    }
+
+    /// The small state as records: applied to an empty image they give all but packets and dead letters.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<Record> {
+        let mut out = Vec::new();
+        for (channel, packets) in &self.channels {
+            out.push(Record::Channel(Channel { channel: channel.clone(), last: packets.last }));
+        }
+        for (input, groups) in &self.cursors {
+            for (group, cursor) in groups {
+                let position = (!cursor.position.is_empty()).then(|| cursor.position.clone());
+                out.push(Record::Settle(Settle {
+                    input: input.clone(),
+                    group: group.clone(),
+                    seqs: cursor.ranges(),
+                    position,
+                }));
+            }
+        }
+        for (input, trees) in &self.applied {
+            for (root, set) in trees {
+                out.extend(set.iter().map(|(stage, packet)| {
+                    Record::Applied(Applied {
+                        stage: stage.clone(),
+                        input: input.clone(),
+                        root: *root,
+                        packet: *packet,
+                    })
+                }));
+            }
+        }
+        for (node, keys) in &self.state {
+            out.extend(keys.iter().map(|(key, value)| {
+                Record::Put(Put { node: node.clone(), key: key.clone(), value: Some(value.clone()) })
+            }));
+        }
+        for ((channel, producer), (epoch, last)) in &self.producers {
+            out.push(Record::Producer(Producer {
+                channel: channel.clone(),
+                producer: producer.clone(),
+                epoch: *epoch,
+                last: *last,
+            }));
+        }
+        for (from, to) in &self.quarantined {
+            out.push(Record::Quarantined(super::record::Quarantined { from: *from, to: *to }));
+        }
+        out
+    }
+}
+
+fn release(live: &mut BTreeMap<u64, u64>, segment: u64) {
+    let count = live.get_mut(&segment).expect("what is released was counted when it was appended");
+    *count -= 1;
+    if *count == 0 {
+        live.remove(&segment);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// A cursor against the plainest model: a set of numbers.
+        #[test]
+        fn a_cursor_is_a_set(ranges in proptest::collection::vec((1u64..60, 0u64..6), 0..40)) {
+            let mut cursor = Cursor::default();
+            let mut model = BTreeSet::new();
+            for (from, len) in ranges {
+                cursor.settle(Seq(from), Seq(from + len));
+                model.extend(from..=from + len);
+                for seq in 1..70 {
+                    prop_assert_eq!(cursor.has(Seq(seq)), model.contains(&seq), "seq {}", seq);
+                }
+                let floor = (1..).take_while(|seq| model.contains(seq)).last().unwrap_or(0);
+                prop_assert_eq!(cursor.floor, Seq(floor));
+            }
+        }
+    }
+
+    #[test]
+    fn a_snapshot_gives_the_same_small_state() {
+        let at = At { segment: 1, offset: 512 };
+        let mut image = Image::new(100);
+        let settle = |from: u64, to: u64| {
+            Record::Settle(Settle {
+                input: "channel/up".into(),
+                group: "hub".into(),
+                seqs: vec![(Seq(from), Seq(to))],
+                position: None,
+            })
+        };
+        for seq in 1..=5 {
+            image.apply(
+                at,
+                Record::Append { channel: "channel/up".into(), seq: Seq(seq), packet: Bytes::from_static(b"packet") },
+            );
+        }
+        assert_eq!(image.apply(at, settle(1, 2)), 2);
+        assert_eq!(image.apply(at, settle(1, 2)), 0, "settling twice frees nothing");
+        assert_eq!(image.apply(at, settle(4, 4)), 1);
+        image.apply(
+            at,
+            Record::Put(Put { node: "w".into(), key: Bytes::from_static(b"k"), value: Some(Bytes::from_static(b"v")) }),
+        );
+        let mut again = Image::new(100);
+        for record in image.snapshot() {
+            again.apply(at, record);
+        }
+        assert_eq!(again.cursor("channel/up", "hub"), image.cursor("channel/up", "hub"));
+        assert_eq!(again.state("w"), image.state("w"));
+        assert_eq!(again.channel("channel/up").map(|c| c.last), Some(Seq(5)));
+        assert_eq!(image.channel("channel/up").map(Packets::backlog), Some(2));
+        assert_eq!(image.live_in(1), 2);
+    }
+}

@@ -1,0 +1,489 @@
+//! The journal: one append-only log a process, in which channels, cursors, node state and dead letters are records.
+//!
+//! # What it promises
+//! - A transaction ([`Journal::submit`]) is in one frame: after any crash it is there as a whole or not at all, and
+//!   everything submitted before it is there too.
+//! - [`Commit`] resolves once the transaction is durable. What it confirmed survives every crash and power cut; only a
+//!   medium that destroyed it afterwards can lose it, and then recovery reports the exact LSNs ([`Recovery::lost`]).
+//! - What was not confirmed may be there or not. A tail that recovery had to cut is reported as indeterminate.
+//! - After a failed write or sync the journal takes nothing more: [`JournalError::Stopped`]. The next open re-reads.
+//!
+//! # On disk
+//! Segments `seg-<number>.swj` of equal size, allocated (zero-filled) before use, so that a full disk shows in one place:
+//! where the *spare* segment is made. While there is no spare, what would add packets from outside is refused, and what
+//! drains them is still taken. A segment whose packets are all settled becomes the next spare by a rename.
+//!
+//! A segment begins with a header sector ([`segment`]); frames ([`frame`]) follow, each at a 512 B boundary, so that no
+//! frame shares a sector with an older one and a torn write can't touch what was confirmed. Rotation writes the small
+//! state (cursors, producers, node state) into the new segment first, so that no old segment is needed for it.
+//!
+//! # What is absent
+//! The journal never looks inside a packet, never sorts out duplicates, and knows no lanes. It keeps no clock but the
+//! frames' time stamp, and has no linger timer: while one write is synced, the next frame fills.
+
+mod commit;
+pub mod frame;
+pub mod image;
+mod read;
+pub mod record;
+mod recovery;
+pub mod segment;
+mod spare;
+
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::{Notify, oneshot, watch};
+
+use crate::env::Env;
+use crate::journal::image::Image;
+use crate::observe::Place;
+pub use record::Record;
+
+/// Position of a record in a journal: the how many-th record it is, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, Default)]
+pub struct Lsn(pub u64);
+
+impl std::fmt::Display for Lsn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Bounds of a journal. All sizes are bytes, all times ns.
+#[derive(Clone, Debug)]
+pub struct JournalOptions {
+    /// The process that the journal belongs to; another name than the stored one is refused.
+    pub process: String,
+    /// Size of a segment; a multiple of 512, at least four times `frame_bytes_max`.
+    pub segment_bytes: u64,
+    /// Largest frame, and so the largest transaction.
+    pub frame_bytes_max: usize,
+    /// How much may wait to be written before `submit` answers [`Full`].
+    pub queue_bytes_max: usize,
+    /// How much of each channel's newest packets is kept in memory for its reader.
+    pub tail_bytes_max: usize,
+    /// Idle time after which a mark frame confirms the last commit.
+    pub mark_after_ns: u64,
+    /// How often to try again for room on a full disk.
+    pub full_retry_ns: u64,
+    /// How much all segments together may take; at this size the journal is full, as if the disk were.
+    pub bytes_max: u64,
+}
+
+impl JournalOptions {
+    /// The defaults for `process`: 8 MiB segments, 1 MiB frames.
+    #[must_use]
+    pub fn new(process: &str) -> Self {
+        JournalOptions {
+            process: process.to_owned(),
+            segment_bytes: 8 << 20,
+            frame_bytes_max: 1 << 20,
+            queue_bytes_max: 8 << 20,
+            tail_bytes_max: 4 << 20,
+            mark_after_ns: 20_000_000,
+            full_retry_ns: 200_000_000,
+            bytes_max: 4 << 30,
+        }
+    }
+}
+
+/// Why a journal can't be opened or can't go on.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JournalError {
+    /// Somebody else has it open.
+    #[error(
+        "could not lock the journal: another process uses this data directory; stop it, or name another --data-dir"
+    )]
+    Locked,
+    /// Something in the directory isn't ours.
+    #[error(
+        "could not open the journal: `{name}` doesn't belong to it ({why}); move it elsewhere, or name another --data-dir"
+    )]
+    Foreign {
+        /// The file.
+        name: String,
+        /// What shows it.
+        why: String,
+    },
+    /// Written by another version.
+    #[error(
+        "could not open the journal: `{name}` has format version {found}, this binary reads {supported}; use the release that wrote it"
+    )]
+    Version {
+        /// The file.
+        name: String,
+        /// Its version.
+        found: u16,
+        /// What this binary reads.
+        supported: u16,
+    },
+    /// No room for the first segment.
+    #[error(
+        "could not create the journal: the disk has no room for {bytes} bytes; free some, or choose smaller segments"
+    )]
+    NoRoom {
+        /// What was needed.
+        bytes: u64,
+    },
+    /// The disk failed.
+    #[error("could not {what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// The disk's answer.
+        source: Arc<io::Error>,
+    },
+    /// A transaction larger than a frame.
+    #[error("could not append {bytes} bytes in one transaction: the limit is {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// `frame_bytes_max`.
+        limit: usize,
+    },
+    /// The small state has outgrown the segments.
+    #[error("could not begin a segment: cursors and node state take {bytes} bytes, at most {limit} fit; choose larger segments")]
+    StateTooLarge {
+        /// What it takes.
+        bytes: u64,
+        /// Half a segment.
+        limit: u64,
+    },
+    /// A write or sync failed earlier; nothing is taken any more.
+    #[error("the journal stopped: {cause}; restart to recover what is durable")]
+    Stopped {
+        /// The first failure.
+        cause: String,
+    },
+}
+
+impl JournalError {
+    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> JournalError {
+        let what = what.into();
+        move |source| JournalError::Io { what, source: Arc::new(source) }
+    }
+}
+
+/// True for "no space left on device" and for an exceeded quota.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || error.raw_os_error() == Some(28)
+}
+
+/// What a transaction does to the fill level, which decides whether a full disk takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// Brings in what was elsewhere before: refused while the disk is full.
+    Produce,
+    /// Moves forward what is already here, and so frees room: taken even then.
+    Drain,
+}
+
+/// No room now. Wait with [`Journal::room`] and submit again; nothing was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// Too much is waiting to be written.
+    #[error("too much is waiting to be written")]
+    Queue,
+    /// The disk is full.
+    #[error("the disk is full")]
+    Disk,
+    /// The journal has stopped; `room` tells why.
+    #[error("the journal has stopped")]
+    Stopped,
+    /// The transaction is larger than a frame can ever be.
+    #[error("the transaction is larger than a frame")]
+    TooLarge,
+}
+
+/// Resolves when its transaction is durable. Dropping it cancels nothing.
+#[derive(Debug)]
+pub struct Commit {
+    range: Range<Lsn>,
+    done: oneshot::Receiver<()>,
+    shared: Arc<Shared>,
+}
+
+impl Commit {
+    /// Waits for durability and gives the transaction's LSNs.
+    ///
+    /// # Errors
+    /// `Stopped` when the journal failed first: the transaction may be there or not after the next open.
+    pub async fn wait(self) -> Result<Range<Lsn>, JournalError> {
+        match self.done.await {
+            Ok(()) => Ok(self.range),
+            Err(_) => Err(self.shared.lock().stopped()),
+        }
+    }
+}
+
+/// What opening found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Records that were read.
+    pub records: u64,
+    /// The next LSN.
+    pub next: Lsn,
+    /// This opening's epoch.
+    pub epoch: u64,
+    /// True when there was no journal before.
+    pub created: bool,
+    /// Confirmed records that the medium destroyed: exact LSNs.
+    pub lost: Vec<Range<Lsn>>,
+    /// An unconfirmed tail that was cut: from which LSN, and to where as far as the remains tell.
+    pub cut: Option<(Lsn, Option<Lsn>)>,
+}
+
+impl Recovery {
+    /// The findings as lines for a person; empty when there is nothing to say.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self
+            .lost
+            .iter()
+            .map(|range| {
+                format!("lost.reported {}..{} (confirmed records that the disk destroyed)", range.start, range.end)
+            })
+            .collect();
+        if let Some((from, to)) = self.cut {
+            let to = to.map_or_else(|| "?".to_owned(), |to| to.to_string());
+            lines.push(format!("CUT {from}..{to} (indeterminate: never confirmed)"));
+        }
+        lines
+    }
+}
+
+/// What waits to be written. Bodies are encoded at submit, in the submitter's time.
+#[derive(Debug, Default)]
+struct Pending {
+    body: bytes::BytesMut,
+    records: Vec<Record>,
+    /// For each transaction: end in `body`, end in `records`, and who waits.
+    ends: std::collections::VecDeque<(usize, usize, oneshot::Sender<()>)>,
+}
+
+#[derive(Debug)]
+struct State {
+    image: Image,
+    pending: Pending,
+    /// LSN of the next record to be submitted.
+    next: Lsn,
+    /// All records below are durable.
+    durable: Lsn,
+    /// The segment that is kept for when the active one is full.
+    spare: Option<u64>,
+    /// Room left in the active segment, for transactions that drain a full disk.
+    active_left: u64,
+    stopped: Option<String>,
+    closing: bool,
+}
+
+impl State {
+    fn stopped(&self) -> JournalError {
+        JournalError::Stopped { cause: self.stopped.clone().unwrap_or_else(|| "its task has ended".to_owned()) }
+    }
+}
+
+struct Shared {
+    env: Env,
+    options: JournalOptions,
+    name: Place,
+    state: Mutex<State>,
+    files: Mutex<read::Files>,
+    /// Wakes the commit task.
+    work: Notify,
+    /// Durable LSN; readers and `room` wait on its changes.
+    durable: watch::Sender<u64>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Journal({})", self.name)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds the journal's state")
+    }
+}
+
+/// A journal, open. Cheap to clone; all clones are the same journal.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    shared: Arc<Shared>,
+}
+
+/// Bytes that a record takes in a frame, at most.
+fn cost(tx: &[Record]) -> usize {
+    tx.iter().map(Record::size).sum()
+}
+
+impl Journal {
+    /// Opens the journal in `env.disk`, creating it when the directory is empty, and starts its commit task. When an
+    /// existing journal finds no room to go on, it opens all the same and waits for room, saying so.
+    ///
+    /// # Errors
+    /// Locked, foreign files, another version, a failing disk, or no room for the very first segment.
+    pub async fn open(env: &Env, options: JournalOptions) -> Result<(Journal, Recovery), JournalError> {
+        assert!(
+            options.segment_bytes.is_multiple_of(512),
+            "segment_bytes {} is not whole sectors",
+            options.segment_bytes
+        );
+        assert!(
+            options.segment_bytes >= 4 * options.frame_bytes_max as u64,
+            "a segment of {} can't hold frames of {}",
+            options.segment_bytes,
+            options.frame_bytes_max
+        );
+        let opened = recovery::open(env, &options).await?;
+        let (durable, _) = watch::channel(opened.recovery.next.0);
+        let shared = Arc::new(Shared {
+            env: env.clone(),
+            name: options.process.as_str().into(),
+            state: Mutex::new(State {
+                image: opened.image,
+                pending: Pending::default(),
+                next: opened.recovery.next,
+                durable: opened.recovery.next,
+                spare: opened.spare,
+                active_left: opened.active.left(&options),
+                stopped: None,
+                closing: false,
+            }),
+            files: Mutex::new(opened.files),
+            options,
+            work: Notify::new(),
+            durable,
+        });
+        tokio::spawn(commit::Task::new(shared.clone(), opened.active, opened.segments).run(opened.lock));
+        Ok((Journal { shared }, opened.recovery))
+    }
+
+    /// Queues a transaction. It is never split, and it becomes durable after all that was submitted before.
+    ///
+    /// # Errors
+    /// [`Full`]: nothing was taken; wait with [`Journal::room`].
+    pub fn submit(&self, tx: Vec<Record>, intent: Intent) -> Result<Commit, Full> {
+        assert!(!tx.is_empty(), "an empty transaction");
+        let bytes = cost(&tx);
+        let mut guard = self.shared.lock();
+        let state = &mut *guard;
+        self.room_in(state, bytes, intent)?;
+        for record in &tx {
+            record.encode(&mut state.pending.body);
+        }
+        let start = state.next;
+        state.next = Lsn(start.0 + tx.len() as u64);
+        state.pending.records.extend(tx);
+        let (done, waiter) = oneshot::channel();
+        state.pending.ends.push_back((state.pending.body.len(), state.pending.records.len(), done));
+        let range = start..state.next;
+        drop(guard);
+        self.shared.work.notify_one();
+        Ok(Commit { range, done: waiter, shared: self.shared.clone() })
+    }
+
+    /// True when a transaction of `bytes` would be taken now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn has_room(&self, bytes: usize, intent: Intent) -> Result<(), Full> {
+        self.room_in(&self.shared.lock(), bytes, intent)
+    }
+
+    fn room_in(&self, state: &State, bytes: usize, intent: Intent) -> Result<(), Full> {
+        let options = &self.shared.options;
+        if bytes > options.frame_bytes_max - frame::HEADER {
+            return Err(Full::TooLarge);
+        }
+        if state.stopped.is_some() || state.closing {
+            return Err(Full::Stopped);
+        }
+        if state.pending.body.len() + bytes > options.queue_bytes_max {
+            return Err(Full::Queue);
+        }
+        // Without a spare, what is left of the active segment belongs to those who drain.
+        let waiting = state.pending.body.len() as u64 + 4 * frame::SECTOR;
+        if state.spare.is_none() && (intent == Intent::Produce || waiting + bytes as u64 > state.active_left) {
+            return Err(Full::Disk);
+        }
+        Ok(())
+    }
+
+    /// Waits until a transaction of `bytes` would be taken.
+    ///
+    /// # Errors
+    /// `Stopped`, or `TooLarge` when it never will be.
+    pub async fn room(&self, bytes: usize, intent: Intent) -> Result<(), JournalError> {
+        let mut durable = self.shared.durable.subscribe();
+        loop {
+            {
+                let state = self.shared.lock();
+                match self.room_in(&state, bytes, intent) {
+                    Ok(()) => return Ok(()),
+                    Err(Full::Stopped) => return Err(state.stopped()),
+                    Err(Full::TooLarge) => {
+                        return Err(JournalError::TooLarge {
+                            bytes,
+                            limit: self.shared.options.frame_bytes_max - frame::HEADER,
+                        });
+                    }
+                    Err(Full::Queue | Full::Disk) => {}
+                }
+            }
+            if durable.changed().await.is_err() {
+                return Err(self.shared.lock().stopped());
+            }
+        }
+    }
+
+    /// Submits as soon as there is room. Callers that need an order among themselves call it one after the other.
+    ///
+    /// # Errors
+    /// As [`Journal::room`].
+    pub async fn append(&self, tx: Vec<Record>, intent: Intent) -> Result<Commit, JournalError> {
+        self.room(cost(&tx), intent).await?;
+        // Nothing awaits in between, and one thread runs all: what had room a moment ago still has it.
+        Ok(self.submit(tx, intent).expect("room() saw room in this very step"))
+    }
+
+    /// Looks at the durable state: channels, cursors, node state, producers.
+    pub fn image<T>(&self, look: impl FnOnce(&Image) -> T) -> T {
+        look(&self.shared.lock().image)
+    }
+
+    /// Completes when the journal has stopped, with the cause.
+    pub async fn stopped(&self) -> JournalError {
+        let mut durable = self.shared.durable.subscribe();
+        loop {
+            {
+                let state = self.shared.lock();
+                if state.stopped.is_some() {
+                    return state.stopped();
+                }
+            }
+            if durable.changed().await.is_err() {
+                return self.shared.lock().stopped();
+            }
+        }
+    }
+
+    /// Writes what was submitted, ends the commit task and gives the lock back. Later submits are refused.
+    pub async fn close(&self) {
+        self.shared.lock().closing = true;
+        self.shared.work.notify_one();
+        self.stopped().await;
+    }
+
+    /// True when nothing waits to be written.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let state = self.shared.lock();
+        state.next == state.durable
+    }
+}

@@ -1,0 +1,120 @@
+//! Reading packets back: from memory while the reader keeps up, else whole frames from disk, verified.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::frame::{self, At, Found};
+use super::record::Record;
+use super::{Journal, JournalError};
+use crate::env::File;
+use crate::packet::Seq;
+
+/// The open segments, and the last frame that was read.
+#[derive(Default)]
+pub(super) struct Files {
+    pub(super) open: BTreeMap<u64, Arc<dyn File>>,
+    cached: Option<(At, Vec<Appended>)>,
+}
+
+/// A packet of a frame: channel, number, bytes.
+type Appended = (Arc<str>, Seq, Bytes);
+
+impl Journal {
+    /// The next packets of a channel from `from` on that somebody still needs: at least one, at most `packets_max`, and
+    /// about `bytes_max` bytes. Waits until there is one. Numbers that are settled already are passed over.
+    ///
+    /// # Errors
+    /// When the disk fails or destroyed the packet, or the journal has stopped.
+    pub async fn read(
+        &self,
+        channel: &str,
+        from: Seq,
+        packets_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(Seq, Bytes)>, JournalError> {
+        let mut durable = self.shared.durable.subscribe();
+        loop {
+            let next = {
+                let state = self.shared.lock();
+                if state.stopped.is_some() {
+                    return Err(state.stopped());
+                }
+                let packets = state.image.channel(channel);
+                let next = packets.and_then(|packets| packets.next(from));
+                if let (Some(packets), Some((seq, _))) = (packets, next) {
+                    let cached = packets.cached(seq, packets_max, bytes_max);
+                    if cached.first().is_some_and(|(first, _)| *first == seq) {
+                        return Ok(cached);
+                    }
+                }
+                next
+            };
+            let Some((seq, at)) = next else {
+                if durable.changed().await.is_err() {
+                    return Err(self.shared.lock().stopped());
+                }
+                continue;
+            };
+            let found = self.read_frame(channel, seq, at, packets_max).await?;
+            let state = self.shared.lock();
+            let needed: Vec<_> = found
+                .into_iter()
+                .filter(|(seq, _)| state.image.channel(channel).is_some_and(|packets| packets.has(*seq)))
+                .collect();
+            if !needed.is_empty() {
+                return Ok(needed);
+            }
+            // Settled, and perhaps recycled, while we read: look again.
+        }
+    }
+
+    async fn read_frame(
+        &self,
+        channel: &str,
+        from: Seq,
+        at: At,
+        packets_max: usize,
+    ) -> Result<Vec<(Seq, Bytes)>, JournalError> {
+        let pick = |records: &[Appended]| -> Vec<(Seq, Bytes)> {
+            let of_channel = records.iter().filter(|(name, seq, _)| **name == *channel && *seq >= from);
+            of_channel.take(packets_max).map(|(_, seq, packet)| (*seq, packet.clone())).collect()
+        };
+        let file = {
+            let files = self.shared.files.lock().expect("no code panics while it holds the files");
+            if let Some((cached, records)) = &files.cached
+                && *cached == at
+            {
+                return Ok(pick(records));
+            }
+            files.open.get(&at.segment).cloned()
+        };
+        let Some(file) = file else { return Ok(Vec::new()) };
+        let what = format!("read segment {} at {}", at.segment, at.offset);
+        let limit = self.shared.options.frame_bytes_max.next_multiple_of(frame::SECTOR as usize);
+        let bytes = file.read_at(at.offset, limit).await.map_err(JournalError::io(what.clone()))?;
+        let Found::Frame(_, mut body) = frame::parse(at, &bytes) else {
+            let needed = self.image(|image| image.channel(channel).is_some_and(|packets| packets.has(from)));
+            if !needed {
+                return Ok(Vec::new());
+            }
+            let source = std::io::Error::new(std::io::ErrorKind::InvalidData, "the frame's checksum doesn't match");
+            return Err(JournalError::Io { what, source: Arc::new(source) });
+        };
+        let mut records = Vec::new();
+        while !body.is_empty() {
+            match Record::decode(&mut body) {
+                Ok(Record::Append { channel, seq, packet }) => records.push((channel, seq, packet)),
+                Ok(_) => {}
+                Err(error) => {
+                    let source = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+                    return Err(JournalError::Io { what, source: Arc::new(source) });
+                }
+            }
+        }
+        let picked = pick(&records);
+        self.shared.files.lock().expect("no code panics while it holds the files").cached = Some((at, records));
+        Ok(picked)
+    }
+}

@@ -1,0 +1,61 @@
+//! The spare segment: made, recycled and removed here. The one place where a journal meets a full disk.
+
+use std::io;
+use std::sync::Arc;
+
+use super::segment;
+use super::{JournalError, is_full};
+use crate::env::{Env, File, Open};
+
+/// How making a spare ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Made {
+    /// It is there, allocated and durable by name.
+    Spare,
+    /// The disk is full; nothing was left behind.
+    NoRoom,
+}
+
+/// Opens segment `number` for writing.
+pub(super) async fn open(env: &Env, number: u64) -> Result<Arc<dyn File>, JournalError> {
+    let name = segment::name(number);
+    env.disk.open(&name, Open::Write).await.map_err(JournalError::io(format!("open {name}")))
+}
+
+/// Allocates segment `number` in full, or leaves nothing. Completes a spare that a crash left half made.
+pub(super) async fn create(env: &Env, number: u64, bytes: u64) -> Result<Made, JournalError> {
+    let name = segment::name(number);
+    match allocate(env, &name, bytes).await {
+        Ok(()) => Ok(Made::Spare),
+        // A disk that can't give a spare now is not a reason to stop: what is here can still drain.
+        Err(error) if is_full(&error) => {
+            remove(env, &name).await?;
+            Ok(Made::NoRoom)
+        }
+        Err(source) => Err(JournalError::Io { what: format!("allocate {name}"), source: Arc::new(source) }),
+    }
+}
+
+async fn allocate(env: &Env, name: &str, bytes: u64) -> io::Result<()> {
+    let file = env.disk.open(name, Open::CreateOrWrite).await?;
+    file.zero_fill(bytes).await?;
+    file.sync_data().await?;
+    env.disk.sync_dir("").await
+}
+
+/// Makes an old segment the spare under a new number, which voids every frame in it.
+pub(super) async fn recycle(env: &Env, old: u64, number: u64) -> Result<(), JournalError> {
+    let (from, to) = (segment::name(old), segment::name(number));
+    env.disk.rename(&from, &to).await.map_err(JournalError::io(format!("recycle {from} as {to}")))?;
+    env.disk.sync_dir("").await.map_err(JournalError::io("make a recycled segment's name durable"))
+}
+
+/// Removes a file, durably; fine when it isn't there.
+pub(super) async fn remove(env: &Env, name: &str) -> Result<(), JournalError> {
+    match env.disk.remove(name).await {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(JournalError::Io { what: format!("remove {name}"), source: Arc::new(source) }),
+    }
+    env.disk.sync_dir("").await.map_err(JournalError::io("make a removal durable"))
+}

@@ -1,0 +1,184 @@
+//! `std:map`: sets and removes top-level fields of a JSON payload, and may give the packet a new key.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use super::expr::{Expr, Value};
+use super::expr_at;
+use crate::node::{Class, ConfigError, Draft, Node, NodeError, Output, Registry};
+use crate::packet::{ContentType, Packet};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    #[serde(default)]
+    set: BTreeMap<String, String>,
+    #[serde(default)]
+    remove: Vec<String>,
+    key: Option<String>,
+}
+
+struct Map {
+    set: Vec<(String, Expr)>,
+    remove: Vec<String>,
+    key: Option<Expr>,
+}
+
+/// A field that a nested path would name is refused rather than taken as a name with a dot in it.
+fn top_level(key: &str, field: &str) -> Result<(), ConfigError> {
+    if field.is_empty() || field.contains('.') {
+        let message = format!("`{key}`: `{field}` is not a top-level field of the payload; write e.g. `mag`");
+        return Err(ConfigError::at(key, message));
+    }
+    Ok(())
+}
+
+impl Map {
+    fn new(config: &Config) -> Result<Map, ConfigError> {
+        let mut set = Vec::new();
+        for (field, text) in &config.set {
+            top_level("set", field)?;
+            set.push((field.clone(), expr_at(&format!("set.{field}"), text)?));
+        }
+        for field in &config.remove {
+            top_level("remove", field)?;
+            if config.set.contains_key(field) {
+                return Err(ConfigError::at("remove", format!("`remove`: `{field}` is also set")));
+            }
+        }
+        let key = config.key.as_deref().map(|text| expr_at("key", text)).transpose()?;
+        Ok(Map { set, remove: config.remove.clone(), key })
+    }
+}
+
+impl Node for Map {
+    fn process(&mut self, packet: &Packet, out: &mut Output) -> Result<(), NodeError> {
+        let mut fields = match packet.json() {
+            Some(Json::Object(fields)) => fields.clone(),
+            Some(_) => return Err(NodeError::new(Class::SchemaInvalid, "the payload is not a JSON object")),
+            None => return Err(NodeError::new(Class::DecodeFailed, "the payload is not JSON")),
+        };
+        for (field, expr) in &self.set {
+            fields.insert(field.clone(), expr.eval(packet)?.to_json());
+        }
+        for field in &self.remove {
+            fields.remove(field);
+        }
+        let mut draft = Draft::of(packet);
+        if let Some(expr) = &self.key {
+            draft.key = match expr.eval(packet)? {
+                Value::Null => None,
+                value => Some(value.to_key().ok_or_else(|| {
+                    NodeError::new(
+                        Class::SchemaInvalid,
+                        format!("`{expr}` is no key: it must be text, an integer or a boolean"),
+                    )
+                })?),
+            };
+        }
+        draft.payload = Json::Object(fields).to_string().into();
+        draft.content_type = ContentType::Json;
+        out.emit(draft);
+        Ok(())
+    }
+}
+
+pub(super) fn register(registry: &mut Registry) {
+    registry.node::<Config>(
+        "std:map",
+        |config| Map::new(config).map(drop),
+        |_, config| Ok(Box::new(Map::new(&config)?)),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::{Memory, packet, registry};
+    use crate::node::{Class, Draft, Emitted, NodeError, Output, RegistryError};
+    use crate::packet::Packet;
+    use serde_json::{Value, json};
+
+    fn run(config: Value, packet: &Packet) -> Result<Draft, NodeError> {
+        let mut map = registry().build_node("std:map", &Memory::default().context(), config).unwrap();
+        let mut out = Output::default();
+        map.process(packet, &mut out)?;
+        match out.packets.pop() {
+            Some(("out", Emitted::New(draft))) if out.packets.is_empty() => Ok(draft),
+            other => panic!("one new packet, not {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn check(config: Value, payload: Value, expected: &str) {
+        let draft = run(config, &packet(payload)).unwrap();
+        assert_eq!(std::str::from_utf8(&draft.payload).unwrap(), expected);
+        assert_eq!((draft.packet_id.as_str(), draft.ts, draft.source_id.as_str()), ("p-1", 5, "s"));
+    }
+
+    #[test]
+    fn sets_and_removes() {
+        check(json!({}), json!({"b": 1, "a": 2.5}), r#"{"a":2.5,"b":1}"#);
+        check(
+            json!({"set": {"c": "payload.a * 2", "d": "payload.a / 2"}}),
+            json!({"a": 3}),
+            r#"{"a":3,"c":6,"d":1.5}"#,
+        );
+        check(
+            json!({"set": {"n": "payload.nope", "all": "payload"}}),
+            json!({"a": [1]}),
+            r#"{"a":[1],"all":{"a":[1]},"n":null}"#,
+        );
+        check(json!({"remove": ["a", "z"]}), json!({"a": 1, "b": 2}), r#"{"b":2}"#);
+        // Every expression sees the input, so a swap needs no third field.
+        check(json!({"set": {"a": "payload.b", "b": "payload.a"}}), json!({"a": 1, "b": 2}), r#"{"a":2,"b":1}"#);
+    }
+
+    #[test]
+    fn gives_keys() {
+        let key = |expr: &str| {
+            run(json!({"key": expr}), &packet(json!({"net": "uw", "n": 7, "f": 1.5}))).map(|draft| draft.key)
+        };
+        assert_eq!(key("payload.net").unwrap().as_deref(), Some("uw"));
+        assert_eq!(key("payload.n").unwrap().as_deref(), Some("7"));
+        assert_eq!(key("payload.nope").unwrap(), None);
+        assert_eq!(key("payload.f").unwrap_err().class, Class::SchemaInvalid);
+        assert_eq!(run(json!({}), &packet(json!({}))).unwrap().key.as_deref(), Some("ci"));
+    }
+
+    #[test]
+    fn errors() {
+        assert_eq!(run(json!({}), &packet(json!([1]))).unwrap_err().class, Class::SchemaInvalid);
+        assert_eq!(
+            run(json!({"set": {"x": "payload.a + 1"}}), &packet(json!({}))).unwrap_err().class,
+            Class::SchemaInvalid
+        );
+        for (config, key, part) in [
+            (json!({"sett": {}}), "sett", "unknown field"),
+            (json!({"set": {"x": "1 +"}}), "set.x", "column 4"),
+            (json!({"set": {"payload.x": "1"}}), "set", "top-level"),
+            (json!({"remove": ["a.b"]}), "remove", "top-level"),
+            (json!({"remove": ["a"], "set": {"a": "1"}}), "remove", "also set"),
+            (json!({"key": "net"}), "key", "unknown name `net`"),
+        ] {
+            let RegistryError::Config(error) = registry().lint("std:map", config).unwrap_err() else {
+                panic!("another error");
+            };
+            assert_eq!(error.key.as_deref(), Some(key));
+            assert!(error.message.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_number_of_the_quakes_changes() {
+        for line in include_str!("../../../scenarios/data/quakes.ndjson").lines() {
+            let payload: Value = line.parse().unwrap();
+            let draft = run(json!({"set": {"mag": "payload.mag"}}), &packet(payload)).unwrap();
+            let mapped = std::str::from_utf8(&draft.payload).unwrap();
+            for field in line.trim_matches(['{', '}']).split(",\"").map(|field| field.trim_matches('"')) {
+                assert!(mapped.contains(field), "{field} is not in {mapped}");
+            }
+        }
+    }
+}

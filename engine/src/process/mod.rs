@@ -1,0 +1,13 @@
+//! Process graphs: which processes there are, which graph each runs, and which durable channels join them.
+//!
+//! Pure: texts in, plans or what is wrong out.
+
+mod check;
+mod problem;
+mod spec;
+
+pub use check::{ChannelPlan, PlannedProcess, ProcessPlan};
+pub use problem::ProcessProblem;
+pub use spec::{ChannelSpec, LinkSpec, PROCESS_VERSION, ProcessGraphSpec, ProcessSpec};
+
+pub(crate) use check::load;

@@ -1,0 +1,453 @@
+//! The runtime: one engine runs one process of a graph, on the current-thread runtime that it is started in.
+//!
+//! ```text
+//!  source ──► inbox ► node ──► inbox ► sink
+//!  channel ─┘         │ stateful: outputs go through the journal   every end of a branch ─► Tx ─► journal ─► acker
+//!                     └► channel end: outbox in the journal ─► lane ─► the channel's host
+//! ```
+//! What is absent: nothing here decides what a packet means, retries a node, or knows that it is simulated.
+
+mod inbox;
+mod inputs;
+mod lanes;
+mod shared;
+mod stages;
+mod tree;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Weak};
+
+use futures_util::FutureExt;
+use tokio::task::JoinSet;
+
+use crate::env::{Disk, Env};
+use crate::graph::{Plan, PlannedNode, Role};
+use crate::journal::record::{Name, Settle};
+use crate::journal::{Intent, Journal, JournalError, JournalOptions, Record, Recovery};
+use crate::lane::{self, LaneError};
+use crate::node::{Acks, NodeContext, NodeError, Registry, RegistryError, Sink, Source};
+use crate::packet::{Epoch, Seq};
+use inbox::Inbox;
+use inputs::{Numbers, channel_name, source_name, stage_name};
+use shared::Shared;
+use stages::{ChannelTask, Durable, NodeTask, SinkTask};
+use tree::{Done, Input};
+
+pub use inputs::{channel_name as journal_channel, producer as producer_id};
+
+/// A channel that this process has an end of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelEnds {
+    /// The channel's id.
+    pub channel: String,
+    /// The process that writes it.
+    pub producer: String,
+    /// The process that keeps it and hands it out.
+    pub host: String,
+    /// The group that takes from it: its consumer.
+    pub group: String,
+}
+
+/// Replaces a node by something of the caller's: how a harness puts its own load and endpoints into a graph.
+pub enum StandIn {
+    /// Instead of a source.
+    Source(Box<dyn Source>),
+    /// Instead of a sink.
+    Sink(Box<dyn Sink>),
+}
+
+/// What an engine is started from. Plain data and a fresh `Env`: nothing crosses a crash but the disk.
+pub struct EngineOptions {
+    /// The machine.
+    pub env: Env,
+    /// The files beside the graph, for sources and sinks.
+    pub files: Arc<dyn Disk>,
+    /// The graph of this process.
+    pub plan: Plan,
+    /// The channels that it has an end of.
+    pub channels: Vec<ChannelEnds>,
+    /// The plugins.
+    pub registry: Registry,
+    /// Nodes to be replaced, by id.
+    pub stand_ins: BTreeMap<String, StandIn>,
+    /// Bounds of the journal.
+    pub journal: JournalOptions,
+    /// Most trees of one input that may be unsettled at a time.
+    pub in_flight_max: usize,
+}
+
+/// Why an engine could not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The journal can't be opened, or stopped.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A node can't be built.
+    #[error("could not build the graph: {0}")]
+    Build(#[from] RegistryError),
+    /// A node can't take its state back.
+    #[error("could not restore node `{node}`: {error}")]
+    Restore {
+        /// The node.
+        node: String,
+        /// Its words.
+        error: NodeError,
+    },
+    /// A source failed.
+    #[error("could not read from source `{node}`: {error}")]
+    Source {
+        /// The node.
+        node: String,
+        /// Its words.
+        error: NodeError,
+    },
+    /// A stored packet can't be read.
+    #[error("could not read packet {seq} of {channel}: {why}")]
+    Decode {
+        /// The channel.
+        channel: String,
+        /// Its number.
+        seq: Seq,
+        /// The decoder's words.
+        why: String,
+    },
+    /// A lane can't go on.
+    #[error("could not run a lane: {0}")]
+    Lane(#[from] LaneError),
+    /// The program is wrong: a task panicked outside any node.
+    #[error("engine.panic: {0}")]
+    Panic(String),
+}
+
+impl EngineError {
+    /// The exit code that a process ends with (PLAN.md): 2 usage, 70 internal, 74 environment.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            EngineError::Build(_) => 2,
+            EngineError::Panic(_) => 70,
+            EngineError::Journal(_) | EngineError::Restore { .. } | EngineError::Source { .. } => 74,
+            EngineError::Decode { .. } | EngineError::Lane(_) => 74,
+        }
+    }
+}
+
+/// A running engine. Dropping it ends its tasks at once, as a crash would.
+pub struct Engine {
+    shared: Arc<Shared>,
+    tasks: JoinSet<(Kind, Result<(), EngineError>)>,
+    work_left: usize,
+    recovery: Recovery,
+    channels_in: usize,
+}
+
+/// A hold on a running engine from outside; never keeps it alive.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Weak<Shared>,
+    channels_in: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Ends when its inputs have ended.
+    Work,
+    /// Never ends by itself.
+    Service,
+}
+
+type Task = futures_util::future::BoxFuture<'static, Result<(), EngineError>>;
+
+impl Engine {
+    /// Opens the journal and starts every node.
+    ///
+    /// # Errors
+    /// A journal that can't be opened, a node that can't be built or restored.
+    pub async fn start(options: EngineOptions) -> Result<Engine, EngineError> {
+        let (journal, recovery) = Journal::open(&options.env, options.journal.clone()).await?;
+        let (shared, acker) = Shared::new(options.env.clone(), &options.plan.process, journal);
+        let channels_in = options.channels.iter().filter(|ends| ends.host == options.plan.process).count();
+        let mut builder = Builder { shared: shared.clone(), epoch: Epoch(recovery.epoch), work: Vec::new(), services: Vec::new(), inputs: Vec::new() };
+        builder.declare_groups(&options).await?;
+        builder.build(options)?;
+        let Builder { work, inputs, mut services, .. } = builder;
+        assert!(shared.inputs.set(inputs).is_ok(), "inputs are set once, here");
+        services.push(acker.run().boxed());
+        let journal = shared.journal.clone();
+        services.push(async move { Err(journal.stopped().await.into()) }.boxed());
+        let mut tasks = JoinSet::new();
+        let work_left = work.len();
+        let all = work.into_iter().map(|task| (Kind::Work, task)).chain(services.into_iter().map(|task| (Kind::Service, task)));
+        for (kind, task) in all {
+            tasks.spawn(async move {
+                let outcome = AssertUnwindSafe(task).catch_unwind().await;
+                (kind, outcome.unwrap_or_else(|panic| Err(EngineError::Panic(panic_text(&*panic)))))
+            });
+        }
+        Ok(Engine { shared, tasks, work_left, recovery, channels_in })
+    }
+
+    /// What opening the journal found.
+    #[must_use]
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// A hold from outside.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle { shared: Arc::downgrade(&self.shared), channels_in: self.channels_in }
+    }
+
+    /// Runs until nothing more can come in and everything is delivered, or until it is stopped and what is in flight has
+    /// ended; then closes the journal.
+    ///
+    /// # Errors
+    /// The first thing that makes going on impossible.
+    pub async fn run(mut self) -> Result<(), EngineError> {
+        let handle = self.handle();
+        let shared = self.shared.clone();
+        let quiet = async {
+            shared.entries_ended().await;
+            while !handle.quiet() {
+                shared.env.clock.sleep(QUIET_LOOK_NS).await;
+            }
+            shared.stop();
+        };
+        tokio::pin!(quiet);
+        let mut ended_quietly = false;
+        while self.work_left > 0 {
+            tokio::select! {
+                biased;
+                ended = self.tasks.join_next() => match ended.expect("work is left, so tasks are") {
+                    Ok((Kind::Work, Ok(()))) => self.work_left -= 1,
+                    Ok((Kind::Service, Ok(()))) => {}
+                    Ok((_, Err(error))) => return Err(error),
+                    Err(error) => return Err(EngineError::Panic(error.to_string())),
+                },
+                () = &mut quiet, if !ended_quietly => ended_quietly = true,
+            }
+        }
+        // What the last branches submitted becomes durable before the lock is given back.
+        self.shared.journal.close().await;
+        Ok(())
+    }
+}
+
+/// How often to look whether all is delivered, once nothing more comes in.
+const QUIET_LOOK_NS: u64 = 20_000_000;
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a task panicked".to_owned())
+}
+
+impl Handle {
+    /// True when nothing is in flight: no open tree, no packet in a channel, nothing waiting to be written. An engine
+    /// that is gone is not quiet.
+    #[must_use]
+    pub fn quiet(&self) -> bool {
+        let Some(shared) = self.shared.upgrade() else { return false };
+        let still = shared.journal.is_idle() && shared.inputs().iter().all(|input| input.in_flight() == 0);
+        still && shared.journal.image(|image| image.channels().all(|(_, packets)| packets.backlog() == 0))
+    }
+
+    /// Packets of a channel that are committed and not settled here; `None` when the engine is gone or has no such channel.
+    #[must_use]
+    pub fn backlog(&self, channel: &str) -> Option<u64> {
+        let shared = self.shared.upgrade()?;
+        shared.journal.image(|image| image.channel(&channel_name(channel)).map(crate::journal::image::Packets::backlog))
+    }
+
+    /// Trees of all inputs that are not settled durably; `None` when the engine is gone.
+    #[must_use]
+    pub fn in_flight(&self) -> Option<usize> {
+        let shared = self.shared.upgrade()?;
+        Some(shared.inputs().iter().map(|input| input.in_flight()).sum())
+    }
+
+    /// Begins no more trees; what is in flight goes on to its end, and `run` then returns.
+    pub fn stop(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.stop();
+        }
+    }
+
+    /// Says that the channels' producers will send nothing more: once all is delivered, `run` returns.
+    pub fn finish(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            (0..self.channels_in).for_each(|_| shared.entry_ended());
+        }
+    }
+
+    /// True while something still holds the engine's root: after a crash it must be false.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.shared.strong_count() > 0
+    }
+}
+
+struct Builder {
+    shared: Arc<Shared>,
+    epoch: Epoch,
+    work: Vec<Task>,
+    services: Vec<Task>,
+    inputs: Vec<Arc<Input>>,
+}
+
+impl Builder {
+    /// Makes every group known to the journal, so that it keeps what a group has yet to take.
+    async fn declare_groups(&self, options: &EngineOptions) -> Result<(), EngineError> {
+        let mut wanted: Vec<(Name, Name)> = Vec::new();
+        for ends in &options.channels {
+            let group = if ends.host == options.plan.process { &ends.group } else { &ends.host };
+            wanted.push((channel_name(&ends.channel), group.as_str().into()));
+        }
+        for node in &options.plan.nodes {
+            match node.role {
+                Role::Source => wanted.push((source_name(&node.id), node.id.clone())),
+                Role::StatefulNode => wanted.push((stage_name(&node.id), node.id.clone())),
+                _ => {}
+            }
+        }
+        let journal = &self.shared.journal;
+        wanted.retain(|(input, group)| !journal.image(|image| image.has_group(input, group)));
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let declare = |(input, group)| Record::Settle(Settle { input, group, seqs: Vec::new(), position: None });
+        let commit = journal.append(wanted.into_iter().map(declare).collect(), Intent::Drain).await?;
+        commit.wait().await?;
+        Ok(())
+    }
+
+    fn build(&mut self, mut options: EngineOptions) -> Result<(), EngineError> {
+        let nodes = std::mem::take(&mut options.plan.nodes);
+        let inboxes: Vec<Arc<Inbox>> = nodes.iter().map(|node| Inbox::new(node.inbox)).collect();
+        let inputs: Vec<Name> = nodes.iter().filter_map(input_name).collect();
+        for (node, inbox) in nodes.iter().zip(&inboxes) {
+            let outputs: Vec<Arc<Inbox>> = node.outputs.iter().map(|to| inboxes[*to].clone()).collect();
+            outputs.iter().for_each(|inbox| inbox.join());
+            let done = self.shared.journal.image(|image| Done::of(&node.id, &inputs, image));
+            self.node(node, Wiring { inbox: inbox.clone(), outputs, done }, &mut options)?;
+        }
+        self.lanes(&options);
+        Ok(())
+    }
+
+    fn node(&mut self, node: &PlannedNode, wiring: Wiring, options: &mut EngineOptions) -> Result<(), EngineError> {
+        let context = NodeContext {
+            env: options.env.clone(),
+            files: options.files.clone(),
+            process: options.plan.process.clone(),
+            node: node.id.to_string(),
+        };
+        let (shared, name, in_flight_max) = (self.shared.clone(), node.id.clone(), options.in_flight_max);
+        let Wiring { inbox, outputs, done } = wiring;
+        let (plugin, config) = (node.plugin.clone(), node.config.clone());
+        match &node.role {
+            Role::Source => {
+                let source = match options.stand_ins.remove(&*name) {
+                    Some(StandIn::Source(source)) => source,
+                    _ => options.registry.build_source(&plugin, &context, config)?,
+                };
+                let input = self.input(source_name(&name), name.clone(), Intent::Produce, in_flight_max, source.acks());
+                self.shared.entry_begins();
+                self.work.push(inputs::source(shared, name, source, input, outputs).boxed());
+            }
+            Role::ChannelIn { channel } => {
+                let group = options.channels.iter().find(|ends| ends.channel == *channel).map(|ends| ends.group.as_str().into());
+                let group = group.expect("a checked process graph links every channel end");
+                let input = self.input(channel_name(channel), group, Intent::Drain, in_flight_max, None);
+                self.shared.entry_begins();
+                self.work.push(inputs::channel(shared, name, input, outputs).boxed());
+            }
+            Role::Node | Role::StatefulNode => {
+                let registry = options.registry.clone();
+                let rebuild: stages::Rebuild = Box::new(move || registry.build_node(&plugin, &context, config.clone()));
+                let mut built = rebuild()?;
+                let durable = (node.role == Role::StatefulNode).then(|| self.durable(&name));
+                let outputs = match &durable {
+                    Some(durable) => {
+                        built.restore(&durable.state).map_err(|error| EngineError::Restore { node: name.to_string(), error })?;
+                        let input = self.input(durable.channel.clone(), name.clone(), Intent::Drain, in_flight_max, None);
+                        self.work.push(inputs::channel(shared.clone(), name.clone(), input, outputs).boxed());
+                        Vec::new()
+                    }
+                    None => outputs,
+                };
+                self.work.push(NodeTask { shared, name, node: built, rebuild, durable, done, inbox, outputs }.run().boxed());
+            }
+            Role::ChannelOut { channel } => {
+                let channel = channel_name(channel);
+                let numbers = self.numbers(&channel);
+                self.work.push(ChannelTask { shared, name, channel, numbers, done, inbox }.run().boxed());
+            }
+            Role::Sink => {
+                let sink = match options.stand_ins.remove(&*name) {
+                    Some(StandIn::Sink(sink)) => sink,
+                    _ => options.registry.build_sink(&plugin, &context, config)?,
+                };
+                self.work.push(SinkTask { shared, name, sink, done, inbox }.run().boxed());
+            }
+        }
+        Ok(())
+    }
+
+    fn input(&mut self, name: Name, group: Name, intent: Intent, in_flight_max: usize, acks: Option<Arc<dyn Acks>>) -> Arc<Input> {
+        let input = self.shared.journal.image(|image| Input::new(name, group, intent, in_flight_max, image, acks));
+        let input = Arc::new(input);
+        self.inputs.push(input.clone());
+        input
+    }
+
+    fn numbers(&self, channel: &str) -> Numbers {
+        Numbers::after(self.shared.journal.image(|image| image.channel(channel).map_or(Seq(0), |packets| packets.last)))
+    }
+
+    fn durable(&self, node: &str) -> Durable {
+        let channel = stage_name(node);
+        let (numbers, state) = (self.numbers(&channel), self.shared.journal.image(|image| image.state(node)));
+        Durable { channel, numbers, state }
+    }
+
+    /// One lane a host that this process sends to, and one server for all that send to it.
+    fn lanes(&mut self, options: &EngineOptions) {
+        let process = options.plan.process.clone();
+        let mut peers: BTreeMap<String, Vec<Arc<dyn lane::Outbox>>> = BTreeMap::new();
+        let mut inlets: Vec<Arc<dyn lane::Inlet>> = Vec::new();
+        for ends in &options.channels {
+            if ends.host == process {
+                inlets.push(Arc::new(lanes::JournalInlet::new(&self.shared, ends)));
+            } else {
+                let outbox = lanes::JournalOutbox::new(&self.shared.journal, ends, self.epoch);
+                peers.entry(ends.host.clone()).or_default().push(Arc::new(outbox));
+            }
+        }
+        for (peer, outboxes) in peers {
+            let (env, process) = (options.env.clone(), process.clone());
+            self.services.push(async move { match lane::client::run(env, peer, process, outboxes).await {} }.boxed());
+        }
+        if !inlets.is_empty() {
+            let env = options.env.clone();
+            self.services.push(async move { match lane::server::run(env, process, inlets).await? {} }.boxed());
+        }
+    }
+}
+
+struct Wiring {
+    inbox: Arc<Inbox>,
+    outputs: Vec<Arc<Inbox>>,
+    done: Done,
+}
+
+fn input_name(node: &PlannedNode) -> Option<Name> {
+    match &node.role {
+        Role::Source => Some(source_name(&node.id)),
+        Role::ChannelIn { channel } => Some(channel_name(channel)),
+        Role::StatefulNode => Some(stage_name(&node.id)),
+        Role::Node | Role::ChannelOut { .. } | Role::Sink => None,
+    }
+}

@@ -1,0 +1,201 @@
+//! What all tasks of an engine share: the journal, where packets go next, and who hears that a transaction is durable.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::{Notify, mpsc};
+
+use super::EngineError;
+use super::inbox::{Inbox, Turned};
+use super::tree::{Input, Item, Settled, Tx};
+use crate::env::Env;
+use crate::journal::record::{DeadLetter, Name};
+use crate::journal::{Commit, Journal, Record};
+use crate::node::{Class, NodeError};
+use crate::observe::{Event, Place, What};
+use crate::packet::Seq;
+
+/// Most packets that a task handles between two looks around.
+pub(crate) const BATCH: usize = 256;
+/// Most transactions whose durability is waited for at a time.
+const COMMITS_MAX: usize = 1024;
+
+pub(crate) struct Shared {
+    pub(crate) env: Env,
+    pub(crate) process: Name,
+    pub(crate) journal: Journal,
+    pub(crate) inputs: OnceLock<Vec<Arc<Input>>>,
+    commits: mpsc::Sender<(Commit, Settled)>,
+    stopping: AtomicBool,
+    /// Entries that may still bring something in from outside: running sources, and channels until `finish`.
+    entries: AtomicUsize,
+    changed: Notify,
+}
+
+/// Resolves transactions in order, and tells inputs what is settled.
+pub(crate) struct Acker(mpsc::Receiver<(Commit, Settled)>);
+
+impl Shared {
+    pub(crate) fn new(env: Env, process: &str, journal: Journal) -> (Arc<Self>, Acker) {
+        let (commits, receiver) = mpsc::channel(COMMITS_MAX);
+        let shared = Shared {
+            env,
+            process: process.into(),
+            journal,
+            inputs: OnceLock::new(),
+            commits,
+            stopping: AtomicBool::new(false),
+            entries: AtomicUsize::new(0),
+            changed: Notify::new(),
+        };
+        (Arc::new(shared), Acker(receiver))
+    }
+
+    pub(crate) fn inputs(&self) -> &[Arc<Input>] {
+        self.inputs.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Asks the inputs to begin no more trees.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.changed.notify_waiters();
+    }
+
+    /// Counts an entry, before it runs.
+    pub(crate) fn entry_begins(&self) {
+        self.entries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An entry will bring in nothing more.
+    pub(crate) fn entry_ended(&self) {
+        self.entries.fetch_sub(1, Ordering::Relaxed);
+        self.changed.notify_waiters();
+    }
+
+    /// Completes once `stop` was called.
+    pub(crate) async fn stopped(&self) {
+        self.until(|shared| shared.stopping.load(Ordering::Relaxed)).await;
+    }
+
+    /// Completes once no entry is left.
+    pub(crate) async fn entries_ended(&self) {
+        self.until(|shared| shared.entries.load(Ordering::Relaxed) == 0).await;
+    }
+
+    async fn until(&self, holds: impl Fn(&Shared) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Registered before the look, so that no change falls between the two.
+            changed.as_mut().enable();
+            if holds(self) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    pub(crate) fn emit(&self, events: &[Event]) {
+        if !events.is_empty() {
+            self.env.probe.on(events);
+        }
+    }
+
+    /// Submits a transaction, waiting for room; returns once it is queued, not once it is durable.
+    pub(crate) async fn commit(&self, tx: Tx) -> Result<(), EngineError> {
+        if tx.is_empty() {
+            return Ok(());
+        }
+        while self.journal.has_room(tx.bytes(), tx.intent()).is_err() {
+            self.journal.room(tx.bytes(), tx.intent()).await?;
+        }
+        // From here to the submit nothing awaits: settles reach the journal in the order in which floors moved.
+        let (records, intent, settled) = tx.finish();
+        let commit = self.journal.submit(records, intent).expect("room() saw room for at least as much, in this very step");
+        // The acker ends only with the engine, which then drops this task too.
+        let _ = self.commits.send((commit, settled)).await;
+        Ok(())
+    }
+
+    /// Submits what has gathered once it nears a frame's size.
+    pub(crate) async fn commit_if_large(&self, tx: &mut Tx) -> Result<(), EngineError> {
+        if tx.bytes() >= TX_BYTES { self.commit(std::mem::take(tx)).await } else { Ok(()) }
+    }
+
+    /// The dead letter of a packet that `node` failed on.
+    pub(crate) fn dead_letter(&self, node: &Name, item: &Item, error: NodeError) -> Record {
+        tracing::warn!(process = %self.process, node = %node, packet = %item.packet.packet_id, class = error.class.name(), "{}", error.message);
+        let packet = item.packet.encode();
+        Record::DeadLetter(DeadLetter {
+            identity: item.packet.identity,
+            node: node.clone(),
+            class: error.class.name().to_owned(),
+            message: error.message,
+            packet,
+            at: self.env.clock.unix_ns(),
+        })
+    }
+
+    /// Ends the branches that full inboxes turned away.
+    pub(crate) fn turn_away(&self, node: &Name, turned: Vec<(Item, Turned)>, tx: &mut Tx, events: &mut Vec<Event>) {
+        for (item, why) in turned {
+            let reason = match why {
+                Turned::DropNew => "inbox.drop_new",
+                Turned::DropOldest => "inbox.drop_oldest",
+                Turned::Error => {
+                    let error = NodeError::new(Class::Unknown, format!("the inbox behind `{node}` is full (inbox_overflow: error)"));
+                    let letter = self.dead_letter(node, &item, error);
+                    tx.end(node, &item, vec![letter]);
+                    continue;
+                }
+            };
+            events.push(event(What::Dropped { reason: reason.into() }, node, &item));
+            tx.end(node, &item, Vec::new());
+        }
+    }
+
+    /// Hands items to every outgoing edge; the items' branches are forked as needed. With no edge, the branches end.
+    pub(crate) async fn fan_out(&self, node: &Name, outputs: &[Arc<Inbox>], items: Vec<Item>, tx: &mut Tx, events: &mut Vec<Event>) {
+        let Some((last, others)) = outputs.split_last() else {
+            for item in &items {
+                tx.end(node, item, Vec::new());
+            }
+            return;
+        };
+        let more = u32::try_from(others.len()).expect("a node has fewer than 4 G edges");
+        if more > 0 {
+            items.iter().for_each(|item| item.tree.fork(more));
+        }
+        for inbox in others {
+            let turned = inbox.push(items.clone()).await;
+            self.turn_away(node, turned, tx, events);
+        }
+        let turned = last.push(items).await;
+        self.turn_away(node, turned, tx, events);
+    }
+}
+
+/// A transaction is submitted early once it holds this much; far below `frame_bytes_max`, so that one more item fits.
+pub(crate) const TX_BYTES: usize = 256 << 10;
+
+/// The event of one item at one node.
+pub(crate) fn event(what: What, place: &Place, item: &Item) -> Event {
+    Event { what, place: place.clone(), identity: Some(item.packet.identity), seq: item.tree.seq, attempt: 0 }
+}
+
+/// An event without a packet.
+pub(crate) fn plain(what: What, place: &Place) -> Event {
+    Event { what, place: place.clone(), identity: None, seq: Seq(0), attempt: 0 }
+}
+
+impl Acker {
+    pub(crate) async fn run(mut self) -> Result<(), EngineError> {
+        while let Some((commit, settled)) = self.0.recv().await {
+            commit.wait().await?;
+            for (input, seqs) in settled {
+                input.settled(&seqs);
+            }
+        }
+        Ok(())
+    }
+}

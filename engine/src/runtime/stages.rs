@@ -1,0 +1,262 @@
+//! The tasks in which packets are handled: nodes, stateful nodes, channel ends and sinks.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::EngineError;
+use super::inbox::Inbox;
+use super::inputs::Numbers;
+use super::shared::{BATCH, Shared, event};
+use super::tree::{Done, Item, Tx};
+use crate::env::Work;
+use crate::journal::Record;
+use crate::journal::record::{Name, Put};
+use crate::node::{Class, Emitted, Node, NodeError, Output, RegistryError, Sink};
+use crate::observe::What;
+use crate::packet::Packet;
+
+/// Builds a node anew: after a panic nobody knows what is left of the old one.
+pub(crate) type Rebuild = Box<dyn Fn() -> Result<Box<dyn Node>, RegistryError> + Send>;
+
+/// Where a stateful node's outputs are stored before they go on.
+pub(crate) struct Durable {
+    /// `stage/NODE`.
+    pub(crate) channel: Name,
+    pub(crate) numbers: Numbers,
+    /// The node's state, as the journal has it or will have it.
+    pub(crate) state: BTreeMap<Bytes, Bytes>,
+}
+
+/// A node and all that its task needs.
+pub(crate) struct NodeTask {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) name: Name,
+    pub(crate) node: Box<dyn Node>,
+    pub(crate) rebuild: Rebuild,
+    pub(crate) durable: Option<Durable>,
+    pub(crate) done: Done,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) outputs: Vec<Arc<Inbox>>,
+}
+
+fn size_of(items: &[Item]) -> (u32, u64) {
+    let bytes = items.iter().map(|item| item.packet.payload.len() as u64).sum();
+    (u32::try_from(items.len()).expect("a batch is bounded"), bytes)
+}
+
+impl NodeTask {
+    pub(crate) async fn run(mut self) -> Result<(), EngineError> {
+        while let Some(items) = self.inbox.take(BATCH).await {
+            let (count, bytes) = size_of(&items);
+            if let Some(debt) = self.shared.env.cpu.charge(Work::Node(&self.name), count, bytes) {
+                debt.await;
+            }
+            let (mut tx, mut events, mut onward) = (Tx::default(), Vec::with_capacity(items.len()), Vec::new());
+            for item in items {
+                if self.done.take(&item) {
+                    tx.end(&self.name, &item, Vec::new());
+                    continue;
+                }
+                match self.call(&item.packet)? {
+                    Ok(out) if self.durable.is_some() => {
+                        events.push(event(What::Processed, &self.name, &item));
+                        let records = self.records(&item.packet, out);
+                        tx.end(&self.name, &item, records);
+                    }
+                    Ok(out) => {
+                        events.push(event(What::Processed, &self.name, &item));
+                        if out.packets.is_empty() {
+                            events.push(event(What::Filtered, &self.name, &item));
+                            tx.end(&self.name, &item, Vec::new());
+                            continue;
+                        }
+                        item.tree.fork(u32::try_from(out.packets.len()).expect("a node's outputs are bounded") - 1);
+                        for packet in outputs_of(&self.name, &item.packet, out) {
+                            onward.push(Item { packet, tree: item.tree.clone() });
+                        }
+                    }
+                    Err(error) => {
+                        let letter = self.shared.dead_letter(&self.name, &item, error);
+                        tx.end(&self.name, &item, vec![letter]);
+                    }
+                }
+                self.shared.commit_if_large(&mut tx).await?;
+            }
+            self.shared.emit(&events);
+            // What ended here is committed before what goes on may wait for room behind it.
+            self.shared.commit(tx).await?;
+            let (mut tx, mut events) = (Tx::default(), Vec::new());
+            self.shared.fan_out(&self.name, &self.outputs, onward, &mut tx, &mut events).await;
+            self.shared.emit(&events);
+            self.shared.commit(tx).await?;
+        }
+        self.outputs.iter().for_each(|inbox| inbox.leave());
+        Ok(())
+    }
+
+    /// Calls the node. The outer error ends the engine, the inner one makes a dead letter.
+    fn call(&mut self, packet: &Packet) -> Result<Result<Output, NodeError>, EngineError> {
+        let mut out = Output::default();
+        let called = std::panic::catch_unwind(AssertUnwindSafe(|| self.node.process(packet, &mut out)));
+        match called {
+            Ok(Ok(())) if self.durable.is_none() && !out.state.is_empty() => {
+                let message = "the plugin wrote state, but is registered without (Registry::stateful)";
+                Ok(Err(NodeError::new(Class::Unknown, message)))
+            }
+            Ok(Ok(())) => Ok(Ok(out)),
+            Ok(Err(error)) => Ok(Err(error)),
+            Err(panic) => {
+                self.node = self.reborn()?;
+                Ok(Err(NodeError::new(Class::PluginPanic, panic_message(&*panic))))
+            }
+        }
+    }
+
+    fn reborn(&self) -> Result<Box<dyn Node>, EngineError> {
+        let mut node = (self.rebuild)()?;
+        if let Some(durable) = &self.durable {
+            node.restore(&durable.state).map_err(|error| EngineError::Restore { node: self.name.to_string(), error })?;
+        }
+        Ok(node)
+    }
+
+    /// What a stateful node did with a packet, as records.
+    fn records(&mut self, packet: &Packet, mut out: Output) -> Vec<Record> {
+        let state = std::mem::take(&mut out.state);
+        let packets = outputs_of(&self.name, packet, out);
+        let durable = self.durable.as_mut().expect("only stateful nodes turn their outputs into records");
+        let mut records = Vec::with_capacity(state.len() + packets.len());
+        for (key, value) in state {
+            match &value {
+                Some(value) => durable.state.insert(key.clone(), value.clone()),
+                None => durable.state.remove(&key),
+            };
+            records.push(Record::Put(Put { node: self.name.clone(), key, value }));
+        }
+        for packet in packets {
+            let seq = durable.numbers.next();
+            records.push(Record::Append { channel: durable.channel.clone(), seq, packet: packet.encode() });
+        }
+        records
+    }
+}
+
+fn outputs_of(node: &str, input: &Packet, out: Output) -> Vec<Packet> {
+    let make = |(index, (_, emitted))| match emitted {
+        Emitted::Pass(packet) => packet,
+        Emitted::New(draft) => draft.into_packet(input.identity.derive(node, u32::try_from(index).expect("outputs are bounded"))),
+    };
+    out.packets.into_iter().enumerate().map(make).collect()
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "the node panicked".to_owned())
+}
+
+/// Writes packets into a durable channel, numbered in order of arrival.
+pub(crate) struct ChannelTask {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) name: Name,
+    pub(crate) channel: Name,
+    pub(crate) numbers: Numbers,
+    pub(crate) done: Done,
+    pub(crate) inbox: Arc<Inbox>,
+}
+
+impl ChannelTask {
+    pub(crate) async fn run(mut self) -> Result<(), EngineError> {
+        while let Some(items) = self.inbox.take(BATCH).await {
+            let (count, bytes) = size_of(&items);
+            if let Some(debt) = self.shared.env.cpu.charge(Work::Node(&self.name), count, bytes) {
+                debt.await;
+            }
+            let mut tx = Tx::default();
+            for item in items {
+                if self.done.take(&item) {
+                    tx.end(&self.name, &item, Vec::new());
+                    continue;
+                }
+                let append = Record::Append { channel: self.channel.clone(), seq: self.numbers.next(), packet: item.packet.encode() };
+                tx.end(&self.name, &item, vec![append]);
+                self.shared.commit_if_large(&mut tx).await?;
+            }
+            self.shared.commit(tx).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Hands packets to a sink, and tries again for as long as it is unavailable.
+pub(crate) struct SinkTask {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) name: Name,
+    pub(crate) sink: Box<dyn Sink>,
+    pub(crate) done: Done,
+    pub(crate) inbox: Arc<Inbox>,
+}
+
+const RETRY_FIRST_NS: u64 = 50_000_000;
+const RETRY_CAP_NS: u64 = 2_000_000_000;
+
+impl SinkTask {
+    pub(crate) async fn run(mut self) -> Result<(), EngineError> {
+        while let Some(mut items) = self.inbox.take(BATCH).await {
+            let (count, bytes) = size_of(&items);
+            if let Some(debt) = self.shared.env.cpu.charge(Work::Node(&self.name), count, bytes) {
+                debt.await;
+            }
+            let mut tx = Tx::default();
+            items.retain(|item| {
+                // A dead letter of this sink, from before a restart.
+                let done = self.done.take(item);
+                if done {
+                    tx.end(&self.name, item, Vec::new());
+                }
+                !done
+            });
+            let mut wait = RETRY_FIRST_NS;
+            while !items.is_empty() {
+                let packets: Vec<Packet> = items.iter().map(|item| item.packet.clone()).collect();
+                let results = self.sink.write(&packets).await;
+                assert!(results.len() <= items.len(), "sink `{}` answered {} for {}", self.name, results.len(), items.len());
+                let mut events = Vec::with_capacity(results.len());
+                let mut unavailable = results.is_empty();
+                let mut ended = 0;
+                for (item, result) in items.iter().zip(results) {
+                    match result {
+                        Ok(()) => {
+                            events.push(event(What::SinkAcked, &self.name, item));
+                            tx.end(&self.name, item, Vec::new());
+                        }
+                        Err(error) if error.class == Class::SinkUnavailable => {
+                            let reason = Class::SinkUnavailable.name().into();
+                            events.push(event(What::Refused { reason }, &self.name, item));
+                            unavailable = true;
+                            break;
+                        }
+                        Err(error) => {
+                            let letter = self.shared.dead_letter(&self.name, item, error);
+                            tx.end(&self.name, item, vec![letter]);
+                        }
+                    }
+                    ended += 1;
+                }
+                items.drain(..ended);
+                self.shared.emit(&events);
+                self.shared.commit(std::mem::take(&mut tx)).await?;
+                if unavailable {
+                    self.shared.env.clock.sleep(wait).await;
+                    wait = (wait * 2).min(RETRY_CAP_NS);
+                } else {
+                    wait = RETRY_FIRST_NS;
+                }
+            }
+            self.shared.commit(tx).await?;
+        }
+        Ok(())
+    }
+}

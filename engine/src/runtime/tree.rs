@@ -1,0 +1,248 @@
+//! Ack trees and the transactions that end them.
+//!
+//! A tree is one packet of an input with all that came of it inside this process. When its last branch ends, the root
+//! is settled; what its branches wrote (state, channel packets, dead letters) and the settle are one transaction. A branch
+//! that writes while others are still open leaves an `Applied` record with its writes, so that a redelivery after a crash
+//! finds them done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::journal::image::{Cursor, Image};
+use crate::journal::record::{Applied, Name, Settle};
+use crate::journal::{Intent, Record};
+use crate::node::Acks;
+use crate::packet::{Identity, Packet, Seq};
+
+/// Where trees begin: a source, a channel or a stateful node's outputs, as one group sees it.
+pub(crate) struct Input {
+    pub(crate) name: Name,
+    pub(crate) group: Name,
+    pub(crate) intent: Intent,
+    in_flight_max: usize,
+    open: Mutex<Open>,
+    /// Wakes the input's task when a tree has ended.
+    room: Notify,
+    /// Who wants to hear of durable settles.
+    pub(crate) acks: Option<Arc<dyn Acks>>,
+}
+
+struct Open {
+    /// Settled, submitted settles included.
+    cursor: Cursor,
+    /// Positions of entries above the floor.
+    positions: BTreeMap<Seq, Bytes>,
+    /// The newest root that began.
+    newest: Seq,
+    /// Numbers that the input passed over, settled with the next that ends.
+    gaps: Vec<(Seq, Seq)>,
+    in_flight: usize,
+}
+
+impl Input {
+    pub(crate) fn new(name: Name, group: Name, intent: Intent, in_flight_max: usize, image: &Image, acks: Option<Arc<dyn Acks>>) -> Self {
+        let cursor = image.cursor(&name, &group);
+        let newest = cursor.floor;
+        let open = Mutex::new(Open { cursor, positions: BTreeMap::new(), newest, gaps: Vec::new(), in_flight: 0 });
+        Input { name, group, intent, in_flight_max, open, room: Notify::new(), acks }
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.open.lock().expect("no code panics while it holds an input")
+    }
+
+    /// Where to begin after a restart.
+    pub(crate) fn cursor(&self) -> Cursor {
+        self.open().cursor.clone()
+    }
+
+    /// Trees that have begun and are not settled durably.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.open().in_flight
+    }
+
+    /// Waits until another tree may begin; gives how many may.
+    pub(crate) async fn room(&self) -> usize {
+        loop {
+            let notified = self.room.notified();
+            let left = self.in_flight_max.saturating_sub(self.open().in_flight);
+            if left > 0 {
+                return left;
+            }
+            notified.await;
+        }
+    }
+
+    /// Begins a tree with one branch. Numbers that were passed over since the last one will never come.
+    pub(crate) fn begin(self: &Arc<Self>, seq: Seq, position: Option<Bytes>) -> Arc<Tree> {
+        let mut open = self.open();
+        open.in_flight += 1;
+        if seq > open.newest.next() {
+            let gap = (open.newest.next(), Seq(seq.0 - 1));
+            open.cursor.settle(gap.0, gap.1);
+            open.gaps.push(gap);
+        }
+        open.newest = open.newest.max(seq);
+        if let Some(position) = position {
+            assert!(position.len() <= POSITION_BYTES_MAX, "a source's position of {} bytes", position.len());
+            open.positions.insert(seq, position);
+        }
+        drop(open);
+        Arc::new(Tree { input: self.clone(), seq, branches: AtomicU32::new(1) })
+    }
+
+    /// Numbers passed over that wait for the next settle.
+    fn gaps(&self) -> usize {
+        self.open().gaps.len()
+    }
+
+    /// Marks roots as settled; gives the record that says so.
+    fn settle(&self, seqs: &[Seq]) -> Record {
+        let mut open = self.open();
+        let mut ranges: Vec<(Seq, Seq)> = std::mem::take(&mut open.gaps);
+        for seq in seqs {
+            open.cursor.settle(*seq, *seq);
+            match ranges.last_mut() {
+                Some((_, to)) if to.next() == *seq => *to = *seq,
+                _ => ranges.push((*seq, *seq)),
+            }
+        }
+        let floor = open.cursor.floor;
+        // The position of the newest settled entry at or below the floor; behind it there are only gaps.
+        let above = open.positions.split_off(&floor.next());
+        let position = open.positions.pop_last().map(|(_, position)| position);
+        open.positions = above;
+        Record::Settle(Settle { input: self.name.clone(), group: self.group.clone(), seqs: ranges, position })
+    }
+
+    /// The settles of these roots are durable.
+    pub(crate) fn settled(&self, seqs: &[Seq]) {
+        self.open().in_flight -= seqs.len();
+        self.room.notify_one();
+        if let Some(acks) = &self.acks {
+            acks.settled(seqs);
+        }
+    }
+}
+
+/// A root and how many of its branches are still open.
+pub(crate) struct Tree {
+    pub(crate) input: Arc<Input>,
+    pub(crate) seq: Seq,
+    branches: AtomicU32,
+}
+
+impl Tree {
+    /// Adds branches, before the one that forks ends.
+    pub(crate) fn fork(&self, more: u32) {
+        self.branches.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Ends a branch; true when it was the last.
+    fn end(&self) -> bool {
+        let before = self.branches.fetch_sub(1, Ordering::Relaxed);
+        assert!(before > 0, "a branch of {} {} ended twice", self.input.name, self.seq);
+        before == 1
+    }
+}
+
+/// A packet on its way, as a branch of its tree.
+#[derive(Clone)]
+pub(crate) struct Item {
+    pub(crate) packet: Packet,
+    pub(crate) tree: Arc<Tree>,
+}
+
+/// Longest position that a source may give, bytes.
+const POSITION_BYTES_MAX: usize = 256;
+
+/// A transaction being built from the ends of branches.
+#[derive(Default)]
+pub(crate) struct Tx {
+    records: Vec<Record>,
+    bytes: usize,
+    settles: Settled,
+    produces: bool,
+}
+
+/// Roots that a transaction settles.
+pub(crate) type Settled = Vec<(Arc<Input>, Vec<Seq>)>;
+
+impl Tx {
+    /// Ends a branch at `stage` with what it wrote.
+    pub(crate) fn end(&mut self, stage: &Name, item: &Item, records: Vec<Record>) {
+        let tree = &item.tree;
+        self.produces |= tree.input.intent == Intent::Produce;
+        let wrote = !records.is_empty();
+        for record in records {
+            self.push(record);
+        }
+        if tree.end() {
+            match self.settles.iter_mut().find(|(input, _)| Arc::ptr_eq(input, &tree.input)) {
+                Some((_, seqs)) => seqs.push(tree.seq),
+                None => {
+                    self.bytes += 64 + tree.input.name.len() + tree.input.group.len() + POSITION_BYTES_MAX;
+                    self.settles.push((tree.input.clone(), vec![tree.seq]));
+                }
+            }
+            // At worst a range of its own.
+            self.bytes += 20;
+        } else if wrote {
+            let (input, root, packet) = (tree.input.name.clone(), tree.seq, item.packet.identity);
+            self.push(Record::Applied(Applied { stage: stage.clone(), input, root, packet }));
+        }
+    }
+
+    fn push(&mut self, record: Record) {
+        self.bytes += record.size();
+        self.records.push(record);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.settles.is_empty()
+    }
+
+    /// At least what its records will take.
+    pub(crate) fn bytes(&self) -> usize {
+        // Each gap is a range of its own; they may have come since.
+        self.bytes + self.settles.iter().map(|(input, _)| input.gaps() * 20).sum::<usize>()
+    }
+
+    pub(crate) fn intent(&self) -> Intent {
+        if self.produces { Intent::Produce } else { Intent::Drain }
+    }
+
+    /// The records, settles last, and the roots that they settle.
+    pub(crate) fn finish(mut self) -> (Vec<Record>, Intent, Settled) {
+        for (input, seqs) in &mut self.settles {
+            seqs.sort_unstable();
+            self.records.push(input.settle(seqs));
+        }
+        let intent = self.intent();
+        (self.records, intent, self.settles)
+    }
+}
+
+/// What a stage had written, before the last restart, of trees that are not settled.
+#[derive(Default)]
+pub(crate) struct Done(BTreeSet<(Name, Seq, Identity)>);
+
+impl Done {
+    pub(crate) fn of(stage: &str, inputs: &[Name], image: &Image) -> Self {
+        let mut done = BTreeSet::new();
+        for input in inputs {
+            let of_stage = image.applied(input).filter(|(_, (name, _))| **name == *stage);
+            done.extend(of_stage.map(|(root, (_, packet))| (input.clone(), root, *packet)));
+        }
+        Done(done)
+    }
+
+    /// True, once, when this packet of this tree was handled before the restart.
+    pub(crate) fn take(&mut self, item: &Item) -> bool {
+        !self.0.is_empty() && self.0.remove(&(item.tree.input.name.clone(), item.tree.seq, item.packet.identity))
+    }
+}

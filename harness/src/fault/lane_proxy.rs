@@ -1,0 +1,359 @@
+//! A peer in the middle of a lane: speaks its public protocol to both sides, and delays, repeats, loses, reorders or
+//! forges acks. Neither side knows of it.
+//!
+//! It listens as the channels' host on a machine of its own and connects onward to the real one, a connection for each
+//! that it takes. Everything but acks passes at once, heartbeats too, so a late ack never looks like a dead line.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use futures_util::Stream;
+use seaworthy_engine::env::{Clock, Net, Seed};
+use seaworthy_engine::lane::protocol::v1::lane_server::Lane;
+use seaworthy_engine::lane::protocol::v1::{Ack, FromHost, FromProducer, Publish, Welcome, from_host, from_producer};
+use seaworthy_engine::lane::protocol::{self, IDLE_NS, SILENCE_NS};
+use seaworthy_engine::lane::wire::{self, Line};
+use seaworthy_engine::lane::{LaneError, Mailbox};
+use tonic::{Request, Response, Status, Streaming};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::LaneFaults;
+use crate::plan::{Dist, Ns};
+
+/// From the loss of an ack to the cut of its connection, ns.
+pub const CUT_AFTER_LOSS_NS: Ns = 100_000_000;
+/// By how much an ack that is overtaken comes later, ns.
+pub const OVERTAKEN_NS: Ns = 50_000_000;
+
+/// A proxy for one host. All of it is set before it runs; what it spoils is set while it does.
+#[derive(Clone)]
+pub struct LaneProxy {
+    /// The proxy's own machine's network, as the producers' side sees it.
+    pub listen: Arc<dyn Net>,
+    /// The name that producers connect to: the host's.
+    pub listen_as: String,
+    /// The network towards the real host.
+    pub connect: Arc<dyn Net>,
+    /// The name under which the real host is found there.
+    pub onward: String,
+    /// The proxy's own clock.
+    pub clock: Arc<dyn Clock>,
+    /// Draws delays and shares, keyed by channel and sequence number.
+    pub seed: Arc<dyn Seed>,
+    /// What to spoil.
+    pub faults: Arc<ProxyFaults>,
+}
+
+impl LaneProxy {
+    /// Stands in the middle until dropped; then all its connections are cut.
+    ///
+    /// # Errors
+    /// [`LaneError::Listen`] when the network refuses.
+    pub async fn run(self) -> Result<Infallible, LaneError> {
+        let (net, clock, name) = (self.listen.clone(), self.clock.clone(), self.listen_as.clone());
+        wire::serve(&*net, &clock, &name, self).await
+    }
+}
+
+/// What a proxy spoils, a channel at a time. Shared by those who set it and the proxies that obey.
+#[derive(Default)]
+pub struct ProxyFaults(Mutex<BTreeMap<String, Settings>>);
+
+#[derive(Default)]
+struct Settings {
+    delay: Option<Dist>,
+    duplicate_ppm: Option<u32>,
+    reorder_ppm: Option<u32>,
+    lose_ppm: Option<u32>,
+    forge: bool,
+    hits: u64,
+    /// What forging swallowed, by producer process.
+    swallowed: BTreeMap<String, Swallowed>,
+}
+
+impl ProxyFaults {
+    /// That share of acks, in parts per million, is overtaken by later ones; `None` ends it.
+    pub fn set_reorder(&self, channel: &str, ratio_ppm: Option<u32>) {
+        self.with(channel, |settings| settings.reorder_ppm = ratio_ppm);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Settings>> {
+        self.0.lock().expect("nothing panics while it holds the settings")
+    }
+
+    fn with<T>(&self, channel: &str, change: impl FnOnce(&mut Settings) -> T) -> T {
+        change(self.lock().entry(channel.to_owned()).or_default())
+    }
+}
+
+impl LaneFaults for ProxyFaults {
+    fn set_delay(&self, channel: &str, add: Option<Dist>) {
+        self.with(channel, |settings| settings.delay = add);
+    }
+    fn set_duplicate(&self, channel: &str, ratio_ppm: Option<u32>) {
+        self.with(channel, |settings| settings.duplicate_ppm = ratio_ppm);
+    }
+    fn set_lose(&self, channel: &str, ratio_ppm: Option<u32>) {
+        self.with(channel, |settings| settings.lose_ppm = ratio_ppm);
+    }
+    fn set_forge(&self, channel: &str, on: bool) {
+        self.with(channel, |settings| settings.forge = on);
+    }
+    fn hits(&self, channel: &str) -> u64 {
+        self.lock().get(channel).map_or(0, |settings| settings.hits)
+    }
+}
+
+/// Which sequence numbers of a producer the host never saw although they were acked. The rest is renumbered, so that the
+/// host finds no gap.
+#[derive(Debug, Default, PartialEq)]
+struct Swallowed {
+    /// First and last of each range; they neither touch nor overlap.
+    ranges: BTreeMap<u64, u64>,
+    /// The last number that was acked by forgery.
+    forged: u64,
+}
+
+impl Swallowed {
+    fn swallow(&mut self, first: u64, last: u64) {
+        let before = self.ranges.range(..=first).next_back().map(|(&from, &to)| (from, to));
+        let from = before.filter(|&(_, to)| to + 1 >= first).map_or(first, |(from, _)| from);
+        self.ranges.retain(|&start, _| start < from || start > last);
+        self.ranges.insert(from, last);
+        self.forged = self.forged.max(last);
+    }
+
+    /// The host's number of what the producer calls `seq`, which lies behind all that was swallowed.
+    fn onward(&self, seq: u64) -> u64 {
+        seq - self.ranges.iter().map(|(first, last)| last - first + 1).sum::<u64>()
+    }
+
+    /// The producer's number of what the host calls `seq`; with what was swallowed right behind it.
+    fn back(&self, seq: u64) -> u64 {
+        self.ranges.iter().fold(seq, |seq, (first, last)| if *first <= seq + 1 { seq + last - first + 1 } else { seq })
+    }
+
+    /// What to tell a producer of the host's last number. What was acked by forgery will not be sent again, so what the
+    /// host lacks of it is swallowed as well.
+    fn welcome(&mut self, last: u64) -> u64 {
+        let last = self.back(last);
+        if last < self.forged {
+            self.swallow(last + 1, self.forged);
+        }
+        last.max(self.forged)
+    }
+}
+
+type Sent = Result<FromHost, Status>;
+
+#[tonic::async_trait]
+impl Lane for LaneProxy {
+    type CarryStream = Pin<Box<dyn Stream<Item = Sent> + Send>>;
+
+    async fn carry(&self, request: Request<Streaming<FromProducer>>) -> Result<Response<Self::CarryStream>, Status> {
+        let line = request.extensions().get::<Arc<Line>>().cloned();
+        let line = line.expect("wire::serve gives each connection a line");
+        line.greet();
+        let to_producer = Mailbox::default();
+        let clock = self.clock.clone();
+        let outgoing = to_producer.outgoing(move || clock.mono());
+        let (proxy, inbound) = (self.clone(), request.into_inner());
+        tokio::spawn(async move {
+            let relay = Relay {
+                proxy: &proxy,
+                to_producer: to_producer.clone(),
+                to_host: Mailbox::default(),
+                process: String::new(),
+                late: BTreeMap::new(),
+                acks: 0,
+                lost: BTreeSet::new(),
+                cut_at_ns: None,
+            };
+            let Err(error) = relay.run(inbound).await;
+            tracing::debug!(error = &error as &dyn std::error::Error, "a proxied lane ended");
+            line.cut();
+        });
+        Ok(Response::new(Box::pin(outgoing)))
+    }
+}
+
+/// One connection on each side.
+struct Relay<'a> {
+    proxy: &'a LaneProxy,
+    to_producer: Mailbox<Sent>,
+    to_host: Mailbox<FromProducer>,
+    /// The producer's name, once its Hello passed.
+    process: String,
+    /// Acks that wait, by when they are due and in which order they came. Bounded by the host's credits.
+    late: BTreeMap<(Ns, u64), Ack>,
+    acks: u64,
+    /// Channels that lost an ack on this connection: a later one would make up for it, so none passes any more.
+    lost: BTreeSet<String>,
+    cut_at_ns: Option<Ns>,
+}
+
+impl Relay<'_> {
+    async fn run(mut self, mut from_producer: Streaming<FromProducer>) -> Result<Infallible, LaneError> {
+        let clock = &self.proxy.clock;
+        let (mut client, line) = wire::dial(&*self.proxy.connect, clock, &self.proxy.onward).await?;
+        let _cut = CutAtEnd(line.clone());
+        let mono = clock.clone();
+        let answered = tokio::select! {
+            biased;
+            answered = client.carry(self.to_host.outgoing(move || mono.mono())) => answered.map_err(broken)?,
+            () = clock.sleep(SILENCE_NS) => return Err(LaneError::Silent),
+        };
+        let mut from_host = answered.into_inner();
+        loop {
+            tokio::select! {
+                biased;
+                message = from_producer.message() => {
+                    self.up(message.map_err(broken)?.ok_or(LaneError::Closed)?);
+                }
+                message = from_host.message() => match message {
+                    Ok(Some(message)) => self.down(message),
+                    // How the host ended is the producer's to know.
+                    ended => return self.end(ended.err()).await,
+                },
+                () = clock.sleep_until(self.due_ns()) => {
+                    self.deliver();
+                    let cut = self.cut_at_ns.is_some_and(|at| at <= clock.mono());
+                    if cut || line.is_silent() {
+                        return Err(LaneError::Cut);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn end(&self, status: Option<Status>) -> Result<Infallible, LaneError> {
+        if let Some(status) = status {
+            self.to_producer.push(self.proxy.clock.mono(), None, Err(status));
+        }
+        self.to_producer.close();
+        self.proxy.clock.sleep(IDLE_NS).await;
+        Err(LaneError::Closed)
+    }
+
+    /// When to look up at the latest.
+    fn due_ns(&self) -> Ns {
+        let late = self.late.keys().next().map(|(due, _)| *due);
+        [late, self.cut_at_ns].into_iter().flatten().fold(self.proxy.clock.mono() + IDLE_NS, Ns::min)
+    }
+
+    fn up(&mut self, mut message: FromProducer) {
+        match &mut message.message {
+            Some(from_producer::Message::Hello(hello)) => self.process = hello.process.clone(),
+            Some(from_producer::Message::Publish(publish)) => {
+                if let Some(ack) = self.forge(publish) {
+                    return self.ack(ack);
+                }
+            }
+            _ => {}
+        }
+        self.to_host.push(self.proxy.clock.mono(), None, message);
+    }
+
+    /// Swallows a batch and acks it, where that is asked for; otherwise numbers it as the host must see it.
+    fn forge(&self, publish: &mut Publish) -> Option<Ack> {
+        let (first, last) = (publish.first, publish.first + (publish.packets.len() as u64).max(1) - 1);
+        let forged = self.proxy.faults.with(&publish.channel, |settings| {
+            let swallowed = settings.swallowed.entry(self.process.clone()).or_default();
+            if settings.forge {
+                swallowed.swallow(first, last);
+                settings.hits += 1;
+            } else {
+                publish.first = swallowed.onward(first);
+            }
+            settings.forge
+        });
+        forged.then(|| Ack { channel: publish.channel.clone(), upto: last, credits: None })
+    }
+
+    fn down(&mut self, mut message: FromHost) {
+        match &mut message.message {
+            Some(from_host::Message::Ack(ack)) => return self.spoil(ack.clone()),
+            Some(from_host::Message::Welcome(welcome)) => self.renumber(welcome),
+            _ => {}
+        }
+        self.to_producer.push(self.proxy.clock.mono(), None, Ok(message));
+    }
+
+    fn renumber(&self, welcome: &mut Welcome) {
+        for opened in &mut welcome.channels {
+            opened.last = self.proxy.faults.with(&opened.channel, |settings| {
+                settings.swallowed.entry(self.process.clone()).or_default().welcome(opened.last)
+            });
+        }
+    }
+
+    fn spoil(&mut self, mut ack: Ack) {
+        if self.lost.contains(&ack.channel) {
+            return;
+        }
+        let now = self.proxy.clock.mono();
+        let key = [xxh3_64(ack.channel.as_bytes()), ack.upto];
+        let draw = |stream| self.proxy.seed.draw(stream, &key);
+        let hit = |stream, ppm: Option<u32>| ppm.is_some_and(|ppm| draw(stream) % 1_000_000 < u64::from(ppm));
+        let (lost, late_ns, twice) = self.proxy.faults.with(&ack.channel, |settings| {
+            if let Some(swallowed) = settings.swallowed.get(&self.process) {
+                ack.upto = swallowed.back(ack.upto);
+            }
+            let lost = hit("ack.lose", settings.lose_ppm);
+            let overtaken = hit("ack.reorder", settings.reorder_ppm);
+            let delay = settings.delay.map_or(0, |add| add.draw(draw("ack.delay")));
+            let twice = hit("ack.duplicate", settings.duplicate_ppm);
+            let late_ns = delay + if overtaken { OVERTAKEN_NS } else { 0 };
+            settings.hits += u64::from(lost || late_ns > 0 || twice);
+            (lost, late_ns, twice)
+        });
+        if lost {
+            self.lost.insert(ack.channel);
+            self.cut_at_ns = Some(now + CUT_AFTER_LOSS_NS);
+            return;
+        }
+        if twice {
+            self.later(now + late_ns, ack.clone());
+        }
+        self.later(now + late_ns, ack);
+        self.deliver();
+    }
+
+    fn later(&mut self, due_ns: Ns, ack: Ack) {
+        self.acks += 1;
+        self.late.insert((due_ns, self.acks), ack);
+    }
+
+    fn deliver(&mut self) {
+        let now = self.proxy.clock.mono();
+        while let Some(entry) = self.late.first_entry().filter(|entry| entry.key().0 <= now) {
+            let ack = entry.remove();
+            if !self.lost.contains(&ack.channel) {
+                self.ack(ack);
+            }
+        }
+    }
+
+    fn ack(&self, ack: Ack) {
+        self.to_producer.push(self.proxy.clock.mono(), None, Ok(protocol::from_host(from_host::Message::Ack(ack))));
+    }
+}
+
+fn broken(status: Status) -> LaneError {
+    LaneError::Broken(Box::new(status))
+}
+
+/// Cuts the onward line when the relay ends or is dropped; a flag, no I/O.
+struct CutAtEnd(Arc<Line>);
+
+impl Drop for CutAtEnd {
+    fn drop(&mut self) {
+        self.0.cut();
+    }
+}
+
+#[cfg(test)]
+#[path = "lane_proxy_tests.rs"]
+mod tests;

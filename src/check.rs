@@ -1,0 +1,161 @@
+//! `check`: all that is wrong with any number of files, each with its line.
+
+use miette::{Diagnostic, Severity};
+use seaworthy_engine::graph::{Loaded, Phase, Planned, load_any};
+use seaworthy_engine::node::Registry;
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::files::read_text;
+use crate::show;
+
+/// Finds all that is wrong with graphs and process graphs, before anything starts.
+#[derive(clap::Args)]
+#[command(after_help = "Example: seaworthy check edge.yaml process.yaml\n\n\
+    Ends with 0 when no file has an error (warnings are fine), with 2 when one has.")]
+pub(crate) struct Args {
+    /// Graphs and process graphs (.yaml, .yml).
+    #[arg(required = true)]
+    files: Vec<String>,
+    /// Prints one JSON document instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A file that no part of the command reads.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error("can't check {path}: its name doesn't say what it is")]
+#[diagnostic(code(file::unknown_kind), help("graphs and process graphs end in .yaml or .yml"))]
+struct UnknownKind {
+    path: String,
+}
+
+/// What came of one file.
+struct Checked {
+    what: String,
+    found: Vec<Box<dyn Diagnostic>>,
+    exit: Exit,
+}
+
+pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
+    let checked: Vec<(&String, Checked)> = args.files.iter().map(|path| (path, check(path, registry))).collect();
+    let exit = checked.iter().fold(Exit::Pass, |exit, (_, checked)| exit.and(checked.exit));
+    let shown = if args.json {
+        show::json(&Report::of(&checked))
+    } else {
+        checked.iter().flat_map(|(_, checked)| &checked.found).for_each(|found| show::problem(found.as_ref()));
+        show::report(&summary(&checked))
+    };
+    exit.and(shown)
+}
+
+fn check(path: &str, registry: &Registry) -> Checked {
+    match path.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("yaml" | "yml") => graph(load_any(path, &read_text, registry, Phase::Check)),
+        _ => Checked {
+            what: "unknown".to_owned(),
+            found: vec![Box::new(UnknownKind { path: path.to_owned() })],
+            exit: Exit::Usage,
+        },
+    }
+}
+
+fn graph(loaded: Loaded) -> Checked {
+    let what = match &loaded.planned {
+        Some(Planned::Graph(plan)) => format!("graph, {}", show::count(plan.nodes.len(), "node", "nodes")),
+        Some(Planned::Processes(plan)) => {
+            let processes = show::count(plan.processes.len(), "process", "processes");
+            format!("process graph, {processes}, {}", show::count(plan.channels.len(), "channel", "channels"))
+        }
+        None => "graph".to_owned(),
+    };
+    let errors = loaded.diagnostics.iter().filter(|found| found.is_error());
+    let exit = errors
+        .fold(Exit::Pass, |exit, found| exit.and(if found.is_outside() { Exit::Environment } else { Exit::Usage }));
+    Checked { what, found: loaded.diagnostics.into_iter().map(|found| Box::new(found) as _).collect(), exit }
+}
+
+fn is_error(found: &dyn Diagnostic) -> bool {
+    matches!(found.severity(), None | Some(Severity::Error))
+}
+
+fn summary(checked: &[(&String, Checked)]) -> String {
+    let width = checked.iter().map(|(path, _)| path.chars().count()).max().unwrap_or(0);
+    let line = |(path, checked): &(&String, Checked)| {
+        let errors = checked.found.iter().filter(|found| is_error(found.as_ref())).count();
+        let notes = checked.found.len() - errors;
+        let verdict = if errors == 0 { "ok   " } else { "error" };
+        let mut said = vec![];
+        if errors == 0 {
+            said.push(checked.what.clone());
+        } else {
+            said.push(show::count(errors, "error", "errors"));
+        }
+        if notes > 0 {
+            said.push(show::count(notes, "note", "notes"));
+        }
+        format!("{verdict}  {path:width$}  {}\n", said.join(", "))
+    };
+    checked.iter().map(line).collect()
+}
+
+/// The JSON of `check`.
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: &'static str,
+    files: Vec<FileReport<'a>>,
+}
+
+#[derive(Serialize)]
+struct FileReport<'a> {
+    file: &'a str,
+    verdict: &'static str,
+    found: Vec<Finding>,
+}
+
+/// Any diagnostic in plain words; `file` may be another than the one named, `line` and `column` count from 1.
+#[derive(Serialize)]
+struct Finding {
+    severity: &'static str,
+    code: String,
+    message: String,
+    help: Option<String>,
+    file: Option<String>,
+    line: Option<usize>,
+    column: Option<usize>,
+}
+
+impl<'a> Report<'a> {
+    fn of(checked: &'a [(&'a String, Checked)]) -> Report<'a> {
+        let file = |(path, checked): &'a (&'a String, Checked)| FileReport {
+            file: path,
+            verdict: if checked.exit == Exit::Pass { "pass" } else { "fail" },
+            found: checked.found.iter().map(|found| Finding::of(found.as_ref())).collect(),
+        };
+        Report { schema: "seaworthy.check/v1", files: checked.iter().map(file).collect() }
+    }
+}
+
+impl Finding {
+    fn of(found: &dyn Diagnostic) -> Finding {
+        let label = found.labels().and_then(|mut labels| labels.next());
+        let source = found.source_code();
+        let place = label.zip(source).and_then(|(label, source)| {
+            let place = source.read_span(label.inner(), 0, 0).ok()?;
+            Some((place.name().map(str::to_owned), place.line() + 1, place.column() + 1))
+        });
+        Finding {
+            severity: match found.severity() {
+                None | Some(Severity::Error) => "error",
+                Some(Severity::Warning) => "warning",
+                Some(Severity::Advice) => "advice",
+            },
+            code: found.code().map(|code| code.to_string()).unwrap_or_default(),
+            message: found.to_string(),
+            help: found.help().map(|help| help.to_string()),
+            file: place.as_ref().and_then(|(name, ..)| name.clone()),
+            line: place.as_ref().map(|(_, line, _)| *line),
+            column: place.map(|(.., column)| column),
+        }
+    }
+}

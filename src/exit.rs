@@ -1,0 +1,66 @@
+//! Exit codes, the same for all subcommands.
+
+use std::process::ExitCode;
+
+/// How a command ended. A machine may rely on the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All is well.
+    Pass = 0,
+    /// An objective or an invariant was broken.
+    Failed = 1,
+    /// Wrong use, or a file that is wrong.
+    Usage = 2,
+    /// Nothing is wrong but it got worse than the baseline.
+    Regressed = 3,
+    /// Nothing was proved.
+    Void = 4,
+    /// The same seed gave two results.
+    Nondeterministic = 5,
+    /// The program is wrong.
+    Internal = 70,
+    /// The machine: I/O, lock, version, full disk.
+    Environment = 74,
+}
+
+impl Exit {
+    /// From what outweighs all others down to what outweighs none.
+    const BY_WEIGHT: [Exit; 8] = [
+        Exit::Internal,
+        Exit::Nondeterministic,
+        Exit::Usage,
+        Exit::Environment,
+        Exit::Failed,
+        Exit::Void,
+        Exit::Regressed,
+        Exit::Pass,
+    ];
+
+    /// The one to end with where both hold.
+    #[must_use]
+    pub fn and(self, other: Exit) -> Exit {
+        let heavier = Exit::BY_WEIGHT.into_iter().find(|exit| [self, other].contains(exit));
+        heavier.expect("every exit has its weight")
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_heavier_one_counts() {
+        for (at, heavy) in Exit::BY_WEIGHT.into_iter().enumerate() {
+            for light in &Exit::BY_WEIGHT[at..] {
+                assert_eq!((heavy.and(*light), light.and(heavy)), (heavy, heavy));
+            }
+        }
+        assert_eq!(Exit::BY_WEIGHT.map(|exit| exit as u8), [70, 5, 2, 74, 1, 4, 3, 0]);
+    }
+}
