@@ -38,6 +38,7 @@ pub(super) struct Shared {
 
 struct Leaked {
     env: Env,
+    incarnation: u64,
     stream: Box<dyn Stream>,
 }
 
@@ -128,18 +129,23 @@ async fn edge(shared: &Shared, boot: &Boot) -> io::Result<()> {
             continue;
         };
         let ended = forward(shared, &mut *stream, &mut handed, &mut pending).await;
-        if let Some(leak) = &shared.leak {
-            leak.lock().unwrap().push(Leaked { env: boot.env.clone(), stream });
-        }
         assert!(ended.is_err(), "forwarding has no end of its own");
     }
 }
 
-/// Uses what an older incarnation left behind: nothing may come of it.
+/// Uses what an older incarnation left behind, which nothing may come of, and leaves a live connection to the next one.
 async fn haunt(shared: &Shared, boot: &Boot) {
     let Some(leak) = &shared.leak else { return };
-    let stale = std::mem::take(&mut *leak.lock().unwrap());
-    for Leaked { env, mut stream } in stale.into_iter().filter(|_| boot.incarnation > 1) {
+    let stream = loop {
+        match boot.env.net.connect("hub:ghost").await {
+            Ok(stream) => break stream,
+            Err(_) => boot.env.clock.sleep(10_000_000).await,
+        }
+    };
+    leak.lock().unwrap().push(Leaked { env: boot.env.clone(), incarnation: boot.incarnation, stream });
+    let stale: Vec<Leaked> =
+        leak.lock().unwrap().extract_if(.., |leaked| leaked.incarnation < boot.incarnation).collect();
+    for Leaked { env, mut stream, .. } in stale {
         env.probe.on(&[event("ghost", 1)]);
         let wrote = async {
             if env.disk.open("ghost", Open::Create).await.is_ok() {
@@ -251,6 +257,21 @@ fn show(sink: &Endpoint, seq: u64, id: &str) {
     sink.effect(id, Some("one"), seq.to_string().into());
 }
 
+/// Makes visible how each connection to a ghost ended, and how many bytes came before.
+async fn listen_to_ghosts(env: Env, sink: Endpoint) {
+    let mut listener = env.net.listen("hub:ghost").await.unwrap();
+    loop {
+        let mut stream = listener.accept().await.unwrap();
+        let sink = sink.clone();
+        tokio::spawn(async move {
+            let mut bytes = Vec::new();
+            let ended = stream.read_to_end(&mut bytes).await;
+            let how = ended.map_or_else(|error| error.to_string(), |n| format!("end after {n}"));
+            sink.effect("ghost", None, how.into());
+        });
+    }
+}
+
 async fn hub(shared: &Shared, boot: &Boot) -> io::Result<()> {
     let env = &boot.env;
     let mut store = Store::open(env).await?;
@@ -258,6 +279,9 @@ async fn hub(shared: &Shared, boot: &Boot) -> io::Result<()> {
     if store.last > 0 {
         // The crash may have come between the write and this.
         show(&sink, store.last, &store.last_id);
+    }
+    if shared.leak.is_some() {
+        tokio::spawn(listen_to_ghosts(env.clone(), shared.recorder.endpoint("hub.ghost", "hub", boot.incarnation)));
     }
     let mut listener = env.net.listen("hub").await?;
     let mut stream = listener.accept().await?;

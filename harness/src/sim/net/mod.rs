@@ -8,6 +8,10 @@ mod dial;
 mod gate;
 mod pipe;
 mod stream;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tonic_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
