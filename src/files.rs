@@ -1,8 +1,9 @@
 //! The files that a user names on the command line, read whole.
 #![expect(clippy::disallowed_methods, reason = "the command reads its arguments' files; the engine asks env.disk")]
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
+use std::path::Path;
 
 use seaworthy_engine::graph::FILE_BYTES_MAX;
 
@@ -11,4 +12,15 @@ pub(crate) fn read_text(path: &str) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text)?;
     Ok(text)
+}
+
+/// Writes a file whole or not at all: beside it first, then in its place. Makes the folders that it needs.
+pub(crate) fn write_whole(path: &str, text: &str) -> io::Result<()> {
+    let path = Path::new(path);
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let beside = path.with_extension("partial");
+    fs::write(&beside, text)?;
+    fs::rename(&beside, path)
 }

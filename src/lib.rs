@@ -7,7 +7,11 @@ mod exit;
 mod explain;
 mod files;
 mod picture;
+mod plan;
+mod scenario_files;
 mod show;
+mod sim;
+mod stopwatch;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -32,6 +36,8 @@ const EXIT_CODES: &str = "Exit codes: 0 pass, 1 objective or invariant, 2 usage 
 enum Command {
     Check(check::Args),
     Explain(explain::Args),
+    Sim(sim::Args),
+    Plan(plan::Args),
 }
 
 /// Runs the command that the process was started with, over the plugins of `registry`.
@@ -47,6 +53,8 @@ pub fn main(registry: Registry) -> ExitCode {
     let run = || match cli.command {
         Command::Check(args) => check::run(&args, &registry),
         Command::Explain(args) => explain::run(&args, &registry),
+        Command::Sim(args) => sim::run(&args, &registry),
+        Command::Plan(args) => plan::run(&args, &registry),
     };
     // The panic hook has said what and where; what is left is the exit code.
     catch_unwind(AssertUnwindSafe(run)).unwrap_or(Exit::Internal).into()

@@ -1,16 +1,18 @@
 //! The deterministic world around any tokio system: simulated hosts, faults, load, ledger and checks.
 
+mod adapt;
 pub mod check;
 pub mod engine_system;
 pub mod fault;
-pub mod history;
-pub mod load;
-pub mod plan;
-pub mod sim;
-pub mod scenario;
 pub mod figures;
+mod flow;
 pub mod history;
 pub mod ledger;
+pub mod load;
+mod outside;
 pub mod plan;
 pub mod reference;
+pub mod run;
+pub mod scenario;
+pub mod sim;
 pub mod system;

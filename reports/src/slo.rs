@@ -106,6 +106,7 @@ pub enum Op {
     Less,
     AtMost,
     Equal,
+    NotEqual,
     AtLeast,
     More,
 }
@@ -142,6 +143,7 @@ impl Limit {
             Op::Less => v < self.value,
             Op::AtMost => v <= self.value,
             Op::Equal => v == self.value,
+            Op::NotEqual => v != self.value,
             Op::AtLeast => v >= self.value,
             Op::More => v > self.value,
         }
@@ -169,6 +171,7 @@ impl fmt::Display for Limit {
             Op::Less => "<",
             Op::AtMost => "<=",
             Op::Equal => "==",
+            Op::NotEqual => "!=",
             Op::AtLeast => ">=",
             Op::More => ">",
         };

@@ -1,7 +1,9 @@
 //! The driver: begins each step of a plan at its time or trigger, heals it, and writes down what it did.
 
+use std::collections::BTreeMap;
+
 use super::host::{Down, Storm, crash};
-use super::{Controls, Trigger, disk, lane, net, sabotage, sink};
+use super::{Controls, Gauges, Trigger, disk, lane, net, sabotage, sink};
 use crate::history::Applied;
 use crate::plan::{Action, Ns, Plan, Start, Step};
 use crate::sim::trace::Kind;
@@ -16,6 +18,8 @@ pub(crate) struct Driver {
     /// Addresses whose gauges are written down at each start.
     gauges: Vec<String>,
     applied: Vec<Applied>,
+    /// Gauges when each fault last began.
+    begun: BTreeMap<String, Vec<(String, u64)>>,
 }
 
 /// A step that has begun and is not healed yet.
@@ -34,7 +38,13 @@ struct Active {
 impl Driver {
     pub fn new(plan: &Plan, trigger: Trigger, gauges: Vec<String>) -> Driver {
         let waiting = (0..plan.steps.len()).collect();
-        Driver { steps: plan.steps.clone(), waiting, active: Vec::new(), trigger, gauges, applied: Vec::new() }
+        let steps = plan.steps.clone();
+        Driver { steps, waiting, active: Vec::new(), trigger, gauges, applied: Vec::new(), begun: BTreeMap::new() }
+    }
+
+    /// What conditions may look at now.
+    pub fn gauges<'a>(&'a self, controls: &Controls<'a>) -> Gauges<'a> {
+        Gauges { system: controls.system, recorder: controls.recorder, begun: &self.begun }
     }
 
     /// Heals what is over and begins what is due; the hosts to take down now.
@@ -71,9 +81,10 @@ impl Driver {
 
     fn due(&mut self, now_ns: Ns, controls: &Controls<'_>) -> Vec<usize> {
         let (steps, trigger) = (&self.steps, &mut self.trigger);
+        let gauges = Gauges { system: controls.system, recorder: controls.recorder, begun: &self.begun };
         let holds = |step: &mut usize| match &steps[*step].start {
             Start::At { at_ns } => *at_ns <= now_ns,
-            Start::When { when } => trigger(when, &controls.gauges()),
+            Start::When { when } => trigger(when, &gauges),
         };
         self.waiting.extract_if(.., holds).collect()
     }
@@ -82,7 +93,8 @@ impl Driver {
         let step = &self.steps[number];
         controls.recorder.trace_world(Kind::Fault, number as u64, 0);
         let gauge = |address: &String| Some((address.clone(), controls.system.gauge(address)?));
-        let gauges = self.gauges.iter().filter_map(gauge).collect();
+        let gauges: Vec<(String, u64)> = self.gauges.iter().filter_map(gauge).collect();
+        self.begun.insert(step.fault.clone(), gauges.clone());
         let hits_before = hits(controls, &step.action);
         let at_once = net::begin(controls, number, step);
         let down = crash(controls, step, now_ns);

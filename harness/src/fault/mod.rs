@@ -9,6 +9,8 @@ mod net;
 mod sabotage;
 mod sink;
 
+use std::collections::BTreeMap;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use lane::LaneFaults;
@@ -26,6 +28,8 @@ pub type Trigger = Box<dyn FnMut(&str, &Gauges<'_>) -> bool>;
 pub struct Gauges<'a> {
     system: &'a dyn System,
     recorder: &'a Recorder,
+    /// Gauges when each fault last began.
+    begun: &'a BTreeMap<String, Vec<(String, u64)>>,
 }
 
 impl Gauges<'_> {
@@ -39,6 +43,12 @@ impl Gauges<'_> {
     #[must_use]
     pub fn gauge(&self, address: &str) -> Option<u64> {
         self.system.gauge(address)
+    }
+
+    /// A gauge at the moment when `fault` last began; `None` before it did.
+    #[must_use]
+    pub fn at_fault(&self, fault: &str, gauge: &str) -> Option<u64> {
+        self.begun.get(fault)?.iter().find(|(address, _)| address == gauge).map(|(_, value)| *value)
     }
 
     /// How often an event of the probe's catalogue happened at a place of a host; 0 for what isn't known.
@@ -59,10 +69,6 @@ pub(crate) struct Controls<'a> {
 }
 
 impl<'a> Controls<'a> {
-    fn gauges(&self) -> Gauges<'a> {
-        Gauges { system: self.system, recorder: self.recorder }
-    }
-
     fn disk(&self, host: &str) -> Option<&'a SimDisk> {
         Some(&self.disks[self.recorder.hosts().index(host)?])
     }

@@ -86,6 +86,25 @@ pub struct Trace {
     pub records: Vec<Record>,
 }
 
+impl Trace {
+    /// The hash as 32 hexadecimal digits.
+    #[must_use]
+    pub fn hash_text(&self) -> String {
+        format!("{:032x}", self.hash)
+    }
+
+    /// The kept records as text, one a line: virtual ns, host, number, kind, two fields.
+    #[must_use]
+    pub fn lines(&self) -> String {
+        use std::fmt::Write as _;
+        let mut text = String::new();
+        for record in &self.records {
+            let _ = writeln!(text, "{record:?}");
+        }
+        text
+    }
+}
+
 /// Takes records and hashes them.
 pub(crate) struct Tracer {
     hash: Xxh3,

@@ -2,6 +2,7 @@
 //! The only place that builds a simulation, so that seed and epoch are always set.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -17,7 +18,7 @@ use super::trace::{Kind, Trace};
 use super::{TICK_NS, disk::SimDisk};
 use crate::check::Violation;
 use crate::fault::driver::Driver;
-use crate::fault::{Controls, LaneFaults, Trigger};
+use crate::fault::{Controls, Gauges, LaneFaults, Trigger};
 use crate::history::History;
 use crate::load::LoadEvent;
 use crate::plan::{Ns, Plan};
@@ -64,6 +65,8 @@ pub struct WorldOptions {
     pub routes: Vec<Route>,
     /// Decides the plan's conditions.
     pub trigger: Trigger,
+    /// Looks at the world between ticks while the load lasts and the drain goes on.
+    pub watch: Box<dyn FnMut(&Gauges<'_>)>,
     /// Who spoils acks, where someone can.
     pub lanes: Option<Arc<dyn LaneFaults>>,
 }
@@ -85,13 +88,14 @@ impl WorldOptions {
             backlog: "backlog".to_owned(),
             routes: Vec::new(),
             trigger: Box::new(|_, _| false),
+            watch: Box::new(|_| ()),
             lanes: None,
         }
     }
 }
 
 /// What one seed left behind.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct SeedOutcome {
     /// Everything that its judges need.
     pub history: History,
@@ -99,6 +103,8 @@ pub struct SeedOutcome {
     pub trace: Trace,
     /// What the world itself saw go wrong: `engine.panic`, `engine.exit`.
     pub violations: Vec<Violation>,
+    /// The hosts' disks as the run left them, for outside readers.
+    pub disks: BTreeMap<String, SimDisk>,
 }
 
 /// Runs one seed, start to end.
@@ -129,6 +135,7 @@ struct World {
     disks: Vec<SimDisk>,
     driver: Driver,
     lanes: Option<Arc<dyn LaneFaults>>,
+    watch: Box<dyn FnMut(&Gauges<'_>)>,
     load_done: Rc<Cell<bool>>,
     violations: Vec<Violation>,
     now_ns: Ns,
@@ -201,6 +208,7 @@ impl World {
             machines,
             driver: Driver::new(seed_plan, options.trigger, options.gauges),
             lanes: options.lanes,
+            watch: options.watch,
             load_done,
             violations: Vec::new(),
             now_ns: 0,
@@ -289,12 +297,24 @@ impl World {
             }
         }
         self.network.deliver();
-        if self.now_ns.is_multiple_of(SAMPLE_NS)
-            && let Some(backlog) = self.system.gauge(&self.options.backlog)
-        {
-            self.recorder.with_history(|history| history.backlog.push((self.now_ns, backlog)));
+        if phase != Phase::Stop {
+            let controls = controls(&*self.system, &self.recorder, &self.network, &self.disks, self.lanes.as_deref());
+            (self.watch)(&self.driver.gauges(&controls));
+        }
+        if self.now_ns.is_multiple_of(SAMPLE_NS) {
+            self.sample();
         }
         Ok(true)
+    }
+
+    /// Writes down what waits inside the system, and what its disks hold.
+    fn sample(&self) {
+        let backlog = self.system.gauge(&self.options.backlog);
+        self.recorder.with_history(|history| {
+            history.backlog.extend(backlog.map(|backlog| (self.now_ns, backlog)));
+            let used = self.systems().map(|machine| (machine.name.clone(), self.now_ns, machine.disk.used_bytes()));
+            history.disk_used.extend(used);
+        });
     }
 
     fn step(&mut self) -> Result<(), Caught> {
@@ -408,7 +428,8 @@ impl World {
             }
         });
         let (history, trace) = recorder.finish();
-        SeedOutcome { history, trace, violations }
+        let disks = machines.iter().map(|machine| (machine.name.clone(), machine.disk.clone())).collect();
+        SeedOutcome { history, trace, violations, disks }
     }
 }
 

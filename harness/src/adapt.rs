@@ -1,0 +1,113 @@
+//! A scenario's own words as those of the checks and the reports.
+
+use seaworthy_reports::histogram::Percentile;
+use seaworthy_reports::phases::Phase as ReportPhase;
+use seaworthy_reports::slo::{self, Count, Part, Ratio, Unit};
+
+use crate::check::Limits;
+use crate::scenario::{Metric, Objective, Op, Ordering, Phase, Scenario, Stat, Until};
+
+/// Most packets that may wait inside a system under test at once, unless a scenario says otherwise: an hour of a full
+/// uplink at the rates of this version.
+const BACKLOG_MAX: u64 = 50_000;
+/// Most bytes that a host's journal may hold: the simulated disk, nearly full.
+const DISK_BYTES_MAX: u64 = 60 << 20;
+
+/// An objective of `[expect]` in the reports' words.
+#[must_use]
+pub fn objective(objective: &Objective) -> slo::Objective {
+    let (metric, unit) = metric(&objective.what);
+    let scale = if unit == Unit::Ms { 1e-6 } else { 1.0 };
+    let op = match objective.limit.op {
+        Op::Below => slo::Op::Less,
+        Op::AtMost => slo::Op::AtMost,
+        Op::Equal => slo::Op::Equal,
+        Op::AtLeast => slo::Op::AtLeast,
+        Op::NotEqual => slo::Op::NotEqual,
+        Op::Above => slo::Op::More,
+    };
+    let limit = slo::Limit { op, value: objective.limit.value * scale, unit };
+    slo::Objective { what: objective.text.clone(), metric, limit, line: objective.line }
+}
+
+fn metric(metric: &Metric) -> (slo::Metric, Unit) {
+    let count = |count| (slo::Metric::Count(count, ReportPhase::All), Unit::Count);
+    let ratio = |ratio| (slo::Metric::Ratio(ratio, ReportPhase::All), Unit::Ratio);
+    match metric {
+        Metric::Lost => count(Count::Lost),
+        Metric::LostReported => count(Count::LostReported),
+        Metric::Unexpected => count(Count::Unexpected),
+        Metric::Unresolved => count(Count::Unresolved),
+        Metric::Rejected => count(Count::Rejected),
+        Metric::DeadLettered => count(Count::DeadLettered),
+        Metric::Shed => count(Count::Shed),
+        Metric::Expired => count(Count::Expired),
+        Metric::DuplicateRatio => ratio(Ratio::Duplicate),
+        Metric::DuplicateRaw => ratio(Ratio::DuplicateRaw),
+        Metric::ReplayRatio => ratio(Ratio::Replay),
+        Metric::DropRatio => ratio(Ratio::Drop),
+        Metric::Latency { delivered, stat, over: phase } => {
+            let (over, phase) = (percentile(*stat), report_phase(phase));
+            let metric = if *delivered { slo::Metric::Delivered(over, phase) } else { slo::Metric::Latency(over, phase) };
+            (metric, Unit::Ms)
+        }
+        Metric::Recovery { faults, until, stat } => {
+            let part = match until {
+                Until::Detect => Part::Detect,
+                Until::FirstOutput => Part::FirstOutput,
+                Until::Steady => Part::Steady,
+                Until::Drained => Part::Drained,
+            };
+            (slo::Metric::Recovery { faults: faults.clone(), part, over: percentile(*stat) }, Unit::Ms)
+        }
+        Metric::Deficit { faults, stat } => {
+            (slo::Metric::Recovery { faults: faults.clone(), part: Part::Deficit, over: percentile(*stat) }, Unit::EventSeconds)
+        }
+    }
+}
+
+fn percentile(stat: Stat) -> Percentile {
+    match stat {
+        Stat::P50 => Percentile::P50,
+        Stat::P95 => Percentile::P95,
+        Stat::P99 => Percentile::P99,
+        Stat::P999 => Percentile::P999,
+        Stat::Max => Percentile::Max,
+    }
+}
+
+fn report_phase(phase: &Phase) -> ReportPhase {
+    match phase {
+        Phase::All => ReportPhase::All,
+        Phase::Warmup => ReportPhase::Warmup,
+        Phase::Steady => ReportPhase::Steady,
+        Phase::Fault(id) => ReportPhase::Fault(vec![id.clone()]),
+        Phase::Recovery(id) => ReportPhase::Recovery(vec![id.clone()]),
+        Phase::Drain => ReportPhase::Drain,
+    }
+}
+
+/// What the checks allow: nothing, but what an objective of the file judges over all seeds instead.
+#[must_use]
+pub fn limits(scenario: &Scenario) -> Limits {
+    let judged = |wanted: &[Metric]| scenario.expect.iter().any(|objective| wanted.contains(&objective.what));
+    let zero_unless = |wanted: &[Metric]| if judged(wanted) { None } else { Some(0) };
+    let shed = if scenario.promise.drops.is_empty() { zero_unless(&[Metric::Shed, Metric::DropRatio]) } else { None };
+    Limits {
+        lost: zero_unless(&[Metric::Lost]),
+        unexpected: zero_unless(&[Metric::Unexpected]),
+        unresolved: zero_unless(&[Metric::Unresolved]),
+        rejected: zero_unless(&[Metric::Rejected]),
+        shed,
+        expired: zero_unless(&[Metric::Expired]),
+        dead_lettered: zero_unless(&[Metric::DeadLettered]),
+        key_order: scenario.promise.ordering == Ordering::PerKey,
+        backlog_max: Some(BACKLOG_MAX),
+        disk_bytes_max: scenario_hosts(scenario).map(|host| (host, DISK_BYTES_MAX)).collect(),
+        retries: 0,
+    }
+}
+
+fn scenario_hosts(scenario: &Scenario) -> impl Iterator<Item = String> {
+    scenario.loads.iter().filter_map(|load| load.entry.split_once('.').map(|(host, _)| host.to_owned()))
+}

@@ -1,0 +1,80 @@
+//! What an outsider can tell of a finished run: the journals that lie on the simulated disks, and named drops.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use seaworthy_engine::journal::frame::{self, At, Found, SECTOR};
+use seaworthy_engine::journal::{Record, segment};
+use seaworthy_engine::observe::What;
+use seaworthy_engine::packet::{Identity, Packet, Seq};
+
+use crate::history::History;
+use crate::ledger::Declared;
+use crate::sim::disk::SimDisk;
+
+/// Every record of the journal among `files`, with the segment and offset of its frame. Not the engine's recovery: a
+/// plain walk over every sector, so it sees frames that a recovery would leave out.
+pub fn records(files: &BTreeMap<String, Bytes>) -> Vec<(At, Record)> {
+    let mut found = Vec::new();
+    for (name, bytes) in files {
+        let Some(number) = segment::number(name) else { continue };
+        let mut offset = SECTOR;
+        while offset + SECTOR <= bytes.len() as u64 {
+            let at = At { segment: number, offset };
+            match frame::parse(at, &bytes.slice(offset as usize..)) {
+                Found::Frame(header, mut body) => {
+                    while let Ok(record) = Record::decode(&mut body) {
+                        found.push((at, record));
+                    }
+                    offset += header.padded();
+                }
+                Found::Nothing | Found::Bad(_) => offset += SECTOR,
+            }
+        }
+    }
+    found
+}
+
+/// Dead letters in the hosts' journals: host, packet id, class.
+#[must_use]
+pub fn dead_letters(disks: &BTreeMap<String, SimDisk>) -> Vec<(String, String, String)> {
+    let mut letters = Vec::new();
+    for (host, disk) in disks {
+        for (_, record) in records(&disk.snapshot()) {
+            if let Record::DeadLetter(letter) = record
+                && let Ok(packet) = Packet::decode(&letter.packet)
+            {
+                letters.push((host.clone(), packet.packet_id.clone(), letter.class));
+            }
+        }
+    }
+    letters.sort();
+    letters.dedup();
+    letters
+}
+
+/// Packets that a named rule dropped, by the engine's own word: it declares an end of its own.
+#[must_use]
+pub fn declared(history: &History) -> Declared {
+    let offers: BTreeMap<(&str, Seq), &str> =
+        history.offers.iter().map(|offer| ((&*offer.entry, offer.seq), &*offer.packet_id)).collect();
+    let mut names: BTreeMap<Identity, &str> = BTreeMap::new();
+    let mut declared = Declared::default();
+    for probed in &history.events {
+        match (&probed.event.what, probed.event.identity) {
+            (What::Entered, Some(identity)) => {
+                let entry = format!("{}.{}", probed.host, probed.event.place);
+                if let Some(name) = offers.get(&(entry.as_str(), probed.event.seq)) {
+                    names.insert(identity, name);
+                }
+            }
+            (What::Dropped { .. }, Some(identity)) => {
+                if let Some(name) = names.get(&identity) {
+                    declared.shed.insert((*name).to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    declared
+}

@@ -1,0 +1,408 @@
+//! A scenario, start to end: files in, seeds run, judged and pooled. The engine is put into the world here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+
+use miette::Diagnostic;
+use seaworthy_engine::graph::{Loaded, Phase, Planned, Role, load_any};
+use seaworthy_engine::node::Registry;
+use seaworthy_engine::process::{PlannedProcess, ProcessPlan};
+use seaworthy_reports::pool::{Pool, ScenarioMeta};
+use seaworthy_reports::run::SeedRun;
+
+use crate::adapt;
+use crate::check::{self, Case, ChannelAt, Violation};
+use crate::engine_system::EngineSystem;
+use crate::fault::lane_proxy::ProxyFaults;
+use crate::fault::{Gauges, Trigger};
+use crate::figures::{SeedFacts, seed_run};
+use crate::flow;
+use crate::ledger::{self, Declared, LedgerError};
+use crate::load::{LoadError, LoadEvent, Rows, RowsError, workload};
+use crate::outside;
+use crate::plan::{Action, Plan};
+use crate::reference;
+use crate::scenario::{self, Expr, Readings, Scenario, ScenarioErrors, World, WorldChannel, WorldNode};
+use crate::sim::recorder::Recorder;
+use crate::sim::trace::Trace;
+use crate::sim::world::{SeedOutcome, WorldOptions, run_seed};
+
+/// Gives the text of a file by path.
+pub type ReadText<'a> = &'a dyn Fn(&str) -> io::Result<String>;
+
+/// A scenario that can't be run.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// A file can't be read.
+    #[error("could not read {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The scenario has errors.
+    #[error("could not use the scenario")]
+    Scenario(#[source] Box<ScenarioErrors>),
+    /// Its graph has errors.
+    #[error("could not use the scenario's graph: {} errors", .0.len())]
+    Graph(Vec<Box<dyn Diagnostic + Send + Sync>>),
+    /// Rows can't be read.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
+    /// The load can't be made.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A source that no load feeds.
+    #[error("could not run {path}: no load enters by `{entry}`, and a world has no other input; add [load.NAME] with into = \"{entry}\"")]
+    Unfed {
+        /// The scenario.
+        path: String,
+        /// The source.
+        entry: String,
+    },
+}
+
+/// Why a seed says nothing: the harness itself is wrong (exit 70).
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RunError {
+    /// The books don't balance.
+    #[error("seed {seed}: {error}")]
+    Ledger {
+        /// The seed.
+        seed: u64,
+        /// What doesn't balance.
+        error: LedgerError,
+    },
+}
+
+/// A scenario that is ready to run any seed.
+pub struct Prepared {
+    scenario: Scenario,
+    processes: Arc<ProcessPlan>,
+    registry: Registry,
+    rows: BTreeMap<String, Rows>,
+    hash: String,
+    path: String,
+}
+
+/// One seed, judged.
+pub struct Judged {
+    /// What the reports take.
+    pub run: SeedRun,
+    /// The trace, with its records where they were kept.
+    pub trace: Trace,
+    /// Broken promises, in order of time.
+    pub violations: Vec<Violation>,
+}
+
+impl Prepared {
+    /// Reads a scenario and all that it names.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the files, before anything runs.
+    pub fn read(path: &str, read: ReadText<'_>, registry: &Registry) -> Result<Prepared, PrepareError> {
+        let text_of = |path: &str| read(path).map_err(|source| PrepareError::Read { path: path.to_owned(), source });
+        let text = text_of(path)?;
+        let mut inputs = Vec::new();
+        let (processes, world) = match scenario::graph_path(path, &text) {
+            Some(graph) => {
+                let graph = graph.to_string_lossy().into_owned();
+                let processes = load_graph(&graph, read, registry, &mut inputs)?;
+                let world = world_of(&processes);
+                (processes, world)
+            }
+            // The scenario's own errors say that the graph is missing.
+            None => (ProcessPlan { processes: Vec::new(), channels: Vec::new() }, World::default()),
+        };
+        let scenario = scenario::load(path, &text, &world).map_err(PrepareError::Scenario)?;
+        let mut rows = BTreeMap::new();
+        for written in scenario.rows() {
+            let file = scenario.path(written).to_string_lossy().into_owned();
+            let text = text_of(&file)?;
+            rows.insert(written.to_owned(), Rows::parse(&file, &text)?);
+            inputs.push(text);
+        }
+        let fed: BTreeSet<&str> = scenario.loads.iter().map(|load| load.entry.as_str()).collect();
+        if let Some(unfed) = world.nodes.iter().find(|node| node.source && !fed.contains(format!("{}.{}", node.host, node.node).as_str())) {
+            return Err(PrepareError::Unfed { path: path.to_owned(), entry: format!("{}.{}", unfed.host, unfed.node) });
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let hash = scenario::hash(&scenario, &inputs);
+        let prepared = Prepared { scenario, processes: Arc::new(processes), registry: registry.clone(), rows, hash, path: path.to_owned() };
+        // A load that can't be made is an error of the files, not of a seed.
+        prepared.workload(1)?;
+        Ok(prepared)
+    }
+
+    /// The scenario.
+    #[must_use]
+    pub fn scenario(&self) -> &Scenario {
+        &self.scenario
+    }
+
+    /// Its file, as the user wrote it.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What the reports know of it beside its seeds.
+    #[must_use]
+    pub fn meta(&self) -> ScenarioMeta {
+        ScenarioMeta {
+            id: self.scenario.id.clone(),
+            hash: self.hash.clone(),
+            names_faults: !self.scenario.faults.is_empty(),
+            checks: check::names().count() as u64,
+            objectives: self.scenario.expect.iter().map(adapt::objective).collect(),
+        }
+    }
+
+    /// The explicit plan of a seed.
+    #[must_use]
+    pub fn plan(&self, seed: u64) -> Plan {
+        scenario::compile(&self.scenario, seed)
+    }
+
+    fn workload(&self, seed: u64) -> Result<Vec<LoadEvent>, LoadError> {
+        workload(&self.scenario, seed, &self.rows)
+    }
+
+    /// Runs and judges one seed.
+    ///
+    /// # Errors
+    /// When the harness's own books don't balance.
+    pub fn run_seed(&self, seed: u64, keep_trace: bool) -> Result<Judged, RunError> {
+        self.run_plan(&self.plan(seed), keep_trace)
+    }
+
+    /// Runs and judges one plan.
+    ///
+    /// # Errors
+    /// When the harness's own books don't balance.
+    pub fn run_plan(&self, plan: &Plan, keep_trace: bool) -> Result<Judged, RunError> {
+        let workload = self.workload(plan.seed).expect("the load was made once when the scenario was read");
+        let recorder = Recorder::new(plan.seed, keep_trace);
+        let entries = self.scenario.loads.iter().map(|load| load.entry.clone()).collect();
+        let mut system = EngineSystem::new(recorder.clone(), self.processes.clone(), self.registry.clone(), &entries);
+        let hits = Arc::new(Mutex::new(Sometimes::new(&self.scenario)));
+        let mut options = self.options(recorder, &hits);
+        if plan.steps.iter().any(|step| spoils_acks(&step.action)) {
+            let faults = Arc::new(ProxyFaults::default());
+            options.routes = system.with_proxies(&faults);
+            options.lanes = Some(faults);
+        }
+        let outcome = run_seed(Box::new(system), plan, workload.clone(), options);
+        self.judge(plan, workload, outcome, &hits)
+    }
+
+    fn options(&self, recorder: Arc<Recorder>, hits: &Arc<Mutex<Sometimes>>) -> WorldOptions {
+        let sim = &self.scenario.sim;
+        let watched = hits.clone();
+        WorldOptions {
+            tick_ns: sim.tick_ns,
+            latency_ns: sim.tick_ns,
+            warmup_ns: sim.warmup_ns,
+            duration_ns: sim.duration_ns,
+            gauges: self.gauges(),
+            trigger: trigger(),
+            watch: Box::new(move |gauges| watched.lock().expect("nothing panics in a watch").look(gauges)),
+            ..WorldOptions::new(recorder)
+        }
+    }
+
+    /// Addresses that `at(FAULT)` may ask for.
+    fn gauges(&self) -> Vec<String> {
+        let ends = self.processes.channels.iter().flat_map(|channel| {
+            [&channel.producer, &channel.host].map(|host| format!("{host}.{}.backlog", channel.id))
+        });
+        std::iter::once("backlog".to_owned()).chain(ends).collect()
+    }
+
+    fn judge(&self, plan: &Plan, workload: Vec<LoadEvent>, outcome: SeedOutcome, hits: &Mutex<Sometimes>) -> Result<Judged, RunError> {
+        let SeedOutcome { mut history, trace, violations: seen, disks } = outcome;
+        let fail = |error| RunError::Ledger { seed: plan.seed, error };
+        history.dead_letters = outside::dead_letters(&disks);
+        let part = ledger::taking_part(&history);
+        let events = workload.into_iter().map(|event| reference::LoadEvent { entry: event.entry.as_str().into(), seq: event.seq, draft: event.draft });
+        let events = events.filter(|event| part.contains(&(event.entry.clone(), event.seq))).collect();
+        let mut flow = flow::of(&self.processes, &self.registry);
+        let expected = reference::evaluate(&mut flow, events);
+        let declared = Declared { idempotent_sinks: self.scenario.promise.idempotent.iter().cloned().collect(), ..outside::declared(&history) };
+        let ledger = ledger::join(&history, &expected, &declared).map_err(fail)?;
+        let limits = adapt::limits(&self.scenario);
+        let channels: Vec<ChannelAt> = self.channels();
+        let case = Case { history: &history, ledger: &ledger, plan, limits: &limits, channels: &channels };
+        let mut violations = seen;
+        for found in check::judge_all(&case, &[]) {
+            // The world names a panic before the check of that name finds it in the history.
+            if !violations.contains(&found) && !(found.check == "engine.panic" && violations.iter().any(|v| v.check == found.check)) {
+                violations.push(found);
+            }
+        }
+        violations.sort_by_key(|violation| violation.at_ns);
+        let sometimes = hits.lock().expect("nothing panics in a watch").finish();
+        let facts = SeedFacts {
+            seed: plan.seed,
+            trace_hash: trace.hash_text(),
+            batch: 256,
+            fault_order: self.scenario.faults.iter().map(|fault| fault.id.clone()).collect(),
+            sometimes,
+        };
+        let run = seed_run(facts, &history, &ledger, &violations);
+        Ok(Judged { run, trace, violations })
+    }
+
+    fn channels(&self) -> Vec<ChannelAt> {
+        let at = |channel: &seaworthy_engine::process::ChannelPlan| ChannelAt {
+            host: channel.host.clone(),
+            channel: seaworthy_engine::runtime::journal_channel(&channel.id).to_string(),
+        };
+        self.processes.channels.iter().map(at).collect()
+    }
+
+    /// Runs seeds on `jobs` threads, a world a thread, and pools them. The number of jobs changes no figure. `done` hears
+    /// of each seed in the order in which they end.
+    ///
+    /// # Errors
+    /// The first seed, by number, whose books don't balance.
+    pub fn run_seeds(&self, seeds: &[u64], jobs: usize, keep_trace: bool, mut done: impl FnMut(&Judged)) -> Result<Pool, RunError> {
+        let next = AtomicUsize::new(0);
+        let (sender, receiver) = mpsc::channel();
+        let mut failed: Option<RunError> = None;
+        let mut runs: BTreeMap<u64, SeedRun> = BTreeMap::new();
+        std::thread::scope(|scope| {
+            for _ in 0..jobs.clamp(1, seeds.len().max(1)) {
+                let (sender, next) = (sender.clone(), &next);
+                scope.spawn(move || {
+                    while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if sender.send(self.run_seed(*seed, keep_trace)).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+            drop(sender);
+            for judged in receiver {
+                match judged {
+                    Ok(judged) => {
+                        done(&judged);
+                        runs.insert(judged.run.seed, judged.run);
+                    }
+                    Err(error) => failed = Some(failed.take().unwrap_or(error)),
+                }
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let mut pool = Pool::default();
+        runs.values().for_each(|run| pool.add(run));
+        Ok(pool)
+    }
+}
+
+fn spoils_acks(action: &Action) -> bool {
+    match action {
+        Action::AckDelay { .. } | Action::AckDuplicate { .. } | Action::AckLose { .. } => true,
+        Action::Sabotage { breach, .. } => breach == "forge_ack",
+        _ => false,
+    }
+}
+
+fn load_graph(path: &str, read: ReadText<'_>, registry: &Registry, inputs: &mut Vec<String>) -> Result<ProcessPlan, PrepareError> {
+    let texts = std::cell::RefCell::new(Vec::new());
+    let reading = |path: &str| {
+        let text = read(path)?;
+        texts.borrow_mut().push(text.clone());
+        Ok(text)
+    };
+    let Loaded { planned, diagnostics } = load_any(path, &reading, registry, Phase::Run);
+    inputs.extend(texts.into_inner());
+    match planned {
+        Some(Planned::Processes(plan)) => Ok(plan),
+        Some(Planned::Graph(plan)) => {
+            let process = PlannedProcess { id: plan.process.clone(), plan };
+            Ok(ProcessPlan { processes: vec![process], channels: Vec::new() })
+        }
+        None => {
+            let errors = diagnostics.into_iter().filter(seaworthy_engine::graph::Diagnostic::is_error);
+            Err(PrepareError::Graph(errors.map(|found| Box::new(found) as Box<dyn Diagnostic + Send + Sync>).collect()))
+        }
+    }
+}
+
+fn world_of(plan: &ProcessPlan) -> World {
+    let node = |process: &PlannedProcess, node: &seaworthy_engine::graph::PlannedNode| WorldNode {
+        host: process.id.clone(),
+        node: node.id.to_string(),
+        source: node.role == Role::Source,
+        sink: node.role == Role::Sink,
+    };
+    World {
+        hosts: plan.processes.iter().map(|process| process.id.clone()).collect(),
+        nodes: plan.processes.iter().flat_map(|process| process.plan.nodes.iter().map(move |n| node(process, n))).collect(),
+        channels: plan
+            .channels
+            .iter()
+            .map(|channel| WorldChannel { id: channel.id.clone(), producer: channel.producer.clone(), consumer: channel.consumer.clone() })
+            .collect(),
+    }
+}
+
+/// Live readings of a world.
+struct Live<'a>(&'a Gauges<'a>);
+
+impl Readings for Live<'_> {
+    fn gauge(&self, address: &str) -> Option<u64> {
+        self.0.gauge(address)
+    }
+
+    fn count(&self, host: &str, place: &str, event: &str) -> u64 {
+        // A node and a channel are written alike; the engine's events name the channel as its journal does.
+        self.0.count(host, place, event) + self.0.count(host, &seaworthy_engine::runtime::journal_channel(place), event)
+    }
+
+    fn at_fault(&self, fault: &str, gauge: &str) -> Option<u64> {
+        self.0.at_fault(fault, gauge)
+    }
+}
+
+/// Decides conditions of plans; parses each once.
+fn trigger() -> Trigger {
+    let mut parsed: BTreeMap<String, Expr> = BTreeMap::new();
+    Box::new(move |text, gauges| {
+        if !parsed.contains_key(text) {
+            let expr = Expr::parse(text).expect("a plan's conditions were parsed when the scenario was read");
+            parsed.insert(text.to_owned(), expr);
+        }
+        parsed[text].holds(&Live(gauges))
+    })
+}
+
+/// The `[[sometimes]]` conditions: each time that one becomes true is a hit.
+struct Sometimes {
+    conditions: Vec<(String, Expr, bool, u64)>,
+}
+
+impl Sometimes {
+    fn new(scenario: &Scenario) -> Self {
+        let conditions = scenario.sometimes.iter().map(|some| (some.text.clone(), some.that.clone(), false, 0)).collect();
+        Sometimes { conditions }
+    }
+
+    fn look(&mut self, gauges: &Gauges<'_>) {
+        for (_, expr, held, hits) in &mut self.conditions {
+            let holds = expr.holds(&Live(gauges));
+            *hits += u64::from(holds && !*held);
+            *held = holds;
+        }
+    }
+
+    fn finish(&self) -> Vec<(String, u64)> {
+        self.conditions.iter().map(|(text, _, _, hits)| (text.clone(), *hits)).collect()
+    }
+}

@@ -1,0 +1,186 @@
+//! `sim`: scenarios in the simulated world, many seeds of each, and what came of them.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use seaworthy_engine::node::Registry;
+use seaworthy_harness::run::Prepared;
+use seaworthy_harness::scenario::{Seeds, seeds};
+use seaworthy_reports::pool::Pool;
+use seaworthy_reports::render::{json, text};
+use seaworthy_reports::result::{ResultFile, Scenario, Time, Verdict};
+
+use crate::exit::Exit;
+use crate::files::{read_text, write_whole};
+use crate::scenario_files::prepare;
+use crate::show;
+use crate::stopwatch::Stopwatch;
+
+/// Runs scenarios in the simulated world.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  seaworthy sim scenarios/uplink_flap.toml\n  \
+    seaworthy sim scenarios/*.toml --seeds 1..64 --jobs 2\n  \
+    seaworthy sim scenarios/hub_crash.toml --seed 7 --trace")]
+pub(crate) struct Args {
+    /// Scenarios (.toml).
+    #[arg(required = true)]
+    scenarios: Vec<String>,
+    /// One seed only.
+    #[arg(long, conflicts_with_all = ["seeds", "plan"])]
+    seed: Option<u64>,
+    /// Seeds, both ends included, such as 1..8; by default the scenario's own for a pull request.
+    #[arg(long, value_parser = parse_seeds)]
+    seeds: Option<Seeds>,
+    /// Runs this explicit plan (from `plan --json`) instead of the seed's own.
+    #[arg(long, conflicts_with = "seeds")]
+    plan: Option<String>,
+    /// Where to write result.json and summary.md; each scenario gets a folder of its own in it.
+    #[arg(long, default_value = "out")]
+    out: String,
+    /// Writes the trace of each seed beside the result, one line a record.
+    #[arg(long)]
+    trace: bool,
+    /// Worlds at a time; changes no figure.
+    #[arg(long, default_value_t = default_jobs())]
+    jobs: usize,
+    /// Prints the result as JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+fn default_jobs() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn parse_seeds(text: &str) -> Result<Seeds, String> {
+    seeds(text).map_err(|error| error.to_string())
+}
+
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error("{message}")]
+#[diagnostic(code(sim::failed))]
+struct Problem {
+    message: String,
+    #[help]
+    help: Option<String>,
+}
+
+fn problem(message: String, help: Option<&str>) {
+    show::problem(&Problem { message, help: help.map(str::to_owned) });
+}
+
+pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
+    if !cfg!(tokio_unstable) {
+        problem(
+            "this binary was built without `--cfg tokio_unstable`, so its simulation would not be deterministic".to_owned(),
+            Some("add to .cargo/config.toml:\n[build]\nrustflags = [\"--cfg\", \"tokio_unstable\"]\nand unset RUSTFLAGS"),
+        );
+        return Exit::Nondeterministic;
+    }
+    let mut prepared = Vec::new();
+    let mut refused = Exit::Pass;
+    for path in &args.scenarios {
+        match prepare(path, registry) {
+            Ok(ready) => prepared.push(ready),
+            Err(exit) => refused = refused.and(exit),
+        }
+    }
+    if refused != Exit::Pass {
+        return refused;
+    }
+    prepared.iter().fold(Exit::Pass, |exit, prepared| exit.and(scenario(args, prepared)))
+}
+
+fn scenario(args: &Args, prepared: &Prepared) -> Exit {
+    let watch = Stopwatch::start();
+    let pool = match pool(args, prepared) {
+        Ok(pool) => pool,
+        Err(exit) => return exit,
+    };
+    let wall = watch.elapsed();
+    let resolution_ms = u32::try_from(prepared.scenario().sim.tick_ns / 1_000_000).expect("a tick is far below 49 days");
+    let file = ResultFile::new(&commit(), Time::Virtual, resolution_ms, vec![pool.finish(&prepared.meta())]);
+    let result = &file.scenarios[0];
+    let heading = text::Heading {
+        path: prepared.path(),
+        duration_ms: prepared.scenario().sim.duration_ns / 1_000_000,
+        all_expectations: true,
+    };
+    let block = text::scenario(&file, result, &heading);
+    let speed = speed(result, wall);
+    let dir = format!("{}/{}", args.out, result.id);
+    let rendered = json::result(&file);
+    let summary = format!("```text\n{block}```\n\n{speed}\n");
+    for (name, text) in [("result.json", &rendered), ("summary.md", &summary)] {
+        if let Err(error) = write_whole(&format!("{dir}/{name}"), text) {
+            problem(format!("could not write {dir}/{name}: {error}"), Some("name another folder with --out"));
+            return Exit::Environment;
+        }
+    }
+    let shown = if args.json { show::report(&rendered) } else { show::report(&format!("{block}  {speed}      result: {dir}/result.json\n")) };
+    let verdict = match result.verdict {
+        Verdict::Pass => Exit::Pass,
+        Verdict::Fail => Exit::Failed,
+        Verdict::Void => Exit::Void,
+        Verdict::Regressed => Exit::Regressed,
+    };
+    verdict.and(shown)
+}
+
+fn pool(args: &Args, prepared: &Prepared) -> Result<Pool, Exit> {
+    let internal = |error: seaworthy_harness::run::RunError| {
+        problem(error.to_string(), Some("the harness's own books don't balance: this is a bug of Seaworthy; please report it"));
+        Exit::Internal
+    };
+    if let Some(path) = &args.plan {
+        let plan = read_text(path).map_err(|error| error.to_string()).and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
+        let plan = plan.map_err(|error| {
+            problem(format!("could not use the plan {path}: {error}"), Some("`seaworthy plan SCENARIO --seed N --json` writes one"));
+            Exit::Usage
+        })?;
+        let judged = prepared.run_plan(&plan, args.trace).map_err(internal)?;
+        let mut pool = Pool::default();
+        pool.add(&judged.run);
+        return Ok(pool);
+    }
+    let wanted = match (args.seed, &args.seeds) {
+        (Some(seed), _) => vec![seed],
+        (None, Some(seeds)) => seeds.iter().collect(),
+        (None, None) => prepared.scenario().seeds.pr.iter().collect::<Vec<u64>>(),
+    };
+    let bar = progress(prepared, wanted.len());
+    let pool = prepared.run_seeds(&wanted, args.jobs, args.trace, |judged| {
+        bar.inc(1);
+        if args.trace
+            && let Err(error) = write_whole(&format!("{}/{}/trace-{}.txt", args.out, prepared.scenario().id, judged.run.seed), &judged.trace.lines())
+        {
+            problem(format!("could not write the trace: {error}"), None);
+        }
+    });
+    bar.finish_and_clear();
+    pool.map_err(internal)
+}
+
+fn progress(prepared: &Prepared, seeds: usize) -> ProgressBar {
+    // Only when a person watches.
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} seeds, {elapsed}").expect("a constant template");
+    let bar = ProgressBar::new(seeds as u64).with_style(style).with_prefix(prepared.scenario().id.clone());
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// Wall-clock figures go to the terminal and the summary, never into `result.json`.
+fn speed(result: &Scenario, wall: Duration) -> String {
+    let simulated: u64 = result.seeds.iter().map(|seed| seed.virtual_ms).sum();
+    let seconds = wall.as_secs_f64().max(1e-6);
+    format!("{:.0} simulated s in {seconds:.1} s of wall time: {:.0} a second", simulated as f64 / 1e3, simulated as f64 / 1e3 / seconds)
+}
+
+/// The commit that this binary was built from, as far as its build knows.
+fn commit() -> String {
+    option_env!("SEAWORTHY_COMMIT").unwrap_or("unknown").to_owned()
+}
