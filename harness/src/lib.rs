@@ -5,6 +5,6 @@ pub mod fault;
 pub mod history;
 pub mod load;
 pub mod plan;
-pub mod sim;
 pub mod scenario;
+pub mod sim;
 pub mod system;
