@@ -65,7 +65,7 @@ impl Driver {
         downs
     }
 
-    /// Heals everything; nothing begins any more.
+    /// Heals everything but sabotages that have no end; nothing begins any more.
     pub fn heal_all(&mut self, now_ns: Ns, controls: &Controls<'_>) {
         self.waiting.clear();
         while !self.active.is_empty() {
@@ -118,7 +118,9 @@ impl Driver {
         let step = &self.steps[active.step];
         let mut counted = active.own_hits + hits(controls, &step.action) - active.hits_before;
         counted += controls.network.heal(active.step);
-        set(controls, &step.action, false);
+        if step.for_ns.is_some() || !lasts(&step.action) {
+            set(controls, &step.action, false);
+        }
         // Another step may still want what this one has just switched off.
         for other in
             self.active.iter().map(|active| &self.steps[active.step].action).filter(|other| like(other, &step.action))
@@ -192,8 +194,15 @@ fn like(a: &Action, b: &Action) -> bool {
         | (SinkSlow { sink: a, .. }, SinkSlow { sink: b, .. }) => a == b,
         // A sabotage that strikes once is spent; only what lasts is wanted again.
         (Sabotage { breach: x, on: a }, Sabotage { breach: y, on: b }) => {
-            x == y && a == b && ["stuck_sink", "lying_sync", "forge_ack"].contains(&x.as_str())
+            x == y && a == b && LASTING.contains(&x.as_str())
         }
         _ => false,
     }
+}
+
+/// Sabotages that go on until they are healed; the others strike once.
+const LASTING: [&str; 3] = ["stuck_sink", "lying_sync", "forge_ack"];
+
+fn lasts(action: &Action) -> bool {
+    matches!(action, Action::Sabotage { breach, .. } if LASTING.contains(&breach.as_str()))
 }

@@ -47,6 +47,8 @@ pub(super) struct Inner {
     /// A host, its places, and how often each event happened there.
     counts: Vec<BTreeMap<Place, [u64; EVENT_NAMES.len()]>>,
     pub(super) sinks: Sinks,
+    /// Entries whose next offer is to be swallowed, and how many were so far.
+    swallow: BTreeMap<String, (bool, u64)>,
 }
 
 impl Recorder {
@@ -54,7 +56,13 @@ impl Recorder {
     #[must_use]
     pub fn new(seed: u64, keep_trace: bool) -> Arc<Recorder> {
         let tracer = Tracer::new(keep_trace);
-        let inner = Inner { tracer, history: History::default(), counts: Vec::new(), sinks: Sinks::default() };
+        let inner = Inner {
+            tracer,
+            history: History::default(),
+            counts: Vec::new(),
+            sinks: Sinks::default(),
+            swallow: BTreeMap::new(),
+        };
         Arc::new(Recorder {
             seed: KeyedSeed(seed),
             time: WorldTime::default(),
@@ -136,6 +144,24 @@ impl Recorder {
     /// Sets down the load's events before the first is offered, in order of intended arrival.
     pub(crate) fn plan_offers(&self, offers: Vec<OfferRecord>) {
         self.lock().history.offers = offers;
+    }
+
+    /// Sabotage: the next offer of the entry is answered as accepted and never handed over.
+    pub(crate) fn set_swallow(&self, entry: &str, on: bool) {
+        self.lock().swallow.entry(entry.to_owned()).or_default().0 = on;
+    }
+
+    /// How many offers of the entry were swallowed.
+    pub(crate) fn swallowed(&self, entry: &str) -> u64 {
+        self.lock().swallow.get(entry).map_or(0, |(_, hits)| *hits)
+    }
+
+    /// Whether this offer of the entry is to be swallowed.
+    pub(crate) fn swallow(&self, entry: &str) -> bool {
+        let mut inner = self.lock();
+        let Some((armed, hits)) = inner.swallow.get_mut(entry) else { return false };
+        *hits += u64::from(*armed);
+        std::mem::take(armed)
     }
 
     /// The offer at `at` of the plan is handed over once more.

@@ -243,6 +243,23 @@ fn a_slow_sink_and_a_stuck_one() {
 }
 
 #[test]
+fn a_sabotage_without_an_end_outlives_the_heal() {
+    let stuck = Action::Sabotage { breach: "stuck_sink".into(), on: "hub.out".into() };
+    let outcome = Run::new(vec![step(5 * SECOND, None, stuck)]).go();
+    assert!(!outcome.history.drained && outcome.history.effects.len() < outcome.history.offers.len());
+}
+
+#[test]
+fn a_swallowed_offer_is_accepted_and_never_seen() {
+    let swallow = Action::Sabotage { breach: "swallow_offer".into(), on: "edge.feed".into() };
+    // The last event: the toy takes no gap.
+    let outcome = Run::new(vec![step(5985 * MS, None, swallow)]).go();
+    let history = &outcome.history;
+    assert!(history.offers.iter().all(|offer| offer.accepted_ns.is_some()));
+    assert_eq!((history.effects.len() + 1, history.applied[0].hits), (history.offers.len(), 1));
+}
+
+#[test]
 fn a_lost_effect_is_missed() {
     let lose = Action::Sabotage { breach: "lose_effect".into(), on: "hub.out".into() };
     let outcome = Run::new(vec![step(SECOND, None, lose)]).go();

@@ -20,7 +20,7 @@ use crate::check::Violation;
 use crate::fault::driver::Driver;
 use crate::fault::{Controls, Gauges, LaneFaults, Trigger};
 use crate::history::History;
-use crate::load::LoadEvent;
+use crate::load::{EPOCH_UNIX_NS, LoadEvent};
 use crate::plan::{Ns, Plan};
 use crate::system::{HostSpec, System};
 
@@ -30,15 +30,12 @@ const LOAD: &str = "load";
 const LOAD_DISK_BYTES: u64 = 1 << 20;
 /// Segments of turmoil's that one direction of a connection may hold; our own window is in bytes.
 const TCP_SEGMENTS: usize = 1 << 14;
-/// How often the backlog is sampled, ns.
+/// How often backlog and used disk space are sampled, ns.
 const SAMPLE_NS: Ns = 100_000_000;
 /// How long everything must be quiet before the drain is over, ns.
 const QUIET_NS: Ns = 100_000_000;
 /// How long a graceful stop may take, ns.
 const STOP_NS: Ns = 10_000_000_000;
-/// 2026-01-01T00:00:00Z, where every world starts, s since 1970.
-const EPOCH_S: u64 = 1_767_225_600;
-
 /// What a world is made of, beside system, plan and workload.
 pub struct WorldOptions {
     /// Takes everything down; the same one that the system's endpoints write to. It serves one run.
@@ -158,7 +155,7 @@ fn simulation(seed: u64, tick_ns: Ns) -> turmoil::Sim<'static> {
     let tick = Duration::from_nanos(tick_ns);
     turmoil::Builder::new()
         .rng_seed(seed)
-        .epoch(UNIX_EPOCH + Duration::from_secs(EPOCH_S))
+        .epoch(UNIX_EPOCH + Duration::from_nanos(EPOCH_UNIX_NS.unsigned_abs()))
         .simulation_duration(Duration::MAX)
         .tick_duration(tick)
         .min_message_latency(tick)
@@ -174,8 +171,7 @@ impl World {
         specs.push(HostSpec { name: LOAD.to_owned(), disk_bytes: LOAD_DISK_BYTES, cores: 1 });
         recorder.begin(Hosts::new(specs.iter().map(|spec| spec.name.clone())));
         let network = Network::new(recorder.clone(), latency_ns, tick_ns, options.routes);
-        let unix_ns = i64::try_from(EPOCH_S * 1_000_000_000).expect("2026 fits");
-        let machine = |(i, spec)| Rc::new(Machine::new(i, spec, &recorder, &network, cpu, unix_ns));
+        let machine = |(i, spec)| Rc::new(Machine::new(i, spec, &recorder, &network, cpu, EPOCH_UNIX_NS));
         let machines: Vec<Rc<Machine>> = specs.iter().enumerate().map(machine).collect();
         let load = Rc::new(plan(workload, &recorder));
         recorder.with_history(|history| history.warmup_ns = options.warmup_ns);
@@ -309,11 +305,11 @@ impl World {
 
     /// Writes down what waits inside the system, and what its disks hold.
     fn sample(&self) {
-        let backlog = self.system.gauge(&self.options.backlog);
+        let backlog = self.system.gauge(&self.options.backlog).map(|backlog| (self.now_ns, backlog));
+        let used = |machine: &Rc<Machine>| (machine.name.clone(), self.now_ns, machine.disk.used_bytes());
         self.recorder.with_history(|history| {
-            history.backlog.extend(backlog.map(|backlog| (self.now_ns, backlog)));
-            let used = self.systems().map(|machine| (machine.name.clone(), self.now_ns, machine.disk.used_bytes()));
-            history.disk_used.extend(used);
+            history.backlog.extend(backlog);
+            history.disk_used.extend(self.systems().map(used));
         });
     }
 
