@@ -2,6 +2,8 @@
 
 use super::*;
 
+use std::io;
+
 use bytes::Bytes;
 use futures_util::FutureExt;
 use seaworthy_engine::env::{Fut, Io, Listener, Stream as ByteStream};
