@@ -70,7 +70,8 @@ fn graph(loaded: Loaded) -> Checked {
         None => "graph".to_owned(),
     };
     let errors = loaded.diagnostics.iter().filter(|found| found.is_error());
-    let exit = errors.fold(Exit::Pass, |exit, found| exit.and(if found.is_outside() { Exit::Environment } else { Exit::Usage }));
+    let exit = errors
+        .fold(Exit::Pass, |exit, found| exit.and(if found.is_outside() { Exit::Environment } else { Exit::Usage }));
     Checked { what, found: loaded.diagnostics.into_iter().map(|found| Box::new(found) as _).collect(), exit }
 }
 

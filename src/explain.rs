@@ -104,11 +104,22 @@ impl Explained {
             put(&mut text, format_args!("process {id}  graph {graph_hash}\n\n"));
             picture.lines().for_each(|line| put(&mut text, format_args!("  {line}\n")));
             let (worst, each) = (bytes(*inbox_bytes_worst), bytes(self.packet_bytes));
-            put(&mut text, format_args!("\n  memory   at most {inbox_packets} packets in inboxes: {worst} at {each} a packet\n"));
-            put(&mut text, format_args!("  disk     its journal: positions, state and dead letters; no bound of its own in this version\n\n"));
+            put(
+                &mut text,
+                format_args!("\n  memory   at most {inbox_packets} packets in inboxes: {worst} at {each} a packet\n"),
+            );
+            put(
+                &mut text,
+                format_args!(
+                    "  disk     its journal: positions, state and dead letters; no bound of its own in this version\n\n"
+                ),
+            );
             for (names, edge) in grouped(edges) {
                 put(&mut text, format_args!("  edge {names}\n"));
-                put(&mut text, format_args!("    inbox    {} packets, {}\n", edge.inbox_packets, edge.inbox_overflow.name()));
+                put(
+                    &mut text,
+                    format_args!("    inbox    {} packets, {}\n", edge.inbox_packets, edge.inbox_overflow.name()),
+                );
                 edge.behaviour.write(&mut text);
             }
         }
@@ -166,7 +177,11 @@ fn process(plan: &Plan, packet_bytes: u64) -> Process {
         picture: picture::draw(plan),
         inbox_packets,
         inbox_bytes_worst: inbox_packets.saturating_mul(packet_bytes),
-        edges: plan.nodes.iter().flat_map(|from| from.outputs.iter().map(move |to| edge(from, &plan.nodes[*to]))).collect(),
+        edges: plan
+            .nodes
+            .iter()
+            .flat_map(|from| from.outputs.iter().map(move |to| edge(from, &plan.nodes[*to])))
+            .collect(),
     }
 }
 
@@ -178,12 +193,16 @@ fn edge_behaviour(to: &PlannedNode) -> Behaviour {
         Overflow::Error => "the new packet becomes a dead letter",
     };
     let error = match &to.role {
-        Role::Sink => "while the sink is unavailable it is tried again; a packet it refuses for good becomes a dead letter",
+        Role::Sink => {
+            "while the sink is unavailable it is tried again; a packet it refuses for good becomes a dead letter"
+        }
         Role::ChannelOut { .. } => "none: the outbox takes it, or the sender waits",
         _ => "a packet that the node fails or panics on becomes a dead letter, in the frame that settles it",
     };
     let crash = match &to.role {
-        Role::StatefulNode => "what was not settled comes again from the source; state, output and position move together",
+        Role::StatefulNode => {
+            "what was not settled comes again from the source; state, output and position move together"
+        }
         _ => "what was not settled comes again from the source: at least once",
     };
     let timeout = "none in this version: a slow node fills its inbox, and then `full` holds";
@@ -193,12 +212,18 @@ fn edge_behaviour(to: &PlannedNode) -> Behaviour {
 fn channel(plan: &ChannelPlan) -> Channel {
     let ChannelPlan { id, producer, consumer, host, group } = plan.clone();
     let behaviour = Behaviour {
-        full: format!("nothing is dropped: {host} takes no more, {producer}'s outbox grows, and on a full disk its source waits"),
+        full: format!(
+            "nothing is dropped: {host} takes no more, {producer}'s outbox grows, and on a full disk its source waits"
+        ),
         error: format!("a packet that fails behind the channel becomes a dead letter in the journal of {consumer}"),
-        timeout: format!("{producer} connects again and sends again what was not acked; {host} stores each packet once"),
+        timeout: format!(
+            "{producer} connects again and sends again what was not acked; {host} stores each packet once"
+        ),
         crash: format!("{producer} sends again what its outbox holds; {host} delivers again what was not settled"),
     };
-    let disk = format!("{producer}'s outbox until {host} has it, {host}'s journal until {consumer} settles it; bound: the disk");
+    let disk = format!(
+        "{producer}'s outbox until {host} has it, {host}'s journal until {consumer} settles it; bound: the disk"
+    );
     Channel { id, producer, consumer, host, group, disk, behaviour }
 }
 

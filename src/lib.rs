@@ -55,5 +55,7 @@ pub fn main(registry: Registry) -> ExitCode {
 /// The plugins that come with Seaworthy, all named `std:...`.
 #[must_use]
 pub fn std_registry() -> Registry {
-    Registry::new()
+    let mut registry = Registry::new();
+    seaworthy_engine::nodes::register(&mut registry);
+    registry
 }

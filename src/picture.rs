@@ -51,3 +51,46 @@ impl Picture<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seaworthy_engine::graph::{InboxSpec, PlannedNode};
+
+    #[track_caller]
+    fn check(nodes: &[(&str, Role, &[usize])], expected: &str) {
+        let node = |(id, role, outputs): &(&str, Role, &[usize])| PlannedNode {
+            id: (*id).into(),
+            role: role.clone(),
+            plugin: String::new(),
+            config: serde_json::Value::Null,
+            inbox: InboxSpec::default(),
+            outputs: outputs.to_vec(),
+        };
+        let plan = Plan { process: "p".into(), graph_hash: 0, nodes: nodes.iter().map(node).collect() };
+        assert_eq!(draw(&plan), expected);
+    }
+
+    #[test]
+    fn forks_stand_below_each_other_and_joins_in_parentheses() {
+        check(&[("a", Role::Source, &[1]), ("b", Role::Node, &[2]), ("c", Role::Sink, &[])], "a -> b -> c\n");
+        check(
+            &[
+                ("feed", Role::Source, &[1, 2]),
+                ("x", Role::Node, &[3]),
+                ("y", Role::Node, &[3]),
+                ("out", Role::Sink, &[]),
+            ],
+            "feed -> x -> out\n     +> y -> (out)\n",
+        );
+        let channel = || "up".to_owned();
+        check(
+            &[
+                ("in", Role::ChannelIn { channel: channel() }, &[1]),
+                ("on", Role::ChannelOut { channel: channel() }, &[]),
+            ],
+            "[up] => in -> on => [up]\n",
+        );
+        check(&[("a", Role::Source, &[]), ("b", Role::Sink, &[])], "a\nb\n");
+    }
+}

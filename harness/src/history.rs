@@ -84,6 +84,10 @@ pub struct History {
     pub disk: Vec<DiskFact>,
     /// Loss that the system itself reported, with its exact range.
     pub reported_lost: Vec<String>,
+    /// Dead letters that an independent reader found in the journals: host, packet id, class.
+    pub dead_letters: Vec<(String, String, String)>,
+    /// Samples of used disk space: host, virtual ns, bytes.
+    pub disk_used: Vec<(String, u64, u64)>,
     /// Software that ended by panic or error: host, virtual ns, message.
     pub exits: Vec<(String, u64, String)>,
     /// End of the warm-up, virtual ns.

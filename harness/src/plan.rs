@@ -112,6 +112,27 @@ impl Dist {
             }
         }
     }
+
+    /// The largest value that a draw can give, ns; `None` for a log-normal, whose tail is long.
+    #[must_use]
+    pub fn max_ns(&self) -> Option<Ns> {
+        match *self {
+            Dist::Constant { ns } => Some(ns),
+            Dist::Uniform { to_ns, .. } => Some(to_ns),
+            Dist::Lognormal { .. } => None,
+        }
+    }
+
+    /// The value that half of the draws stay below, ns.
+    #[must_use]
+    pub fn median_ns(&self) -> Ns {
+        self.draw(1 << 63)
+    }
+}
+
+/// A draw as a number strictly between 0 and 1.
+pub(crate) fn unit(draw: u64) -> f64 {
+    ((draw >> 11) as f64 + 0.5) / (1u64 << 53) as f64
 }
 
 /// `whole * u / 2^64`, rounded down.

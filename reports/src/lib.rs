@@ -1,1 +1,14 @@
-//! placeholder
+//! Plain run data in, figures, verdicts and renderings out. It knows neither the engine nor the harness.
+
+pub mod exit;
+pub mod histogram;
+pub mod phases;
+pub mod pool;
+pub mod recovery;
+pub mod render;
+pub mod result;
+pub mod run;
+pub mod slo;
+
+#[cfg(test)]
+mod sample;

@@ -1,1 +1,6 @@
-//! Integration tests.
+//! The integration tests: one binary, one module a border.
+
+mod command;
+mod conformance;
+mod diagnostics;
+mod journal;

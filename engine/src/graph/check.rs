@@ -57,7 +57,8 @@ fn check_node(node: &NodeSpec, registry: &Registry, context: Context<'_>, findin
     let Some(At { value: kind, span: kind_at }) = node.kind else { return };
     let id = &node.id.value;
     if kind.breaks_cycles() {
-        let diagnostic = Diagnostic::at(&findings.file, kind_at, GraphProblem::NotInThisVersion { id: id.clone(), kind });
+        let diagnostic =
+            Diagnostic::at(&findings.file, kind_at, GraphProblem::NotInThisVersion { id: id.clone(), kind });
         findings.found.push(if context.phase == Phase::Run { diagnostic } else { diagnostic.as_warning() });
         return;
     }
@@ -144,7 +145,9 @@ fn check_cycles(spec: &GraphSpec, nodes: &BTreeMap<&str, &NodeSpec>, findings: &
     }
     while let Some(cycle) = find_cycle(&mut next) {
         let steps = || cycle.iter().zip(cycle.iter().cycle().skip(1));
-        let edges = |(from, to): (&&str, &&str)| spec.edges.iter().position(|edge| edge.from.value == *from && edge.to.value == *to);
+        let edges = |(from, to): (&&str, &&str)| {
+            spec.edges.iter().position(|edge| edge.from.value == *from && edge.to.value == *to)
+        };
         let last = steps().filter_map(edges).max().expect("every step of a cycle is an edge of the file");
         let path = cycle.iter().chain(cycle.first()).copied().collect::<Vec<_>>().join(" -> ");
         findings.add(spec.edges[last].from.span, GraphProblem::Cycle { path });
@@ -188,11 +191,13 @@ fn warn_unwired(spec: &GraphSpec, findings: &mut Findings) {
         let id = node.id.value.as_str();
         let Some(kind) = node.kind().filter(|kind| !kind.breaks_cycles()) else { continue };
         if kind != Kind::Source && !to.contains(id) {
-            let problem = GraphProblem::Unwired { id: id.into(), direction: "into", example: format!("from: ..., to: {id}") };
+            let problem =
+                GraphProblem::Unwired { id: id.into(), direction: "into", example: format!("from: ..., to: {id}") };
             findings.warn(node.id.span, problem);
         }
         if kind != Kind::Sink && !from.contains(id) {
-            let problem = GraphProblem::Unwired { id: id.into(), direction: "out of", example: format!("from: {id}, to: ...") };
+            let problem =
+                GraphProblem::Unwired { id: id.into(), direction: "out of", example: format!("from: {id}, to: ...") };
             findings.warn(node.id.span, problem);
         }
     }
@@ -277,7 +282,10 @@ config: {}
         let ids: Vec<&str> = plan.nodes.iter().map(|node| &*node.id).collect();
         assert_eq!(ids, ["feed", "strong", "out"]);
         assert_eq!(plan.nodes[0].outputs, [1]);
-        assert_eq!(plan.nodes[1].inbox, crate::graph::InboxSpec { max: 16, overflow: crate::graph::Overflow::DropOldest });
+        assert_eq!(
+            plan.nodes[1].inbox,
+            crate::graph::InboxSpec { max: 16, overflow: crate::graph::Overflow::DropOldest }
+        );
         assert_eq!(plan.nodes[1].config, serde_json::json!({}), "__runtime__ is not the plugin's");
     }
 
@@ -317,6 +325,18 @@ config: {}
     }
 
     #[test]
+    fn a_small_file_can_not_grow_large() {
+        let long = "x".repeat(100_000);
+        let mut bomb = format!("a0: &a0 [{long}, {long}, {long}]\n");
+        for level in 1..12 {
+            let before = format!("*a{}", level - 1);
+            bomb.push_str(&format!("a{level}: &a{level} [{}]\n", [before.as_str(); 5].join(", ")));
+        }
+        check_errors(&bomb, &[("yaml::syntax", 3)]);
+        check_errors(&" ".repeat(2 << 20), &[("yaml::too_large", 0)]);
+    }
+
+    #[test]
     fn nodes() {
         check_errors(GOOD, &[("graph::unknown_overflow", 4)]);
         for max in ["0", "-1", "1.5", "1000001", "many", "99999999999999999999"] {
@@ -333,17 +353,29 @@ config: {}
     fn edges() {
         let with = |edge: &str| good().replace("config: {}", &format!("  - {{{edge}}}"));
         check_errors(&with("from: feed, to: strong"), &[("graph::duplicate_edge", 9)]);
-        check_errors(&with("from: out, to: feed"), &[("graph::into_source", 9), ("graph::out_of_sink", 9), ("graph::cycle", 9)]);
-        check_errors(&with("from: feed, to: out, from_port: left, to_port: right"), &[("graph::unknown_port", 9), ("graph::unknown_port", 9)]);
+        check_errors(
+            &with("from: out, to: feed"),
+            &[("graph::into_source", 9), ("graph::out_of_sink", 9), ("graph::cycle", 9)],
+        );
+        check_errors(
+            &with("from: feed, to: out, from_port: left, to_port: right"),
+            &[("graph::unknown_port", 9), ("graph::unknown_port", 9)],
+        );
         check_errors(&with("from: feed, to: out, profile: json"), &[("graph::unknown_profile", 9)]);
         check_errors(&with("from: feed, to: out, profile: inproc_any"), &[]);
-        check_errors(&good().replace("  - {from: strong, to: out}\n", ""), &[("?graph::unwired", 4), ("?graph::unwired", 5)]);
+        check_errors(
+            &good().replace("  - {from: strong, to: out}\n", ""),
+            &[("?graph::unwired", 4), ("?graph::unwired", 5)],
+        );
     }
 
     #[test]
     fn cycles_go_through_a_delay_or_not_at_all() {
         check_errors(&wired(&[("a", "a")]), &[("graph::cycle", 6)]);
-        check_errors(&wired(&[("a", "b"), ("b", "c"), ("c", "a"), ("x", "y"), ("y", "x")]), &[("graph::cycle", 8), ("graph::cycle", 10)]);
+        check_errors(
+            &wired(&[("a", "b"), ("b", "c"), ("c", "a"), ("x", "y"), ("y", "x")]),
+            &[("graph::cycle", 8), ("graph::cycle", 10)],
+        );
         check_errors(&wired(&[("a", "delay"), ("delay", "a")]), &[("?graph::not_in_this_version", 3)]);
         // A delay in the component is not enough: one of its cycles goes round without it.
         check_errors(
@@ -364,8 +396,14 @@ config: {}
         };
         check_errors(&end("sink", ", config: {channel: up}"), &[("?graph::channel_alone", 5)]);
         check_errors(&end("sink", ""), &[("graph::channel_unnamed", 5), ("?graph::channel_alone", 5)]);
-        check_errors(&end("sink", ", config: {chanel: up}"), &[("yaml::unknown_key", 5), ("yaml::missing_key", 5), ("?graph::channel_alone", 5)]);
-        check_errors(&end("node", ", config: {channel: up}"), &[("graph::channel_kind", 5), ("?graph::channel_alone", 5)]);
+        check_errors(
+            &end("sink", ", config: {chanel: up}"),
+            &[("yaml::unknown_key", 5), ("yaml::missing_key", 5), ("?graph::channel_alone", 5)],
+        );
+        check_errors(
+            &end("node", ", config: {channel: up}"),
+            &[("graph::channel_kind", 5), ("?graph::channel_alone", 5)],
+        );
         let profile = end("sink", ", config: {channel: up}").replace("to: out}", "to: out, profile: inproc_any}");
         check_errors(&profile, &[("?graph::channel_alone", 5), ("graph::profile", 8)]);
         assert!(load(&end("sink", ", config: {channel: up}"), Phase::Run).found[0].is_error());
@@ -380,8 +418,17 @@ config: {}
         lines.swap(2, 4);
         lines.swap(6, 7);
         assert_eq!(hash(&(lines.join("\n") + "\n# the end\n")), base, "the order of nodes and edges says nothing");
-        assert_eq!(hash(&good().replace("to: strong", "to: strong, from_port: out")), base, "nor do defaults written out");
-        for (old, new) in [("16", "17"), ("a.ndjson", "b.ndjson"), ("from: strong, to: out", "from: feed, to: out"), ("drop_oldest", "error")] {
+        assert_eq!(
+            hash(&good().replace("to: strong", "to: strong, from_port: out")),
+            base,
+            "nor do defaults written out"
+        );
+        for (old, new) in [
+            ("16", "17"),
+            ("a.ndjson", "b.ndjson"),
+            ("from: strong, to: out", "from: feed, to: out"),
+            ("drop_oldest", "error"),
+        ] {
             assert_ne!(hash(&good().replace(old, new)), base, "{old} -> {new}");
         }
     }

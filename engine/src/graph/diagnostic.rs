@@ -76,7 +76,11 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// A problem at a place of a file.
-    pub fn at(file: &SourceFile, span: SourceSpan, problem: impl miette::Diagnostic + Send + Sync + 'static) -> Diagnostic {
+    pub fn at(
+        file: &SourceFile,
+        span: SourceSpan,
+        problem: impl miette::Diagnostic + Send + Sync + 'static,
+    ) -> Diagnostic {
         let mut diagnostic = Diagnostic::of(file, problem);
         diagnostic.labels.push(LabeledSpan::new_primary_with_span(None, span));
         diagnostic
@@ -181,7 +185,8 @@ impl miette::Diagnostic for Diagnostic {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        (!self.labels.is_empty()).then(|| Box::new(self.labels.iter().cloned()) as Box<dyn Iterator<Item = LabeledSpan>>)
+        (!self.labels.is_empty())
+            .then(|| Box::new(self.labels.iter().cloned()) as Box<dyn Iterator<Item = LabeledSpan>>)
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use super::check::{Context, Phase, plan_graph};
 use super::diagnostic::{At, Diagnostic, SourceFile, in_order, is_outside};
 use super::plan::Plan;
-use super::suggest::instead;
+use super::suggest::nearest;
 use super::yaml::{self, Tree, Value};
 use crate::node::Registry;
 use crate::process::{self, ProcessPlan};
@@ -26,7 +26,9 @@ pub enum FileProblem {
     #[error("this is neither a graph nor a process graph")]
     #[diagnostic(
         code(file::unknown_kind),
-        help("a graph has the keys version, nodes and edges; a process graph has version, processes, channels and links{near}")
+        help(
+            "a graph has the keys version, nodes and edges; a process graph has version, processes, channels and links{near}"
+        )
     )]
     UnknownKind {
         /// A suggestion for its first key.
@@ -74,7 +76,8 @@ pub fn load_any(path: &str, read: &dyn Fn(&str) -> io::Result<String>, registry:
 
 fn unreadable(path: &str, source: io::Error) -> Diagnostic {
     let outside = is_outside(&source);
-    let diagnostic = Diagnostic::of(&SourceFile::new(path, ""), FileProblem::Unreadable { path: path.to_owned(), source });
+    let diagnostic =
+        Diagnostic::of(&SourceFile::new(path, ""), FileProblem::Unreadable { path: path.to_owned(), source });
     if outside { diagnostic.from_outside() } else { diagnostic }
 }
 
@@ -109,7 +112,7 @@ fn unknown_kind(file: &SourceFile, tree: &Tree) -> Diagnostic {
         Value::Map(map) => map.iter().map(|(key, _)| key).find(|key| key.value != "version"),
         _ => None,
     };
-    let near = first.map(|key| instead(&key.value, ["nodes", "edges", "processes", "channels", "links"]));
-    let near = near.filter(|near| near.starts_with("did you mean")).map(|near| format!("; {near}")).unwrap_or_default();
+    let near = first.and_then(|key| nearest(&key.value, &["nodes", "edges", "processes", "channels", "links"]));
+    let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     Diagnostic::at(file, first.map_or(tree.span, |key| key.span), FileProblem::UnknownKind { near })
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-pub use super::spec::{InboxSpec, Overflow};
 use super::spec::{GraphSpec, Kind, NodeSpec};
+pub use super::spec::{InboxSpec, Overflow};
 use crate::node::{Registry, Shape};
 
 /// A graph, ready to start.
@@ -79,7 +79,8 @@ impl Plan {
             return None;
         }
         let order = topological(spec);
-        let index: BTreeMap<&str, usize> = order.iter().enumerate().map(|(at, node)| (node.id.value.as_str(), at)).collect();
+        let index: BTreeMap<&str, usize> =
+            order.iter().enumerate().map(|(at, node)| (node.id.value.as_str(), at)).collect();
         let mut outputs = vec![BTreeSet::new(); order.len()];
         for edge in &spec.edges {
             let (from, to) = (index[edge.from.value.as_str()], index[edge.to.value.as_str()]);
@@ -89,7 +90,11 @@ impl Plan {
         let planned = |(node, outputs): (&NodeSpec, BTreeSet<usize>)| PlannedNode {
             id: node.id.value.as_str().into(),
             role: role(node, registry),
-            plugin: node.plugin.as_ref().map(|plugin| plugin.value.clone()).expect("a checked node of this kind has a plugin"),
+            plugin: node
+                .plugin
+                .as_ref()
+                .map(|plugin| plugin.value.clone())
+                .expect("a checked node of this kind has a plugin"),
             config: node.config.clone(),
             inbox: node.inbox,
             outputs: outputs.into_iter().collect(),
@@ -132,7 +137,12 @@ fn topological(spec: &GraphSpec) -> Vec<&NodeSpec> {
             }
         }
     }
-    assert!(order.len() == spec.nodes.len(), "{} of {} nodes are on a cycle of a checked graph", spec.nodes.len() - order.len(), spec.nodes.len());
+    assert!(
+        order.len() == spec.nodes.len(),
+        "{} of {} nodes are on a cycle of a checked graph",
+        spec.nodes.len() - order.len(),
+        spec.nodes.len()
+    );
     order
 }
 
@@ -148,11 +158,18 @@ pub fn graph_hash(spec: &GraphSpec) -> u64 {
     };
     let edge = |edge: &super::spec::EdgeSpec| {
         let profile = edge.profile.as_ref().map(|profile| profile.value.name());
-        canonical(&serde_json::json!([edge.from.value, edge.from_port.value, edge.to.value, edge.to_port.value, profile]))
+        canonical(&serde_json::json!([
+            edge.from.value,
+            edge.from_port.value,
+            edge.to.value,
+            edge.to_port.value,
+            profile
+        ]))
     };
     let nodes: BTreeSet<String> = spec.nodes.iter().map(node).collect();
     let edges: BTreeSet<String> = spec.edges.iter().map(edge).collect();
-    let lines: Vec<&str> = nodes.iter().map(String::as_str).chain(["edges"]).chain(edges.iter().map(String::as_str)).collect();
+    let lines: Vec<&str> =
+        nodes.iter().map(String::as_str).chain(["edges"]).chain(edges.iter().map(String::as_str)).collect();
     xxh3_64(lines.join("\n").as_bytes())
 }
 

@@ -13,7 +13,10 @@ pub enum GraphProblem {
     )]
     Version,
     #[error("{count} {what} are more than {max}")]
-    #[diagnostic(code(graph::too_many), help("a graph has at most {NODES_MAX} nodes and {EDGES_MAX} edges; split it into processes"))]
+    #[diagnostic(
+        code(graph::too_many),
+        help("a graph has at most {NODES_MAX} nodes and {EDGES_MAX} edges; split it into processes")
+    )]
     TooMany { what: &'static str, count: usize, max: usize },
     #[error("two nodes have the id `{id}`")]
     #[diagnostic(code(graph::duplicate_id), help("give one of them another id"))]
@@ -25,8 +28,8 @@ pub enum GraphProblem {
     #[diagnostic(
         code(graph::unknown_plugin),
         help(
-            "{help}; a plugin of your own is registered in your own binary; to simulate the graph without it, a scenario names \
-             a stand-in: [stand_in.\"{address}\"]"
+            "{help}\na plugin of your own is registered in your own binary; to simulate the graph without it, a scenario names \
+             its stand-in, [stand_in.\"{address}\"]"
         )
     )]
     UnknownPlugin { plugin: String, address: String, help: String },
@@ -34,7 +37,10 @@ pub enum GraphProblem {
     #[diagnostic(code(graph::wrong_role), help("write `kind: {is}`, or choose another plugin"))]
     WrongRole { plugin: String, is: Kind, kind: Kind },
     #[error("`{plugin}` can't take this config: {message}")]
-    #[diagnostic(code(graph::plugin_config), help("change what the message names; `config` holds the keys of the plugin"))]
+    #[diagnostic(
+        code(graph::plugin_config),
+        help("change what the message names; `config` holds the keys of the plugin")
+    )]
     PluginConfig { plugin: String, message: String },
     #[error("`inbox_max` must be a whole number from 1 to {INBOX_MAX_LIMIT}")]
     #[diagnostic(code(graph::inbox_max), help("it counts packets; leave it out for 1024"))]
@@ -70,19 +76,28 @@ pub enum GraphProblem {
     )]
     Cycle { path: String },
     #[error("`{id}` is a {kind} node: not in this version")]
-    #[diagnostic(code(graph::not_in_this_version), help("`run` refuses the graph; feed the result back by hand, or do without the loop"))]
+    #[diagnostic(
+        code(graph::not_in_this_version),
+        help("`run` refuses the graph; feed the result back by hand, or do without the loop")
+    )]
     NotInThisVersion { id: String, kind: Kind },
     #[error("there is no payload profile `{profile}`")]
     #[diagnostic(code(graph::unknown_profile), help("{help}"))]
     UnknownProfile { profile: String, help: String },
     #[error("a channel can't carry `inproc_any`")]
-    #[diagnostic(code(graph::profile), help("write `json_portable` or `ref_portable`: this edge meets a channel's end"))]
+    #[diagnostic(
+        code(graph::profile),
+        help("write `json_portable` or `ref_portable`: this edge meets a channel's end")
+    )]
     Profile,
     #[error("this channel's end names no channel")]
     #[diagnostic(code(graph::channel_unnamed), help("add `config: {{channel: NAME}}`"))]
     ChannelUnnamed,
     #[error("a channel's end is a sink (it produces) or a source (it consumes), not a {kind}")]
-    #[diagnostic(code(graph::channel_kind), help("write `kind: sink` in the producer's graph, `kind: source` in the consumer's"))]
+    #[diagnostic(
+        code(graph::channel_kind),
+        help("write `kind: sink` in the producer's graph, `kind: source` in the consumer's")
+    )]
     ChannelKind { kind: Kind },
     #[error("`{id}` is a channel's end, and this graph stands alone")]
     #[diagnostic(

@@ -301,7 +301,9 @@ fn read_config(tree: &Tree, node: &mut NodeSpec, findings: &mut Findings) {
 
 fn read_inbox(tree: &Tree, findings: &mut Findings) -> InboxSpec {
     let mut inbox = InboxSpec::default();
-    let Some(fields) = Fields::of(tree, "`__runtime__`", &["inbox_max", "inbox_overflow"], findings) else { return inbox };
+    let Some(fields) = Fields::of(tree, "`__runtime__`", &["inbox_max", "inbox_overflow"], findings) else {
+        return inbox;
+    };
     if let Some(max) = fields.get("inbox_max") {
         let number = if let Value::Number(number) = &max.value { number.as_u64() } else { None };
         match number.and_then(|max| usize::try_from(max).ok()).filter(|max| (1..=INBOX_MAX_LIMIT).contains(max)) {
@@ -309,7 +311,8 @@ fn read_inbox(tree: &Tree, findings: &mut Findings) -> InboxSpec {
             None => findings.add(max.span, GraphProblem::InboxMax),
         }
     }
-    if let Some(overflow) = fields.get("inbox_overflow").and_then(|overflow| overflow.text("inbox_overflow", findings)) {
+    if let Some(overflow) = fields.get("inbox_overflow").and_then(|overflow| overflow.text("inbox_overflow", findings))
+    {
         match Overflow::NAMES.iter().find(|(name, _)| *name == overflow.value) {
             Some((_, known)) => inbox.overflow = *known,
             None => {
@@ -332,11 +335,18 @@ fn read_channel(config: Option<&Tree>, node: SourceSpan, findings: &mut Findings
 
 fn read_edge(tree: &Tree, findings: &mut Findings) -> Option<EdgeSpec> {
     let fields = Fields::of(tree, "an edge", &["from", "to", "from_port", "to_port", "profile"], findings)?;
-    let or = |text: Option<At<String>>, default: &str| text.unwrap_or(At { value: default.to_owned(), span: fields.span });
+    let or =
+        |text: Option<At<String>>, default: &str| text.unwrap_or(At { value: default.to_owned(), span: fields.span });
     let from = fields.need("from", findings).and_then(|from| from.text("from", findings));
     let to = fields.need("to", findings).and_then(|to| to.text("to", findings));
     let from_port = fields.get("from_port").and_then(|port| port.text("from_port", findings));
     let to_port = fields.get("to_port").and_then(|port| port.text("to_port", findings));
     let profile = fields.get("profile").and_then(|profile| Profile::parse(profile, findings));
-    Some(EdgeSpec { from: or(from, ""), to: or(to, ""), from_port: or(from_port, "out"), to_port: or(to_port, "in"), profile })
+    Some(EdgeSpec {
+        from: or(from, ""),
+        to: or(to, ""),
+        from_port: or(from_port, "out"),
+        to_port: or(to_port, "in"),
+        profile,
+    })
 }

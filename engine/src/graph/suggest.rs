@@ -15,7 +15,11 @@ pub(crate) fn instead<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         [] => "there is none".to_owned(),
         [only] => format!("the only one is `{only}`"),
         many => {
-            let mut listed = many[..many.len().min(LISTED_MAX)].iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let mut listed = many[..many.len().min(LISTED_MAX)]
+                .iter()
+                .map(|name| format!("`{name}`"))
+                .collect::<Vec<_>>()
+                .join(", ");
             if many.len() > LISTED_MAX {
                 listed.push_str(&format!(" and {} more", many.len() - LISTED_MAX));
             }
@@ -24,28 +28,36 @@ pub(crate) fn instead<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     }
 }
 
-fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+/// The known name that `word` was most likely meant to be.
+pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let best = |name: &&&str| distance(word, name);
     let without_pack = known.iter().find(|name| name.rsplit_once(':').is_some_and(|(_, short)| short == word));
-    without_pack.or_else(|| known.iter().min_by_key(best).filter(|name| distance(word, name) <= (word.len() / 3).max(1))).copied()
+    without_pack
+        .or_else(|| known.iter().min_by_key(best).filter(|name| distance(word, name) <= word.len().div_ceil(3).max(1)))
+        .copied()
 }
 
-/// Levenshtein distance, case ignored: insert, remove and replace cost 1 each. `usize::MAX` for words that are too long.
+/// Edits from one word to the other, case ignored: insert, remove, replace and swap of two neighbours cost 1 each
+/// (optimal string alignment). `usize::MAX` for words that are too long.
 fn distance(a: &str, b: &str) -> usize {
     if a.len() > WORD_BYTES_MAX || b.len() > WORD_BYTES_MAX {
         return usize::MAX;
     }
-    let (a, b) = (a.to_lowercase(), b.to_lowercase());
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut corner = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.chars().enumerate() {
-            let replaced = corner + usize::from(from != to);
-            corner = row[j + 1];
-            row[j + 1] = replaced.min(corner + 1).min(row[j] + 1);
+    let [a, b] = [a, b].map(|word| word.to_lowercase().chars().collect::<Vec<_>>());
+    let mut cost = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            cost[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let replaced = cost[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                let swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+                let best = replaced.min(cost[i - 1][j] + 1).min(cost[i][j - 1] + 1);
+                if swapped { best.min(cost[i - 2][j - 2] + 1) } else { best }
+            };
         }
     }
-    row.last().copied().expect("the row has one cell more than `b` has characters")
+    cost[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -60,6 +72,7 @@ mod tests {
     #[test]
     fn the_nearest_name_wins_and_far_ones_are_listed() {
         check("sorce", &["sink", "source", "node"], "did you mean `source`?");
+        check("form", &["to", "from"], "did you mean `from`?");
         check("Sink", &["sink", "source"], "did you mean `sink`?");
         check("filter", &["std:map", "std:filter"], "did you mean `std:filter`?");
         check("zebra", &["sink", "source"], "write one of `sink`, `source`");

@@ -16,8 +16,6 @@ use super::suggest::instead;
 pub const FILE_BYTES_MAX: usize = 1 << 20;
 /// Deeper nesting is refused.
 const DEPTH_MAX: usize = 32;
-/// More aliases (`*name`) are refused: each may repeat the largest text of the file.
-const ALIASES_MAX: usize = 64;
 /// Longer ids are refused.
 const ID_BYTES_MAX: usize = 64;
 
@@ -82,7 +80,9 @@ pub enum YamlProblem {
     #[error("`{id}` can't be an id")]
     #[diagnostic(
         code(yaml::bad_id),
-        help("use letters, digits, `_` and `-` inside, at most {ID_BYTES_MAX}: addresses such as `edge.feed` and `edge->hub` are made of ids")
+        help(
+            "use letters, digits, `_` and `-` inside, at most {ID_BYTES_MAX}: addresses such as `edge.feed` and `edge->hub` are made of ids"
+        )
     )]
     BadId {
         /// The id.
@@ -164,7 +164,8 @@ fn span_of(text: &str, place: Location) -> SourceSpan {
     let (start, length) = match (span.byte_offset(), span.byte_len()) {
         (Some(start), Some(length)) => (start as usize, length as usize),
         _ => {
-            let line: usize = text.split_inclusive('\n').take((place.line() as usize).saturating_sub(1)).map(str::len).sum();
+            let line: usize =
+                text.split_inclusive('\n').take((place.line() as usize).saturating_sub(1)).map(str::len).sum();
             let rest = &text[line..];
             let column = (place.column() as usize).saturating_sub(1);
             (line + rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at), 1)
@@ -202,14 +203,15 @@ pub(crate) fn parse(file: &SourceFile) -> Result<Tree, Diagnostic> {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         strict_booleans: true,
         with_snippet: false,
-        budget: serde_saphyr::budget! { max_depth: DEPTH_MAX, max_aliases: ALIASES_MAX },
+        // Aliases may repeat text, up to four times the largest file.
+        budget: serde_saphyr::budget! { max_depth: DEPTH_MAX, max_total_scalar_bytes: 4 * FILE_BYTES_MAX },
     };
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
         Ok(raw) => Ok(plant(text, raw)),
         Err(error) => {
             let place = error.location();
             let message = error.to_string();
-            let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(what, _)| what).to_owned();
+            let message = message.split_once(" at line ").map_or(message.as_str(), |(what, _)| what).to_owned();
             let problem = YamlProblem::Syntax { message };
             Err(match place {
                 Some(place) => Diagnostic::at(file, span_of(text, place), problem),
@@ -240,8 +242,12 @@ impl Tree {
     pub(crate) fn text(&self, key: &str, findings: &mut Findings) -> Option<At<String>> {
         match &self.value {
             Value::Text(value) => return Some(At { value: value.clone(), span: self.span }),
-            Value::Number(number) => self.wrong_type(key, "text", format!("put it in quotes: {key}: \"{number}\""), findings),
-            Value::Bool(value) => self.wrong_type(key, "text", format!("put it in quotes: {key}: \"{value}\""), findings),
+            Value::Number(number) => {
+                self.wrong_type(key, "text", format!("put it in quotes: {key}: \"{number}\""), findings)
+            }
+            Value::Bool(value) => {
+                self.wrong_type(key, "text", format!("put it in quotes: {key}: \"{value}\""), findings)
+            }
             _ => self.wrong_type(key, "text", format!("write `{key}: some_text`"), findings),
         }
         None
@@ -252,7 +258,10 @@ impl Tree {
         let text = self.text(key, findings)?;
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let id = &text.value;
-        let fits = id.len() <= ID_BYTES_MAX && id.starts_with(word) && id.ends_with(word) && id.chars().all(|c| word(c) || c == '-');
+        let fits = id.len() <= ID_BYTES_MAX
+            && id.starts_with(word)
+            && id.ends_with(word)
+            && id.chars().all(|c| word(c) || c == '-');
         if !fits {
             findings.add(text.span, YamlProblem::BadId { id: id.clone() });
         }
@@ -275,7 +284,12 @@ impl Tree {
         match &self.value {
             Value::List(list) => list,
             _ => {
-                self.wrong_type(key, "a list", format!("write each on a line of its own below `{key}:`, after a `- `"), findings);
+                self.wrong_type(
+                    key,
+                    "a list",
+                    format!("write each on a line of its own below `{key}:`, after a `- `"),
+                    findings,
+                );
                 &[]
             }
         }
@@ -319,7 +333,8 @@ impl<'t> Fields<'t> {
     /// Reads a mapping; reports keys that are not in `keys` or written twice, and `None` for what is no mapping at all.
     pub(crate) fn of(tree: &'t Tree, what: &'static str, keys: &[&str], findings: &mut Findings) -> Option<Fields<'t>> {
         let Value::Map(map) = &tree.value else {
-            let help = if keys.is_empty() { "write `{}`".to_owned() } else { format!("its keys are {}", keys.join(", ")) };
+            let help =
+                if keys.is_empty() { "write `{}`".to_owned() } else { format!("its keys are {}", keys.join(", ")) };
             tree.wrong_type(what, "a mapping", help, findings);
             return None;
         };

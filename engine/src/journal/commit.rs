@@ -251,6 +251,8 @@ impl Task {
             let number = state.spare.take().expect("the loop above ends with a spare");
             (number, state.image.snapshot(), state.durable)
         };
+        let bodies = state_bodies(&snapshot, self.shared.options.frame_bytes_max);
+        state_frames_bytes(&bodies, &self.shared.options)?;
         let file = spare::open(&self.shared.env, number).await?;
         let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
         let epoch = self.active.epoch;
@@ -273,7 +275,7 @@ impl Task {
         };
         let mut bufs = vec![first.encode()];
         let time = self.shared.env.clock.unix_ns();
-        for body in state_bodies(&snapshot, self.shared.options.frame_bytes_max) {
+        for body in bodies {
             bufs.extend(next.frame(header(durable, durable, 0, true, time), body).1);
         }
         file.write_sync(0, bufs).await.map_err(JournalError::io(format!("begin segment {number}")))?;
@@ -356,6 +358,17 @@ pub(super) fn state_bodies(records: &[Record], frame_bytes_max: usize) -> Vec<By
         bodies.push(body.freeze());
     }
     bodies
+}
+
+/// Bytes that state frames take, one sector to spare.
+///
+/// # Errors
+/// `StateTooLarge` when they would fill more than half a segment.
+pub(super) fn state_frames_bytes(bodies: &[Bytes], options: &JournalOptions) -> Result<u64, JournalError> {
+    let padded = |body: &Bytes| ((frame::HEADER + body.len()) as u64).next_multiple_of(frame::SECTOR);
+    let bytes = bodies.iter().map(padded).sum::<u64>() + frame::SECTOR;
+    let limit = options.segment_bytes / 2;
+    if bytes > limit { Err(JournalError::StateTooLarge { bytes, limit }) } else { Ok(bytes) }
 }
 
 fn event_of(record: &Record) -> Option<Event> {

@@ -143,6 +143,14 @@ pub enum JournalError {
         /// `frame_bytes_max`.
         limit: usize,
     },
+    /// The small state has outgrown the segments.
+    #[error("could not begin a segment: cursors and node state take {bytes} bytes, at most {limit} fit; choose larger segments")]
+    StateTooLarge {
+        /// What it takes.
+        bytes: u64,
+        /// Half a segment.
+        limit: u64,
+    },
     /// A write or sync failed earlier; nothing is taken any more.
     #[error("the journal stopped: {cause}; restart to recover what is durable")]
     Stopped {
@@ -365,7 +373,7 @@ impl Journal {
         let bytes = cost(&tx);
         let mut guard = self.shared.lock();
         let state = &mut *guard;
-        self.has_room(state, bytes, intent)?;
+        self.room_in(state, bytes, intent)?;
         for record in &tx {
             record.encode(&mut state.pending.body);
         }
@@ -380,7 +388,21 @@ impl Journal {
         Ok(Commit { range, done: waiter, shared: self.shared.clone() })
     }
 
-    fn has_room(&self, state: &State, bytes: usize, intent: Intent) -> Result<(), Full> {
+    /// The largest frame, bytes: no transaction can be larger.
+    #[must_use]
+    pub fn frame_bytes_max(&self) -> usize {
+        self.shared.options.frame_bytes_max
+    }
+
+    /// True when a transaction of `bytes` would be taken now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn has_room(&self, bytes: usize, intent: Intent) -> Result<(), Full> {
+        self.room_in(&self.shared.lock(), bytes, intent)
+    }
+
+    fn room_in(&self, state: &State, bytes: usize, intent: Intent) -> Result<(), Full> {
         let options = &self.shared.options;
         if bytes > options.frame_bytes_max - frame::HEADER {
             return Err(Full::TooLarge);
@@ -408,7 +430,7 @@ impl Journal {
         loop {
             {
                 let state = self.shared.lock();
-                match self.has_room(&state, bytes, intent) {
+                match self.room_in(&state, bytes, intent) {
                     Ok(()) => return Ok(()),
                     Err(Full::Stopped) => return Err(state.stopped()),
                     Err(Full::TooLarge) => {

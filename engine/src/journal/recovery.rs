@@ -5,13 +5,13 @@
 //! never confirmed: cut, and reported as indeterminate. Before anything new is written behind a cut, a frame of a new
 //! epoch takes its place durably, so that a stale frame behind it, of an older epoch, never counts again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::commit::{Active, header, state_bodies};
+use super::commit::{Active, header, state_bodies, state_frames_bytes};
 use super::frame::{self, At, Found, Header, SECTOR};
 use super::image::Image;
 use super::read::Files;
@@ -43,6 +43,7 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
     let inventory = inventory(env, options).await?;
     let mut scan = Scan::new();
     let mut files = Files::default();
+    let mut tail = Bytes::new();
     let last = inventory.used.len().saturating_sub(1);
     for (index, header) in inventory.used.iter().enumerate() {
         let file = spare::open(env, header.number).await?;
@@ -51,6 +52,7 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
         let bytes =
             file.read_at(0, size).await.map_err(JournalError::io(format!("read {}", segment::name(header.number))))?;
         scan.segment(header, &bytes, index == last)?;
+        tail = bytes.slice((scan.known_durable as usize)..(scan.offset as usize));
         files.open.insert(header.number, file);
     }
     let mut recovery = scan.recovery;
@@ -73,6 +75,13 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
         None => create_first(env, options, journal, recovery.epoch, &mut spare).await?,
     };
     segments.insert(active.number);
+    if !tail.is_empty() {
+        // What we just read may never have reached the disk: it can come from the page cache that a killed process, or a
+        // failed sync, left behind. From here on we build on it, so it is written again.
+        let write = active.file.write_sync(scan.known_durable, vec![tail]);
+        write.await.map_err(JournalError::io("make the recovered tail durable"))?;
+        env.disk.sync_dir("").await.map_err(JournalError::io("make the segments' names durable"))?;
+    }
     let mut records =
         vec![Record::Opened(Opened { epoch: recovery.epoch, version: env!("CARGO_PKG_VERSION").to_owned() })];
     records.extend(
@@ -215,10 +224,14 @@ async fn begin_epoch(
 ) -> Result<bool, JournalError> {
     active.epoch = active.epoch.max(1);
     let time = env.clock.unix_ns();
-    let needed: u64 = records.iter().map(|record| record.size() as u64).sum::<u64>() + 2 * SECTOR;
+    // The whole small state, each time: a crash may have left this segment without the state that should begin it, and
+    // the segments before it are given back on the strength of that state.
+    let mut state = records.to_vec();
+    state.extend(image.snapshot());
+    let bodies = state_bodies(&state, options.frame_bytes_max);
+    let needed = state_frames_bytes(&bodies, options)?;
     let rotate = needed > active.size - active.offset;
     let mut bufs = Vec::new();
-    let mut state = records.to_vec();
     if rotate {
         let number = loop {
             if let Some(number) = spare.take() {
@@ -257,10 +270,9 @@ async fn begin_epoch(
             epoch: active.epoch,
             journal: active.journal,
         };
-        state.extend(image.snapshot());
     }
     let start = if rotate { 0 } else { active.offset };
-    for body in state_bodies(&state, options.frame_bytes_max) {
+    for body in bodies {
         bufs.extend(active.frame(header(next, next, 0, true, time), body).1);
     }
     active.file.write_sync(start, bufs).await.map_err(JournalError::io("begin a new epoch"))?;
@@ -275,6 +287,10 @@ struct Scan {
     prev: u32,
     /// Where the next frame goes in the segment scanned last.
     offset: u64,
+    /// Up to here the segment scanned last is known to be durable, by what later frames say.
+    known_durable: u64,
+    /// Frames with records behind `known_durable`: their end, and where they end.
+    unknown: VecDeque<(Lsn, u64)>,
     begun: bool,
 }
 
@@ -287,6 +303,8 @@ impl Scan {
             epoch: 0,
             prev: 0,
             offset: SECTOR,
+            known_durable: 0,
+            unknown: VecDeque::new(),
             begun: false,
         }
     }
@@ -307,6 +325,8 @@ impl Scan {
         }
         self.epoch = self.epoch.max(header.epoch);
         self.offset = SECTOR;
+        self.known_durable = 0;
+        self.unknown.clear();
         loop {
             let at = At { segment: header.number, offset: self.offset };
             let rest = bytes.slice((self.offset as usize).min(bytes.len())..);
@@ -396,6 +416,12 @@ impl Scan {
         self.epoch = frame.epoch;
         self.prev = frame.crc;
         self.offset = at.offset + frame.padded();
+        if frame.count > 0 {
+            self.unknown.push_back((frame.end(), self.offset));
+        }
+        while self.unknown.front().is_some_and(|(end, _)| *end <= frame.durable_upto) {
+            self.known_durable = self.unknown.pop_front().expect("front() saw one").1;
+        }
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use crate::graph::check::{Context, GraphLoad, Phase, plan_graph};
 use crate::graph::diagnostic::{At, Diagnostic, Findings, SourceFile, is_outside};
 use crate::graph::plan::Plan;
 use crate::graph::spec::Kind;
-use crate::graph::suggest::instead;
+use crate::graph::suggest::{instead, nearest};
 use crate::graph::yaml::Tree;
 use crate::node::Registry;
 
@@ -69,7 +69,8 @@ pub(crate) fn load(
             }
             Err(source) => {
                 let outside = is_outside(&source);
-                let diagnostic = Diagnostic::at(file, process.graph.span, ProcessProblem::GraphUnreadable { path, source });
+                let diagnostic =
+                    Diagnostic::at(file, process.graph.span, ProcessProblem::GraphUnreadable { path, source });
                 findings.found.push(if outside { diagnostic.from_outside() } else { diagnostic });
             }
         }
@@ -111,7 +112,10 @@ fn check_ids(spec: &ProcessGraphSpec, findings: &mut Findings) {
     let known: BTreeSet<&str> = spec.channels.iter().map(|channel| channel.id.value.as_str()).collect();
     for At { value: id, span } in spec.links.iter().map(|link| &link.channel) {
         if !id.is_empty() && !known.contains(id.as_str()) {
-            findings.add(*span, ProcessProblem::UnknownChannel { id: id.clone(), help: instead(id, known.iter().copied()) });
+            findings.add(
+                *span,
+                ProcessProblem::UnknownChannel { id: id.clone(), help: instead(id, known.iter().copied()) },
+            );
         }
     }
 }
@@ -124,7 +128,9 @@ fn check_channels(spec: &ProcessGraphSpec, phase: Phase, findings: &mut Findings
         let links: Vec<&LinkSpec> = spec.links.iter().filter(|link| link.channel.value == *id).collect();
         let [link] = links.as_slice() else {
             let diagnostic = match links.get(1) {
-                None => Diagnostic::at(&spec.file, channel.id.span, ProcessProblem::UnlinkedChannel { channel: id.clone() }),
+                None => {
+                    Diagnostic::at(&spec.file, channel.id.span, ProcessProblem::UnlinkedChannel { channel: id.clone() })
+                }
                 Some(second) => {
                     let problem = ProcessProblem::ManyLinks { channel: id.clone(), links: links.len() };
                     Diagnostic::at(&spec.file, second.channel.span, problem)
@@ -155,14 +161,13 @@ fn check_ends(spec: &ProcessGraphSpec, graphs: &[(&str, GraphLoad)], findings: &
                 let problem = ProcessProblem::SecondEnd { channel: channel.clone() };
                 findings.found.push(Diagnostic::at(&graph.file, *span, problem).and(first, "also here"));
             }
-            let (may, link) = match kind {
-                Kind::Source => ("take from", format!("producer: ..., consumer: {process}, channel: {channel}")),
-                _ => ("put into", format!("producer: {process}, consumer: ..., channel: {channel}")),
+            let mine = |link: &&LinkSpec| match kind {
+                Kind::Source => link.consumer.value == process,
+                _ => link.producer.value == process,
             };
-            let end = |link: &LinkSpec| if kind == Kind::Source { link.consumer.value == process } else { link.producer.value == process };
-            if !spec.links.iter().any(|link| link.channel.value == *channel && end(link)) {
-                let (process, file) = (process.to_owned(), spec.file.name().to_owned());
-                let problem = ProcessProblem::UnlinkedEnd { process, channel: channel.clone(), may, link, file };
+            let linked: Vec<&str> = spec.links.iter().filter(mine).map(|link| link.channel.value.as_str()).collect();
+            if !linked.contains(&channel.as_str()) {
+                let problem = unlinked_end(process, channel, kind, &linked, spec.file.name());
                 findings.found.push(Diagnostic::at(&graph.file, *span, problem));
             }
         }
@@ -177,6 +182,18 @@ fn check_ends(spec: &ProcessGraphSpec, graphs: &[(&str, GraphLoad)], findings: &
             }
         }
     }
+}
+
+fn unlinked_end(process: &str, channel: &str, kind: Kind, linked: &[&str], file: &str) -> ProcessProblem {
+    let (may, link) = match kind {
+        Kind::Source => ("take from", format!("producer: ..., consumer: {process}, channel: {channel}")),
+        _ => ("put into", format!("producer: {process}, consumer: ..., channel: {channel}")),
+    };
+    let help = match nearest(channel, linked) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("add `- {{{link}}}` to `links` of {file}, or remove the node"),
+    };
+    ProcessProblem::UnlinkedEnd { process: process.to_owned(), channel: channel.to_owned(), may, help }
 }
 
 /// `None` when a graph has no plan: it holds `delay` or `initial` nodes.
@@ -204,7 +221,7 @@ mod tests {
 
     const PROCESS: &str = "\
 version: 1
-processes: 
+processes:
   - {id: edge, graph: edge.yaml}
   - {id: hub, graph: g/hub.yaml}
 channels:
@@ -244,7 +261,8 @@ edges: [{from: up, to: out}]
         let loaded = load(process, edge, hub, Phase::Check);
         let name = |found: &Diagnostic| format!("{}{}", if found.is_error() { "" } else { "?" }, found.code());
         let line = |found: &Diagnostic| found.line_column().map_or(0, |(line, _)| line);
-        let got: Vec<_> = loaded.diagnostics.iter().map(|found| (name(found), found.file().to_owned(), line(found))).collect();
+        let got: Vec<_> =
+            loaded.diagnostics.iter().map(|found| (name(found), found.file().to_owned(), line(found))).collect();
         let got: Vec<_> = got.iter().map(|(code, file, line)| (code.as_str(), file.as_str(), *line)).collect();
         assert_eq!(got, expected, "{:#?}", loaded.diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(loaded.planned.is_none(), loaded.is_refused());
@@ -258,23 +276,49 @@ edges: [{from: up, to: out}]
         assert_eq!(plan.processes[0].plan.nodes[1].role, crate::graph::Role::ChannelOut { channel: "uplink".into() });
         assert_eq!(plan.processes[1].plan.nodes[0].role, crate::graph::Role::ChannelIn { channel: "uplink".into() });
         let hub = || "hub".to_owned();
-        let uplink = ChannelPlan { id: "uplink".into(), producer: "edge".into(), consumer: hub(), host: hub(), group: hub() };
+        let uplink =
+            ChannelPlan { id: "uplink".into(), producer: "edge".into(), consumer: hub(), host: hub(), group: hub() };
         assert_eq!(plan.channels, [uplink]);
     }
 
     #[test]
     fn the_words_of_the_origin_are_understood() {
         let origin = PROCESS.replace("kind: journal, require_ack: true", "kind: sqlite_queue, path: q.db");
-        check_errors(&origin, EDGE, HUB, &[("?process::alias", "dir/p.yaml", 6), ("?process::path_unused", "dir/p.yaml", 6)]);
-        check_errors(&PROCESS.replace("ack: true", "ack: false"), EDGE, HUB, &[("?process::always_acks", "dir/p.yaml", 6)]);
+        check_errors(
+            &origin,
+            EDGE,
+            HUB,
+            &[("?process::alias", "dir/p.yaml", 6), ("?process::path_unused", "dir/p.yaml", 6)],
+        );
+        check_errors(
+            &PROCESS.replace("ack: true", "ack: false"),
+            EDGE,
+            HUB,
+            &[("?process::always_acks", "dir/p.yaml", 6)],
+        );
     }
 
     #[test]
     fn names_and_keys() {
         check_errors(&PROCESS.replace("version: 1", "version: 2"), EDGE, HUB, &[("process::version", "dir/p.yaml", 1)]);
-        check_errors(&PROCESS.replace("kind: journal", "kind: kafka"), EDGE, HUB, &[("process::unknown_kind", "dir/p.yaml", 6)]);
-        check_errors(&PROCESS.replace("require_ack", "require_akc"), EDGE, HUB, &[("yaml::unknown_key", "dir/p.yaml", 6)]);
-        check_errors(&PROCESS.replace("require_ack: true", "profile: inproc_any"), EDGE, HUB, &[("process::profile", "dir/p.yaml", 6)]);
+        check_errors(
+            &PROCESS.replace("kind: journal", "kind: kafka"),
+            EDGE,
+            HUB,
+            &[("process::unknown_kind", "dir/p.yaml", 6)],
+        );
+        check_errors(
+            &PROCESS.replace("require_ack", "require_akc"),
+            EDGE,
+            HUB,
+            &[("yaml::unknown_key", "dir/p.yaml", 6)],
+        );
+        check_errors(
+            &PROCESS.replace("require_ack: true", "profile: inproc_any"),
+            EDGE,
+            HUB,
+            &[("process::profile", "dir/p.yaml", 6)],
+        );
         check_errors(
             &PROCESS.replace("consumer: hub", "consumer: hubb"),
             EDGE,
@@ -317,7 +361,12 @@ edges: [{from: up, to: out}]
         // Errors of the graphs show beside those of the file.
         let two = [("process::graph_unreadable", "dir/p.yaml", 4), ("yaml::unknown_key", "dir/p.yaml", 6)];
         let bad = PROCESS.replace("g/hub", "hub").replace("require_ack", "ack");
-        check_errors(&bad, &EDGE.replace("t:source", "t:sauce"), HUB, &[&[("graph::unknown_plugin", "dir/edge.yaml", 3)], &two[..]].concat());
+        check_errors(
+            &bad,
+            &EDGE.replace("t:source", "t:sauce"),
+            HUB,
+            &[&[("graph::unknown_plugin", "dir/edge.yaml", 3)], &two[..]].concat(),
+        );
     }
 
     #[test]

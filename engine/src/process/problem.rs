@@ -23,7 +23,11 @@ pub enum ProcessProblem {
     #[diagnostic(code(process::unknown_kind), help("write `kind: journal`"))]
     UnknownKind { kind: String },
     #[error("`kind: sqlite_queue` is an alias of `journal` here")]
-    #[diagnostic(code(process::alias), severity(advice), help("nothing is lost or left out; write `kind: journal` to be clear"))]
+    #[diagnostic(
+        code(process::alias),
+        severity(advice),
+        help("nothing is lost or left out; write `kind: journal` to be clear")
+    )]
     Alias,
     #[error("`path` is not used: a channel lives in the journal of its host")]
     #[diagnostic(code(process::path_unused), severity(advice), help("remove it; `--data-dir` says where journals lie"))]
@@ -44,21 +48,32 @@ pub enum ProcessProblem {
     #[diagnostic(code(process::not_in_this_version), help("within a process, wire the nodes by edges"))]
     SelfLink { channel: String, process: String },
     #[error("no link uses channel `{channel}`")]
-    #[diagnostic(code(process::unlinked_channel), help("add `- {{producer: ..., consumer: ..., channel: {channel}}}` to `links`, or remove the channel"))]
+    #[diagnostic(
+        code(process::unlinked_channel),
+        help("add `- {{producer: ..., consumer: ..., channel: {channel}}}` to `links`, or remove the channel")
+    )]
     UnlinkedChannel { channel: String },
     #[error("the graph of `{process}` has no node that {does} channel `{channel}`")]
     #[diagnostic(
         code(process::missing_end),
-        help("add to {graph}: {{id: {channel}, kind: {kind}, plugin: \"std:channel\", config: {{channel: {channel}}}}}")
+        help(
+            "add to {graph}: {{id: {channel}, kind: {kind}, plugin: \"std:channel\", config: {{channel: {channel}}}}}"
+        )
     )]
     MissingEnd { process: String, channel: String, graph: String, does: &'static str, kind: &'static str },
     #[error("no link lets process `{process}` {may} channel `{channel}`")]
-    #[diagnostic(code(process::unlinked_end), help("add `- {{{link}}}` to `links` of {file}, or remove the node"))]
-    UnlinkedEnd { process: String, channel: String, may: &'static str, link: String, file: String },
+    #[diagnostic(code(process::unlinked_end), help("{help}"))]
+    UnlinkedEnd { process: String, channel: String, may: &'static str, help: String },
     #[error("channel `{channel}` has two ends of the same kind in this graph")]
-    #[diagnostic(code(process::second_end), help("keep one node for the channel, and lead several edges into or out of it"))]
+    #[diagnostic(
+        code(process::second_end),
+        help("keep one node for the channel, and lead several edges into or out of it")
+    )]
     SecondEnd { channel: String },
     #[error("could not read the graph `{path}`")]
-    #[diagnostic(code(process::graph_unreadable), help("paths are relative to the file that names them; is it spelled right?"))]
+    #[diagnostic(
+        code(process::graph_unreadable),
+        help("paths are relative to the file that names them; is it spelled right?")
+    )]
     GraphUnreadable { path: String, source: std::io::Error },
 }

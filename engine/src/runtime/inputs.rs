@@ -14,9 +14,6 @@ use crate::packet::{Epoch, Identity, Packet, ProducerId, Seq};
 
 /// Most bytes that are read from a channel at a time.
 const READ_BYTES: usize = 1 << 20;
-/// Largest payload that enters.
-pub(crate) const PAYLOAD_BYTES_MAX: usize = 512 << 10;
-
 /// The producer that a source node is.
 #[must_use]
 pub fn producer(process: &str, node: &str) -> ProducerId {
@@ -35,6 +32,8 @@ pub(crate) async fn source(
     let failed = |error: NodeError| EngineError::Source { node: node.to_string(), error };
     source.start(Resume { floor: cursor.floor, position: cursor.position.clone() }).await.map_err(failed)?;
     let producer = producer(&shared.process, &node);
+    // A packet and its dead letter fit a frame.
+    let payload_bytes_max = shared.journal.frame_bytes_max() / 2;
     loop {
         let entries = tokio::select! {
             biased;
@@ -60,8 +59,8 @@ pub(crate) async fn source(
             let identity = Identity::Entered { producer, epoch: Epoch(1), pseq: seq };
             let item = Item { packet: draft.into_packet(identity), tree: input.begin(seq, Some(position)) };
             events.push(event(What::Entered, &node, &item));
-            if item.packet.payload.len() > PAYLOAD_BYTES_MAX {
-                let message = format!("a payload of {} bytes; at most {PAYLOAD_BYTES_MAX} enter", item.packet.payload.len());
+            if item.packet.payload.len() > payload_bytes_max {
+                let message = format!("a payload of {} bytes; at most {payload_bytes_max} enter", item.packet.payload.len());
                 let mut fields = item.packet.fields().clone();
                 fields.payload = bytes::Bytes::new();
                 let cut = Item { packet: fields.into(), tree: item.tree.clone() };

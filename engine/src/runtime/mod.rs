@@ -170,7 +170,8 @@ impl Engine {
         let (shared, acker) = Shared::new(options.env.clone(), &options.plan.process, journal);
         let channels_in = options.channels.iter().filter(|ends| ends.host == options.plan.process).count();
         let mut builder = Builder { shared: shared.clone(), epoch: Epoch(recovery.epoch), work: Vec::new(), services: Vec::new(), inputs: Vec::new() };
-        builder.declare_groups(&options).await?;
+        let groups = groups(&options);
+        Builder::declare(&shared.journal, groups).await?;
         builder.build(options)?;
         let Builder { work, inputs, mut services, .. } = builder;
         assert!(shared.inputs.set(inputs).is_ok(), "inputs are set once, here");
@@ -299,26 +300,13 @@ struct Builder {
 
 impl Builder {
     /// Makes every group known to the journal, so that it keeps what a group has yet to take.
-    async fn declare_groups(&self, options: &EngineOptions) -> Result<(), EngineError> {
-        let mut wanted: Vec<(Name, Name)> = Vec::new();
-        for ends in &options.channels {
-            let group = if ends.host == options.plan.process { &ends.group } else { &ends.host };
-            wanted.push((channel_name(&ends.channel), group.as_str().into()));
-        }
-        for node in &options.plan.nodes {
-            match node.role {
-                Role::Source => wanted.push((source_name(&node.id), node.id.clone())),
-                Role::StatefulNode => wanted.push((stage_name(&node.id), node.id.clone())),
-                _ => {}
-            }
-        }
-        let journal = &self.shared.journal;
-        wanted.retain(|(input, group)| !journal.image(|image| image.has_group(input, group)));
-        if wanted.is_empty() {
+    async fn declare(journal: &Journal, mut groups: Vec<(Name, Name)>) -> Result<(), EngineError> {
+        groups.retain(|(input, group)| !journal.image(|image| image.has_group(input, group)));
+        if groups.is_empty() {
             return Ok(());
         }
         let declare = |(input, group)| Record::Settle(Settle { input, group, seqs: Vec::new(), position: None });
-        let commit = journal.append(wanted.into_iter().map(declare).collect(), Intent::Drain).await?;
+        let commit = journal.append(groups.into_iter().map(declare).collect(), Intent::Drain).await?;
         commit.wait().await?;
         Ok(())
     }
@@ -435,6 +423,20 @@ impl Builder {
             self.services.push(async move { match lane::server::run(env, process, inlets).await? {} }.boxed());
         }
     }
+}
+
+/// Every input that this process takes from, and the group it does so as.
+fn groups(options: &EngineOptions) -> Vec<(Name, Name)> {
+    let of_channel = |ends: &ChannelEnds| {
+        let group = if ends.host == options.plan.process { &ends.group } else { &ends.host };
+        (channel_name(&ends.channel), group.as_str().into())
+    };
+    let of_node = |node: &PlannedNode| match node.role {
+        Role::Source => Some((source_name(&node.id), node.id.clone())),
+        Role::StatefulNode => Some((stage_name(&node.id), node.id.clone())),
+        _ => None,
+    };
+    options.channels.iter().map(of_channel).chain(options.plan.nodes.iter().filter_map(of_node)).collect()
 }
 
 struct Wiring {

@@ -106,7 +106,9 @@ impl Shared {
         if tx.is_empty() {
             return Ok(());
         }
-        self.journal.room(tx.bytes(), tx.intent()).await?;
+        while self.journal.has_room(tx.bytes(), tx.intent()).is_err() {
+            self.journal.room(tx.bytes(), tx.intent()).await?;
+        }
         // From here to the submit nothing awaits: settles reach the journal in the order in which floors moved.
         let (records, intent, settled) = tx.finish();
         let commit = self.journal.submit(records, intent).expect("room() saw room for at least as much, in this very step");
@@ -117,7 +119,7 @@ impl Shared {
 
     /// Submits what has gathered once it nears a frame's size.
     pub(crate) async fn commit_if_large(&self, tx: &mut Tx) -> Result<(), EngineError> {
-        if tx.bytes() >= TX_BYTES { self.commit(std::mem::take(tx)).await } else { Ok(()) }
+        if tx.bytes() >= self.journal.frame_bytes_max() / 4 { self.commit(std::mem::take(tx)).await } else { Ok(()) }
     }
 
     /// The dead letter of a packet that `node` failed on.
@@ -172,9 +174,6 @@ impl Shared {
         self.turn_away(node, turned, tx, events);
     }
 }
-
-/// A transaction is submitted early once it holds this much; far below `frame_bytes_max`, so that one more item fits.
-pub(crate) const TX_BYTES: usize = 256 << 10;
 
 /// The event of one item at one node.
 pub(crate) fn event(what: What, place: &Place, item: &Item) -> Event {

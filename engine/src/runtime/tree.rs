@@ -36,13 +36,18 @@ struct Open {
     cursor: Cursor,
     /// Positions of entries above the floor.
     positions: BTreeMap<Seq, Bytes>,
+    /// The newest root that began.
+    newest: Seq,
+    /// Numbers that the input passed over, settled with the next that ends.
+    gaps: Vec<(Seq, Seq)>,
     in_flight: usize,
 }
 
 impl Input {
     pub(crate) fn new(name: Name, group: Name, intent: Intent, in_flight_max: usize, image: &Image, acks: Option<Arc<dyn Acks>>) -> Self {
         let cursor = image.cursor(&name, &group);
-        let open = Mutex::new(Open { cursor, positions: BTreeMap::new(), in_flight: 0 });
+        let newest = cursor.floor;
+        let open = Mutex::new(Open { cursor, positions: BTreeMap::new(), newest, gaps: Vec::new(), in_flight: 0 });
         Input { name, group, intent, in_flight_max, open, room: Notify::new(), acks }
     }
 
@@ -72,10 +77,16 @@ impl Input {
         }
     }
 
-    /// Begins a tree with one branch.
+    /// Begins a tree with one branch. Numbers that were passed over since the last one will never come.
     pub(crate) fn begin(self: &Arc<Self>, seq: Seq, position: Option<Bytes>) -> Arc<Tree> {
         let mut open = self.open();
         open.in_flight += 1;
+        if seq > open.newest.next() {
+            let gap = (open.newest.next(), Seq(seq.0 - 1));
+            open.cursor.settle(gap.0, gap.1);
+            open.gaps.push(gap);
+        }
+        open.newest = open.newest.max(seq);
         if let Some(position) = position {
             assert!(position.len() <= POSITION_BYTES_MAX, "a source's position of {} bytes", position.len());
             open.positions.insert(seq, position);
@@ -84,11 +95,15 @@ impl Input {
         Arc::new(Tree { input: self.clone(), seq, branches: AtomicU32::new(1) })
     }
 
+    /// Numbers passed over that wait for the next settle.
+    fn gaps(&self) -> usize {
+        self.open().gaps.len()
+    }
+
     /// Marks roots as settled; gives the record that says so.
     fn settle(&self, seqs: &[Seq]) -> Record {
         let mut open = self.open();
-        let before = open.cursor.floor;
-        let mut ranges: Vec<(Seq, Seq)> = Vec::new();
+        let mut ranges: Vec<(Seq, Seq)> = std::mem::take(&mut open.gaps);
         for seq in seqs {
             open.cursor.settle(*seq, *seq);
             match ranges.last_mut() {
@@ -97,12 +112,10 @@ impl Input {
             }
         }
         let floor = open.cursor.floor;
-        let mut position = None;
-        if floor > before {
-            let above = open.positions.split_off(&floor.next());
-            position = open.positions.remove(&floor);
-            open.positions = above;
-        }
+        // The position of the newest settled entry at or below the floor; behind it there are only gaps.
+        let above = open.positions.split_off(&floor.next());
+        let position = open.positions.pop_last().map(|(_, position)| position);
+        open.positions = above;
         Record::Settle(Settle { input: self.name.clone(), group: self.group.clone(), seqs: ranges, position })
     }
 
@@ -195,7 +208,8 @@ impl Tx {
 
     /// At least what its records will take.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        // Each gap is a range of its own; they may have come since.
+        self.bytes + self.settles.iter().map(|(input, _)| input.gaps() * 20).sum::<usize>()
     }
 
     pub(crate) fn intent(&self) -> Intent {

@@ -1,6 +1,26 @@
 //! Checks: judges of one seed's history. They see only what the harness itself recorded.
 
-use crate::history::History;
+mod bounds;
+mod budget;
+mod channel;
+mod durability;
+mod lost;
+mod order;
+mod panic;
+mod probe;
+#[cfg(test)]
+mod tests;
+mod unexpected;
+mod unresolved;
+
+use std::collections::BTreeMap;
+
+use crate::history::{History, OfferRecord};
+use crate::ledger::Ledger;
+use crate::plan::{Ns, Plan};
+
+/// Violations that one check lists; a last line counts the rest.
+const LISTED: usize = 100;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -19,4 +39,142 @@ pub trait Check {
     fn name(&self) -> &'static str;
     /// Every broken promise in `history`, in order of time; at most a hundred, with a last line that counts the rest.
     fn judge(&self, history: &History) -> Vec<Violation>;
+}
+
+/// What the scenario allows. The default allows nothing and asks for key order.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Events that may be lost; `None` where an objective of the file judges it over all seeds instead. So for the others.
+    pub lost: Option<u64>,
+    /// Effects that nobody expected.
+    pub unexpected: Option<u64>,
+    /// Events that may still be in flight at the end.
+    pub unresolved: Option<u64>,
+    /// Events that may be refused for good.
+    pub rejected: Option<u64>,
+    /// Events that may be dropped by a named rule.
+    pub shed: Option<u64>,
+    /// Events that may be dropped as too old.
+    pub expired: Option<u64>,
+    /// Dead letters that may be written.
+    pub dead_lettered: Option<u64>,
+    /// Whether packets of one key keep their order.
+    pub key_order: bool,
+    /// Most packets that may wait inside the system at once; `None` for no bound.
+    pub backlog_max: Option<u64>,
+    /// Most bytes that a host's disk may hold, by host.
+    pub disk_bytes_max: BTreeMap<String, u64>,
+    /// How often the graph may try a delivery again beyond what restarts explain.
+    pub retries: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            lost: Some(0),
+            unexpected: Some(0),
+            unresolved: Some(0),
+            rejected: Some(0),
+            shed: Some(0),
+            expired: Some(0),
+            dead_lettered: Some(0),
+            key_order: true,
+            backlog_max: None,
+            disk_bytes_max: BTreeMap::new(),
+            retries: 0,
+        }
+    }
+}
+
+/// A channel at its host, as its probe events name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelAt {
+    /// The process that the channel lives with.
+    pub host: String,
+    /// The channel.
+    pub channel: String,
+}
+
+/// All that the built-in checks judge by.
+#[derive(Clone, Copy)]
+pub struct Case<'a> {
+    /// What happened.
+    pub history: &'a History,
+    /// What came of each event.
+    pub ledger: &'a Ledger,
+    /// What was planned.
+    pub plan: &'a Plan,
+    /// What is allowed.
+    pub limits: &'a Limits,
+    /// The channels.
+    pub channels: &'a [ChannelAt],
+}
+
+impl Case<'_> {
+    fn offer(&self, at: usize) -> &OfferRecord {
+        &self.history.offers[at]
+    }
+
+    fn channel(&self, host: &str, place: &str) -> bool {
+        self.channels.iter().any(|at| at.host == host && at.channel == place)
+    }
+}
+
+/// Finds (time, message) of each broken promise.
+type Judge = fn(&Case<'_>) -> Vec<(Ns, String)>;
+
+/// The built-in checks by name. Each has a sabotage in `scenarios/must_fail/`.
+const CHECKS: [(&str, Judge); 18] = [
+    ("lost", lost::silent),
+    ("lost.reported", lost::reported),
+    ("unexpected", unexpected::judge),
+    ("order.key", order::judge),
+    ("unresolved", unresolved::judge),
+    ("rejected", budget::rejected),
+    ("shed", budget::shed),
+    ("expired", budget::expired),
+    ("dead_lettered", budget::dead_lettered),
+    ("bounds.backlog", bounds::backlog),
+    ("bounds.disk", bounds::disk),
+    ("durability", durability::judge),
+    ("probe.contradiction", probe::judge),
+    ("channel.committed_once", channel::committed_once),
+    ("channel.floor", channel::floor),
+    ("channel.settled_once", channel::settled_once),
+    ("channel.deliveries", channel::deliveries),
+    ("engine.panic", panic::judge),
+];
+
+/// Names of the built-in checks.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    CHECKS.iter().map(|(name, _)| *name)
+}
+
+/// Runs the built-in checks and the system's own: all broken promises in order of time, at most a hundred a check and a
+/// line that counts the rest.
+#[must_use]
+pub fn judge_all(case: &Case<'_>, own: &[Box<dyn Check>]) -> Vec<Violation> {
+    let mut all = Vec::new();
+    for (check, judge) in CHECKS {
+        let mut found = judge(case);
+        found.sort();
+        let rest = found.len().saturating_sub(LISTED);
+        found.truncate(LISTED);
+        if rest > 0 {
+            let last_ns = found.last().map_or(0, |(at_ns, _)| *at_ns);
+            found.push((last_ns, format!("and {rest} more")));
+        }
+        all.extend(found.into_iter().map(|(at_ns, message)| Violation { check: check.to_owned(), message, at_ns }));
+    }
+    for check in own {
+        all.extend(check.judge(case.history));
+    }
+    // Stable: what one check found stays in its order, with the count of the rest behind it.
+    all.sort_by_key(|violation| violation.at_ns);
+    all
+}
+
+/// `30.112 s`.
+fn seconds(ns: Ns) -> String {
+    format!("{}.{:03} s", ns / 1_000_000_000, ns / 1_000_000 % 1000)
 }

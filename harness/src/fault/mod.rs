@@ -1,19 +1,74 @@
-//! Faults: what carries out a plan's steps.
+//! Faults: carry out a plan's steps while the world runs, heal them, and count what they did.
 
+mod disk;
+pub(crate) mod driver;
+mod host;
+mod lane;
 pub mod lane_proxy;
+mod net;
+mod sabotage;
+mod sink;
 
-use crate::plan::Dist;
+use xxhash_rust::xxh3::xxh3_64;
 
-/// A peer in the middle of lanes that can spoil acks. A setting holds for a channel until it is taken back.
-pub trait LaneFaults: Send + Sync {
-    /// Acks come later by a draw; `None` ends it.
-    fn set_delay(&self, channel: &str, add: Option<Dist>);
-    /// That share of acks, in parts per million, comes twice; `None` ends it.
-    fn set_duplicate(&self, channel: &str, ratio_ppm: Option<u32>);
-    /// That share of acks, in parts per million, is lost, and the connection cut a moment later; `None` ends it.
-    fn set_lose(&self, channel: &str, ratio_ppm: Option<u32>);
-    /// Acks are forged for what the host has not committed.
-    fn set_forge(&self, channel: &str, on: bool);
-    /// How many acks of the channel were spoilt so far.
-    fn hits(&self, channel: &str) -> u64;
+pub use lane::LaneFaults;
+
+use crate::plan::Step;
+use crate::sim::disk::SimDisk;
+use crate::sim::net::Network;
+use crate::sim::recorder::Recorder;
+use crate::system::System;
+
+/// Decides whether a condition of the plan holds now.
+pub type Trigger = Box<dyn FnMut(&str, &Gauges<'_>) -> bool>;
+
+/// What a trigger may look at.
+pub struct Gauges<'a> {
+    system: &'a dyn System,
+    recorder: &'a Recorder,
+}
+
+impl Gauges<'_> {
+    /// Virtual ns since the world's start.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        self.recorder.now_ns()
+    }
+
+    /// The system's own counter at an address such as `edge.uplink.backlog`; `None` when there is no such thing.
+    #[must_use]
+    pub fn gauge(&self, address: &str) -> Option<u64> {
+        self.system.gauge(address)
+    }
+
+    /// How often an event of the probe's catalogue happened at a place of a host; 0 for what isn't known.
+    #[must_use]
+    pub fn count(&self, host: &str, place: &str, event: &str) -> u64 {
+        self.recorder.count(host, place, event)
+    }
+}
+
+/// What faults act on.
+pub(crate) struct Controls<'a> {
+    pub system: &'a dyn System,
+    pub recorder: &'a Recorder,
+    pub network: &'a Network,
+    /// Each host's disk, by its place in the table.
+    pub disks: &'a [SimDisk],
+    pub lanes: Option<&'a dyn LaneFaults>,
+}
+
+impl<'a> Controls<'a> {
+    fn gauges(&self) -> Gauges<'a> {
+        Gauges { system: self.system, recorder: self.recorder }
+    }
+
+    fn disk(&self, host: &str) -> Option<&'a SimDisk> {
+        Some(&self.disks[self.recorder.hosts().index(host)?])
+    }
+}
+
+/// Names a step's fault in draws: not by its place in the plan, so that leaving out another step shifts nothing.
+fn draw_key(step: &Step) -> u64 {
+    xxh3_64(step.fault.as_bytes())
 }

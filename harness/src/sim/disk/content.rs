@@ -181,7 +181,12 @@ impl Content {
     /// The power goes. `flights` are the syncs that aren't complete, oldest first; `fate` is asked with each unsynced
     /// sector's number and version, `end` (any value) decides where between its durable and its cached length the file
     /// ends.
-    pub(super) fn power_cut(&mut self, flights: Vec<Flight>, mut fate: impl FnMut(u64, u64) -> Fate, end: u64) -> Losses {
+    pub(super) fn power_cut(
+        &mut self,
+        flights: Vec<Flight>,
+        mut fate: impl FnMut(u64, u64) -> Fate,
+        end: u64,
+    ) -> Losses {
         let mut versions: Vec<(u64, Image, u8)> = flights.into_iter().flat_map(|flight| flight.blocks).collect();
         for number in std::mem::take(&mut self.dirty) {
             let block = self.blocks.get_mut(&number).expect("a dirty block is allocated");

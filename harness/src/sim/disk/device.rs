@@ -9,7 +9,7 @@ use seaworthy_engine::env::{Open, Seed};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::content::{BLOCK, Content, Fate, Flight, Losses, SECTOR};
-use super::fault::{Faults, ENOSPC, errno};
+use super::fault::{ENOSPC, Faults, errno};
 use super::names::{Change, Ino, Names, parent};
 use super::{DiskCounts, DiskOptions, Service};
 use crate::history::DiskFact;
@@ -482,7 +482,10 @@ impl Device {
         }
         self.collect();
         let Losses { kept, dropped, torn } = total;
-        self.note(now, format!("a power cut kept {kept}, lost {dropped} and tore {torn} unsynced sectors, undid {undone} names"));
+        self.note(
+            now,
+            format!("a power cut kept {kept}, lost {dropped} and tore {torn} unsynced sectors, undid {undone} names"),
+        );
     }
 
     pub(super) fn rot(&mut self, now: u64, path: &str, at: u64) -> bool {

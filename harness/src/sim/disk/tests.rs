@@ -238,9 +238,10 @@ fn latency_slows_the_queue_and_short_work_adds_up() {
         sim.set_latency(Some(Dist::Constant { ns: 20 * TICK_NS }));
         let (first, second) = (file.sync_data(), file.sync_data());
         first.await.unwrap();
-        assert_eq!((now() - started - took) / TICK_NS, 20);
+        let one = (now() - started - took) / TICK_NS;
         second.await.unwrap();
-        assert_eq!((now() - started - took) / TICK_NS, 40);
+        let both = (now() - started - took) / TICK_NS;
+        assert!((20..=22).contains(&one) && (40..=43).contains(&both), "{one} ms, {both} ms");
         assert_eq!(sim.fault_hits(), DiskHits { latency: 2, ..DiskHits::default() });
     });
 }
@@ -260,16 +261,32 @@ fn rot_flips_what_is_stored() {
 /// One step against the disk and the model.
 #[derive(Clone, Debug)]
 enum Step {
-    Write { at: u64, n: usize, byte: u8 },
-    WriteSync { at: u64, n: usize, byte: u8 },
+    Write {
+        at: u64,
+        n: usize,
+        byte: u8,
+    },
+    WriteSync {
+        at: u64,
+        n: usize,
+        byte: u8,
+    },
     /// A write while a sync runs isn't covered by it.
-    SyncOver { at: u64, n: usize, byte: u8 },
+    SyncOver {
+        at: u64,
+        n: usize,
+        byte: u8,
+    },
     Sync,
     DroppedSync,
-    ZeroFill { to: u64 },
+    ZeroFill {
+        to: u64,
+    },
     FailedSync,
     Crash,
-    PowerCut { torn: bool },
+    PowerCut {
+        torn: bool,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {

@@ -1,0 +1,60 @@
+//! `rejected`, `shed`, `expired`, `dead_lettered`: ends that are declared, so not lost, but allowed only in the number that
+//! the scenario gives.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use seaworthy_reports::run::{Answer, Fate};
+
+use super::{Case, seconds};
+use crate::plan::Ns;
+
+pub(super) fn rejected(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let Some(allowed) = case.limits.rejected else { return vec![] };
+    let answered = case.history.offers.iter().zip(&case.ledger.answers);
+    let rejected = answered.filter(|(_, answer)| **answer == Answer::Rejected);
+    rejected
+        .skip(allowed as usize)
+        .map(|(offer, _)| {
+            let reason = offer.rejected.as_deref().unwrap_or("no reason");
+            let due = seconds(offer.intended_ns);
+            (offer.intended_ns, format!("{}, due {due}, rejected at {}: {reason}", offer.packet_id, offer.entry))
+        })
+        .collect()
+}
+
+pub(super) fn shed(case: &Case<'_>) -> Vec<(Ns, String)> {
+    dropped(case, Fate::Shed, "dropped by a rule", case.limits.shed)
+}
+
+pub(super) fn expired(case: &Case<'_>) -> Vec<(Ns, String)> {
+    dropped(case, Fate::Expired, "dropped as too old", case.limits.expired)
+}
+
+/// An event counts once, at the first sink that misses it.
+fn dropped(case: &Case<'_>, fate: Fate, how: &str, allowed: Option<u64>) -> Vec<(Ns, String)> {
+    let Some(allowed) = allowed else { return vec![] };
+    let mut events: BTreeMap<usize, &str> = BTreeMap::new();
+    for account in &case.ledger.sinks {
+        for row in account.rows.iter().filter(|row| row.fate == fate) {
+            events.entry(row.offer).or_insert(&account.sink);
+        }
+    }
+    let over = events.into_iter().skip(allowed as usize);
+    over.map(|(at, sink)| {
+        let offer = case.offer(at);
+        let due = seconds(offer.intended_ns);
+        (offer.intended_ns, format!("{}, due {due}, {how} before {sink}", offer.packet_id))
+    })
+    .collect()
+}
+
+pub(super) fn dead_lettered(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let Some(allowed) = case.limits.dead_lettered else { return vec![] };
+    // A journal may be read in several places: one letter is one however often it is found.
+    let letters: BTreeSet<&(String, String, String)> = case.history.dead_letters.iter().collect();
+    let over = letters.into_iter().skip(allowed as usize);
+    over.map(|(host, packet_id, class)| {
+        (case.history.end_ns, format!("{packet_id} is a dead letter on {host}: {class}"))
+    })
+    .collect()
+}

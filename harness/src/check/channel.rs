@@ -1,0 +1,105 @@
+//! `channel.*`: the invariants of a 1:1 channel, from the probe events of its host.
+//!
+//! Each (producer, pseq) is committed once · a settle takes effect once · a floor never goes back, so nothing settled is
+//! handed out again · a packet is handed out once, once more for each restart of the host, and as often as declared.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use seaworthy_engine::observe::What;
+use seaworthy_engine::packet::{Identity, ProducerId, Seq};
+
+use super::{Case, seconds};
+use crate::history::Probed;
+use crate::plan::Ns;
+
+/// A channel at its host, and a packet in it.
+type Slot<'a> = (&'a str, &'a str, Seq);
+
+fn events<'a>(case: &'a Case<'_>) -> impl Iterator<Item = (&'a Probed, Slot<'a>)> {
+    let here = case.history.events.iter().filter(|probed| case.channel(&probed.host, &probed.event.place));
+    here.map(|probed| (probed, (&*probed.host, &*probed.event.place, probed.event.seq)))
+}
+
+/// What a stored packet may be only once: the epoch is left out, because a packet keeps its number across epochs.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Stored {
+    Entered(ProducerId, Seq),
+    Derived(u128),
+    Seq(Seq),
+}
+
+pub(super) fn committed_once(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let mut stored: BTreeSet<(&str, &str, Stored)> = BTreeSet::new();
+    let mut found = Vec::new();
+    for (probed, (host, channel, seq)) in events(case).filter(|(probed, _)| probed.event.what == What::Committed) {
+        let by_identity = probed.event.identity.map(|identity| match identity {
+            Identity::Entered { producer, pseq, .. } => Stored::Entered(producer, pseq),
+            Identity::Derived(hash) => Stored::Derived(hash),
+        });
+        let at = seconds(probed.at_ns);
+        for (key, what) in by_identity.map(|key| (key, "packet")).into_iter().chain([(Stored::Seq(seq), "number")]) {
+            if !stored.insert((host, channel, key)) {
+                let name = probed.event.identity.map_or(String::new(), |identity| format!(" {identity}"));
+                found.push((
+                    probed.at_ns,
+                    format!("{host}.{channel} committed{name} as {seq} at {at}: that {what} was there"),
+                ));
+            }
+        }
+    }
+    found
+}
+
+pub(super) fn settled_once(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let mut settled: BTreeMap<Slot<'_>, Ns> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (probed, slot) in events(case).filter(|(probed, _)| probed.event.what == What::Settled { took_effect: true }) {
+        if let Some(first_ns) = settled.insert(slot, probed.at_ns) {
+            let ((host, channel, seq), first, again) = (slot, seconds(first_ns), seconds(probed.at_ns));
+            found
+                .push((probed.at_ns, format!("{host}.{channel} {seq} settled {first}, and took effect again {again}")));
+        }
+    }
+    found
+}
+
+pub(super) fn floor(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let mut settled: BTreeMap<Slot<'_>, Ns> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (probed, slot) in events(case) {
+        match probed.event.what {
+            What::Settled { took_effect: true } => {
+                settled.entry(slot).or_insert(probed.at_ns);
+            }
+            What::Granted => {
+                if let Some(settled_ns) = settled.get(&slot) {
+                    let ((host, channel, seq), first, again) = (slot, seconds(*settled_ns), seconds(probed.at_ns));
+                    found.push((
+                        probed.at_ns,
+                        format!("{host}.{channel} {seq} settled {first}, yet handed out {again}"),
+                    ));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+pub(super) fn deliveries(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let mut handed: BTreeMap<Slot<'_>, u64> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (probed, slot) in events(case).filter(|(probed, _)| probed.event.what == What::Granted) {
+        let count = handed.entry(slot).or_default();
+        *count += 1;
+        let allowed = probed.incarnation + case.limits.retries;
+        if *count > allowed {
+            let ((host, channel, seq), at) = (slot, seconds(probed.at_ns));
+            found.push((
+                probed.at_ns,
+                format!("{host}.{channel} {seq} handed out {count} times at {at}, {allowed} allowed"),
+            ));
+        }
+    }
+    found
+}

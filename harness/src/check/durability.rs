@@ -1,0 +1,49 @@
+//! `durability`: what was accepted before a host went down survives it. Names the fault that stands between.
+
+use seaworthy_reports::run::Fate;
+
+use super::{Case, seconds};
+use crate::history::Applied;
+use crate::plan::{Action, Ns};
+
+pub(super) fn judge(case: &Case<'_>) -> Vec<(Ns, String)> {
+    if case.limits.lost.is_none() {
+        return vec![];
+    }
+    let falls: Vec<(&Applied, &str, &str)> =
+        case.history.applied.iter().filter_map(|applied| fall(case, applied)).collect();
+    let mut found = Vec::new();
+    for account in &case.ledger.sinks {
+        for row in account.rows.iter().filter(|row| row.fate == Fate::Lost) {
+            let offer = case.offer(row.offer);
+            let Some(accepted_ns) = offer.accepted_ns else { continue };
+            let between = falls.iter().filter(|(applied, ..)| applied.to_ns >= accepted_ns);
+            let Some((applied, host, how)) = between.min_by_key(|(applied, ..)| applied.from_ns) else { continue };
+            let at_ns = applied.from_ns.max(accepted_ns);
+            let (accepted, fell, sink) = (seconds(accepted_ns), seconds(applied.from_ns), &account.sink);
+            let facts = disk_facts(case, host, applied);
+            found.push((
+                at_ns,
+                format!("{} accepted {accepted}, {host} {how} {fell}, not at {sink}{facts}", offer.packet_id),
+            ));
+        }
+    }
+    found
+}
+
+/// The host that a step took down, and how.
+fn fall<'a>(case: &Case<'a>, applied: &'a Applied) -> Option<(&'a Applied, &'a str, &'static str)> {
+    match &case.plan.steps.get(applied.step)?.action {
+        Action::HostCrash { host, .. } => Some((applied, host, "killed")),
+        Action::HostPowerCut { host, .. } => Some((applied, host, "power cut")),
+        Action::HostRestartStorm { host, power: true, .. } => Some((applied, host, "power cut again and again from")),
+        Action::HostRestartStorm { host, power: false, .. } => Some((applied, host, "killed again and again from")),
+        _ => None,
+    }
+}
+
+fn disk_facts(case: &Case<'_>, host: &str, applied: &Applied) -> String {
+    let here = |at_ns: Ns| (applied.from_ns..=applied.to_ns).contains(&at_ns);
+    let facts = case.history.disk.iter().filter(|fact| fact.host == host && here(fact.at_ns)).take(2);
+    facts.map(|fact| format!("; disk: {} {}", fact.what, seconds(fact.at_ns))).collect()
+}

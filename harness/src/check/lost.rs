@@ -1,0 +1,32 @@
+//! `lost`: what was accepted is there at the end, wherever it is due. `lost.reported`: the system itself reports no loss
+//! that no fault of the plan caused.
+
+use seaworthy_reports::run::{Answer, Fate};
+
+use super::{Case, seconds};
+use crate::plan::Ns;
+
+pub(super) fn silent(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let Some(allowed) = case.limits.lost else { return vec![] };
+    let mut found = Vec::new();
+    for account in &case.ledger.sinks {
+        for row in account.rows.iter().filter(|row| row.fate == Fate::Lost).skip(allowed as usize) {
+            let offer = case.offer(row.offer);
+            let taken = match (case.ledger.answers[row.offer], offer.accepted_ns) {
+                (Answer::Accepted, Some(ns)) => format!("accepted {}", seconds(ns)),
+                _ => format!("never answered, due {}", seconds(offer.intended_ns)),
+            };
+            let missing = row.missing.as_deref().unwrap_or(&offer.packet_id);
+            let what = if *missing == *offer.packet_id { String::new() } else { format!(", {missing} is missing") };
+            let name = format!("{} ({} {})", offer.packet_id, offer.entry, offer.seq);
+            found.push((case.history.end_ns, format!("{name} {taken}{what}, never visible at {}", account.sink)));
+        }
+    }
+    found
+}
+
+/// No fault of this version destroys acknowledged data, so any reported loss is the system's own doing.
+pub(super) fn reported(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let report = |what: &String| (case.history.end_ns, format!("reported lost, though no fault destroyed it: {what}"));
+    case.history.reported_lost.iter().map(report).collect()
+}

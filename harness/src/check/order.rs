@@ -1,0 +1,37 @@
+//! `order.key`: at each sink, with repeats taken out, what came of one entry's events of one key keeps their order. What
+//! has no key, and events of different entries, promise none.
+
+use std::collections::BTreeMap;
+
+use seaworthy_engine::packet::Seq;
+
+use super::{Case, seconds};
+use crate::plan::Ns;
+
+pub(super) fn judge(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let mut found = Vec::new();
+    if !case.limits.key_order {
+        return found;
+    }
+    for account in &case.ledger.sinks {
+        // By entry and key: the furthest place seen, and who was there.
+        let mut furthest: BTreeMap<(&str, &str), ((Seq, usize), &str)> = BTreeMap::new();
+        for sighting in &account.seen {
+            let Some(key) = sighting.key.as_deref() else { continue };
+            let offer = case.offer(sighting.offer);
+            let place = (offer.seq, sighting.copy);
+            let last = furthest.entry((&offer.entry, key)).or_insert((place, &sighting.packet_id));
+            if place < last.0 {
+                let at = seconds(sighting.at_ns);
+                let (name, after, sink) = (&sighting.packet_id, last.1, &account.sink);
+                found.push((
+                    sighting.at_ns,
+                    format!("{name} of key {key} at {sink} {at}, after {after}, which is younger"),
+                ));
+            } else {
+                *last = (place, &sighting.packet_id);
+            }
+        }
+    }
+    found
+}

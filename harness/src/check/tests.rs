@@ -1,0 +1,430 @@
+//! Each check trips on a handmade breach of its own, and none of them on a history without one; the ledger's words, and its
+//! balance for any mix of answers and effects.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use seaworthy_engine::observe::{Event, What};
+use seaworthy_engine::packet::{Epoch, Identity, ProducerId, Seq};
+use seaworthy_reports::phases::Phase;
+use seaworthy_reports::pool::Pool;
+use seaworthy_reports::run::{Answer, Fate};
+
+use super::*;
+use crate::figures::{SeedFacts, seed_run};
+use crate::history::{Applied, DiskFact, Probed};
+use crate::ledger::{Declared, LedgerError, answers, join, taking_part};
+use crate::plan::{Action, Start, Step};
+use crate::reference::tests::{events, flow};
+use crate::reference::{Expected, evaluate};
+use crate::system::Effect;
+
+const S: Ns = 1_000_000_000;
+
+/// q1 visible and folded into k@0 · q2 filtered · q3 visible, closes k@0 · q4 visible, its window stays open.
+const LOAD: [(&str, i64, &str); 4] = [("q1", 1, "10"), ("q2", 2, "3"), ("q3", 11, "12"), ("q4", 12, "13")];
+
+fn offers(rows: &[(&str, i64, &str)]) -> Vec<OfferRecord> {
+    let offer = |(at, (id, ..)): (usize, &(&str, i64, &str))| OfferRecord {
+        entry: "edge.feed".into(),
+        seq: Seq(at as u64 + 1),
+        packet_id: (*id).into(),
+        key: Some("k".into()),
+        intended_ns: (at as u64 + 1) * S,
+        accepted_ns: Some((at as u64 + 1) * S + 1_000_000),
+        rejected: None,
+        attempts: 1,
+    };
+    rows.iter().enumerate().map(offer).collect()
+}
+
+fn effect(endpoint: &str, at_ns: Ns, packet_id: &str, content: &str) -> Effect {
+    let content = Bytes::copy_from_slice(content.as_bytes());
+    Effect { endpoint: endpoint.into(), at_ns, packet_id: packet_id.into(), key: Some("k".into()), content }
+}
+
+fn probed(host: &str, at_ns: Ns, what: What, place: &str, pseq: u64, seq: u64) -> Probed {
+    let identity = Identity::Entered { producer: ProducerId(7), epoch: Epoch(1), pseq: Seq(pseq) };
+    let event = Event { what, place: place.into(), identity: Some(identity), seq: Seq(seq), attempt: 1 };
+    Probed { at_ns, host: host.into(), incarnation: 1, event }
+}
+
+fn settled() -> What {
+    What::Settled { took_effect: true }
+}
+
+/// All goes well, with a power cut of the hub at 2.5 s.
+fn well() -> History {
+    let mut events = vec![probed("hub", 2 * S, What::SinkAcked, "raw", 1, 1)];
+    for seq in 1..=3 {
+        let at = (seq + 1) * S;
+        let step = |what| probed("hub", at, what, "uplink", seq, seq);
+        events.extend([step(What::Committed), step(What::Granted), step(settled())]);
+    }
+    History {
+        offers: offers(&LOAD),
+        effects: vec![
+            effect("hub.raw", 2 * S, "q1", "10"),
+            effect("hub.raw", 4 * S, "q3", "12"),
+            effect("hub.sums", 4 * S + 1, "k@0", "1"),
+            effect("hub.raw", 5 * S, "q4", "13"),
+        ],
+        events,
+        applied: vec![Applied {
+            fault: "cut".into(),
+            step: 0,
+            from_ns: 2_500_000_000,
+            to_ns: 3 * S,
+            hits: 1,
+            gauges: vec![],
+        }],
+        disk: vec![DiskFact {
+            host: "hub".into(),
+            at_ns: 2_500_000_000,
+            what: "power cut lost 3 dirty sectors".into(),
+        }],
+        load_end_ns: 5 * S,
+        end_ns: 8 * S,
+        drained: true,
+        ..History::default()
+    }
+}
+
+fn plan() -> Plan {
+    let action = Action::HostPowerCut { host: "hub".into(), restart_ns: S / 2 };
+    let step = Step { fault: "cut".into(), start: Start::At { at_ns: 2_500_000_000 }, for_ns: None, action };
+    Plan { schema: "seaworthy.plan/v1".into(), scenario: "test".into(), seed: 1, steps: vec![step] }
+}
+
+fn expected(history: &History) -> Expected {
+    let taking_part = taking_part(history);
+    let taken = events(&LOAD).into_iter().filter(|event| taking_part.contains(&(event.entry.clone(), event.seq)));
+    evaluate(&mut flow(), taken.collect())
+}
+
+fn violations(history: &History, limits: &Limits, declared: &Declared) -> Vec<Violation> {
+    let ledger = join(history, &expected(history), declared).unwrap();
+    let channels = [ChannelAt { host: "hub".into(), channel: "uplink".into() }];
+    judge_all(&Case { history, ledger: &ledger, plan: &plan(), limits, channels: &channels }, &[])
+}
+
+/// The checks that `breach` trips, and what they say.
+#[track_caller]
+fn trips(breach: impl FnOnce(&mut History), wanted: &[(&str, &str)]) {
+    let mut history = well();
+    breach(&mut history);
+    let found = violations(&history, &Limits::default(), &Declared::default());
+    let mut found: Vec<(&str, &str)> =
+        found.iter().map(|found| (found.check.as_str(), found.message.as_str())).collect();
+    found.sort_unstable();
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn a_good_history_trips_nothing() {
+    trips(|_| {}, &[]);
+}
+
+#[test]
+fn every_check_has_a_name_of_its_own() {
+    assert_eq!(names().collect::<BTreeSet<_>>().len(), CHECKS.len());
+}
+
+#[test]
+fn a_lost_packet_names_the_power_cut_between() {
+    trips(
+        |history| drop(history.effects.remove(0)),
+        &[
+            (
+                "durability",
+                "q1 accepted 1.001 s, hub power cut 2.500 s, not at hub.raw; disk: power cut lost 3 dirty sectors 2.500 s",
+            ),
+            ("lost", "q1 (edge.feed 1) accepted 1.001 s, never visible at hub.raw"),
+            ("probe.contradiction", "hub.raw confirmed its packet number 1 at 2.000 s, but holds 0"),
+        ],
+    );
+}
+
+#[test]
+fn a_missing_window_loses_what_was_folded_into_it() {
+    trips(
+        |history| drop(history.effects.remove(2)),
+        &[
+            (
+                "durability",
+                "q1 accepted 1.001 s, hub power cut 2.500 s, not at hub.sums; disk: power cut lost 3 dirty sectors 2.500 s",
+            ),
+            ("lost", "q1 (edge.feed 1) accepted 1.001 s, k@0 is missing, never visible at hub.sums"),
+            ("lost", "q3 (edge.feed 3) accepted 3.001 s, k@0 is missing, never visible at hub.sums"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_missing_while_the_world_is_not_quiet_is_unresolved() {
+    trips(
+        |history| {
+            history.effects.pop();
+            history.drained = false;
+        },
+        &[("unresolved", "q4, due 4.000 s, is not at hub.raw when the world ends 8.000 s")],
+    );
+    trips(|history| history.drained = false, &[("unresolved", "still not quiet when the world ends 8.000 s")]);
+}
+
+#[test]
+fn effects_that_nobody_expected_are_named() {
+    trips(
+        |history| {
+            history.effects.push(effect("hub.raw", 6 * S, "q2", "3"));
+            history.effects.push(effect("hub.raw", 7 * S, "q4", "14"));
+        },
+        &[
+            ("unexpected", "q2 at hub.raw 6.000 s: nobody expected it here"),
+            ("unexpected", "q4 at hub.raw 7.000 s: its content is not what was expected"),
+        ],
+    );
+}
+
+#[test]
+fn order_is_judged_with_repeats_taken_out() {
+    trips(|history| history.effects.push(effect("hub.raw", 6 * S, "q1", "10")), &[]);
+    trips(
+        |history| {
+            history.effects[1].at_ns = 5 * S;
+            history.effects.swap(1, 3);
+        },
+        &[("order.key", "q3 of key k at hub.raw 5.000 s, after q4, which is younger")],
+    );
+}
+
+#[test]
+fn declared_ends_are_not_lost_but_counted() {
+    trips(
+        |history| {
+            history.effects.pop();
+            history.dead_letters.push(("hub".into(), "q4".into(), "sink.permanent".into()));
+        },
+        &[("dead_lettered", "q4 is a dead letter on hub: sink.permanent")],
+    );
+    trips(
+        |history| {
+            history.effects.pop();
+            history.offers[3].accepted_ns = None;
+            history.offers[3].rejected = Some("journal.full".into());
+        },
+        &[("rejected", "q4, due 4.000 s, rejected at edge.feed: journal.full")],
+    );
+    trips(
+        |history| history.reported_lost.push("hub 100..120".into()),
+        &[("lost.reported", "reported lost, though no fault destroyed it: hub 100..120")],
+    );
+    let mut history = well();
+    history.effects.pop();
+    let names = || BTreeSet::from(["q4".to_owned()]);
+    let declared = |declared: Declared| {
+        let found = violations(&history, &Limits::default(), &declared);
+        found.iter().map(|found| format!("{}: {}", found.check, found.message)).collect::<Vec<_>>()
+    };
+    let shed = declared(Declared { shed: names(), ..Declared::default() });
+    assert_eq!(shed, ["shed: q4, due 4.000 s, dropped by a rule before hub.raw"]);
+    let expired = declared(Declared { expired: names(), ..Declared::default() });
+    assert_eq!(expired, ["expired: q4, due 4.000 s, dropped as too old before hub.raw"]);
+}
+
+#[test]
+fn a_budget_is_met_or_exceeded_by_what_lies_beyond() {
+    let mut history = well();
+    history.dead_letters = (0..3).map(|at| ("hub".to_owned(), format!("x{at}"), "unknown".to_owned())).collect();
+    let over = |dead_lettered| {
+        violations(&history, &Limits { dead_lettered, ..Limits::default() }, &Declared::default()).len()
+    };
+    assert_eq!((over(Some(0)), over(Some(2)), over(Some(3)), over(None)), (3, 1, 0, 0));
+}
+
+#[test]
+fn bounds_trip_once_for_each_stretch() {
+    let mut history = well();
+    history.backlog = vec![(S, 10), (2 * S, 11), (3 * S, 15), (4 * S, 9), (5 * S, 12)];
+    history.disk_used = vec![("hub".into(), S, 100), ("edge".into(), S, 5000), ("hub".into(), 2 * S, 101)];
+    let limits =
+        Limits { backlog_max: Some(10), disk_bytes_max: [("hub".to_owned(), 100)].into(), ..Limits::default() };
+    let found = violations(&history, &limits, &Declared::default());
+    let found: Vec<String> = found.iter().map(|found| format!("{}: {}", found.check, found.message)).collect();
+    assert_eq!(
+        found,
+        [
+            "bounds.backlog: 15 packets inside, over 10, from 2.000 s",
+            "bounds.disk: hub holds 101 bytes, over 100, from 2.000 s",
+            "bounds.backlog: 12 packets inside, over 10, from 5.000 s",
+        ]
+    );
+}
+
+#[test]
+fn a_channel_keeps_its_invariants() {
+    let add = |what, pseq, seq| {
+        move |history: &mut History| history.events.push(probed("hub", 6 * S, what, "uplink", pseq, seq))
+    };
+    trips(
+        add(What::Committed, 2, 9),
+        &[(
+            "channel.committed_once",
+            "hub.uplink committed 0000000000000007.1.2 as 9 at 6.000 s: that packet was there",
+        )],
+    );
+    trips(
+        add(What::Committed, 9, 2),
+        &[(
+            "channel.committed_once",
+            "hub.uplink committed 0000000000000007.1.9 as 2 at 6.000 s: that number was there",
+        )],
+    );
+    trips(
+        add(settled(), 3, 3),
+        &[("channel.settled_once", "hub.uplink 3 settled 4.000 s, and took effect again 6.000 s")],
+    );
+    trips(add(What::Settled { took_effect: false }, 3, 3), &[]);
+    trips(
+        add(What::Granted, 3, 3),
+        &[
+            ("channel.deliveries", "hub.uplink 3 handed out 2 times at 6.000 s, 1 allowed"),
+            ("channel.floor", "hub.uplink 3 settled 4.000 s, yet handed out 6.000 s"),
+        ],
+    );
+    let restarted = |incarnation| {
+        move |history: &mut History| {
+            history.events.push(probed("hub", 6 * S, What::Granted, "uplink", 4, 4));
+            let again = probed("hub", 7 * S, What::Granted, "uplink", 4, 4);
+            history.events.push(Probed { incarnation, ..again });
+        }
+    };
+    trips(restarted(2), &[]);
+    trips(restarted(1), &[("channel.deliveries", "hub.uplink 4 handed out 2 times at 7.000 s, 1 allowed")]);
+    trips(|history| history.events.push(probed("edge", 6 * S, What::Committed, "uplink", 1, 1)), &[]);
+}
+
+#[test]
+fn a_panic_is_a_violation_and_an_error_is_not() {
+    trips(
+        |history| {
+            history.exits.push(("hub".into(), S, "panic: index out of bounds".into()));
+            history.exits.push(("hub".into(), S, "exit 74: could not sync".into()));
+        },
+        &[("engine.panic", "hub at 1.000 s: panic: index out of bounds")],
+    );
+}
+
+#[test]
+fn a_check_lists_a_hundred_and_counts_the_rest() {
+    let mut history = well();
+    history.effects.extend((0..130).map(|at| effect("hub.raw", 6 * S + at, &format!("x{at}"), "1")));
+    let found = violations(&history, &Limits::default(), &Declared::default());
+    assert_eq!(found.len(), 101);
+    assert_eq!((found[100].check.as_str(), found[100].message.as_str()), ("unexpected", "and 30 more"));
+}
+
+#[test]
+fn an_event_that_was_never_answered_is_recovered_once_it_is_seen() {
+    let mut history = well();
+    history.offers[3].accepted_ns = None;
+    assert_eq!(answers(&history)[3], Answer::Recovered);
+    let ledger = join(&history, &expected(&history), &Declared::default()).unwrap();
+    assert_eq!(ledger.sinks[0].rows[3].fate, Fate::Visible);
+    history.effects.pop();
+    assert_eq!(answers(&history)[3], Answer::Indeterminate);
+    let ledger = join(&history, &expected(&history), &Declared::default()).unwrap();
+    assert_eq!(ledger.sinks[0].rows[3].fate, Fate::NotTaken);
+}
+
+#[test]
+fn books_that_do_not_balance_are_the_harness_s_own_error() {
+    let history = well();
+    let mut expected = expected(&history);
+    expected.events.remove(&(Arc::from("edge.feed"), Seq(2)));
+    let error = join(&history, &expected, &Declared::default()).unwrap_err();
+    assert!(matches!(error, LedgerError::TakingPart { seq: Seq(2), evaluated: false, .. }), "{error}");
+    let mut stray = well();
+    stray.effects[0].endpoint = "hub.nowhere".into();
+    let error = join(&stray, &self::expected(&stray), &Declared::default()).unwrap_err();
+    assert_eq!(error, LedgerError::Endpoint("hub.nowhere".into()));
+    let mut twice = well();
+    twice.offers.push(twice.offers[0].clone());
+    let error = join(&twice, &self::expected(&twice), &Declared::default()).unwrap_err();
+    assert!(matches!(error, LedgerError::Offer { seq: Seq(1), .. }), "{error}");
+}
+
+#[test]
+fn the_figures_of_a_seed_follow_the_ledger() {
+    let mut history = well();
+    history.effects.push(effect("hub.raw", 6 * S, "q1", "10"));
+    history.events.push(probed("hub", S, What::Refused { reason: "lane.duplicate".into() }, "uplink", 1, 0));
+    let ledger = join(&history, &expected(&history), &Declared::default()).unwrap();
+    let run = seed_run(SeedFacts { seed: 1, ..SeedFacts::default() }, &history, &ledger, &[]);
+    let mut pool = Pool::default();
+    pool.add(&run);
+    let all = pool.phase(&Phase::All).unwrap().to_result();
+    assert_eq!((all.offered, all.accepted, all.visible, all.absorbed, all.folded, all.lost), (4, 4, 3, 1, 0, 0));
+    // Five copies, of which one is a repeat; three packets over the channel and four effects, of which two came again.
+    assert_eq!((all.duplicate_ratio, all.replay_ratio), (0.2, 0.285714));
+    assert_eq!(run.faults.len(), 1);
+}
+
+/// What one offer of a random history came to at the border, and its copies at `hub.raw` with true and false content.
+fn answered() -> impl Strategy<Value = (u8, u8, u8)> {
+    (0_u8..4, 0_u8..3, 0_u8..2)
+}
+
+proptest! {
+    #[test]
+    fn conservation_holds_whatever_happens(
+        rows in prop::collection::vec((8_u64..14, 0_i64..60, answered()), 0..40),
+        sums in prop::collection::vec(0_i64..60, 0..6),
+        dead in prop::collection::btree_set(0_usize..40, 0..4),
+        drained: bool,
+    ) {
+        let mut history = History { drained, end_ns: 99 * S, ..History::default() };
+        let load: Vec<(String, i64, String)> =
+            rows.iter().enumerate().map(|(at, (number, ts, _))| (format!("q{at}"), *ts, number.to_string())).collect();
+        let load: Vec<(&str, i64, &str)> = load.iter().map(|(id, ts, number)| (id.as_str(), *ts, number.as_str())).collect();
+        history.offers = offers(&load);
+        for (at, (_, _, (answer, copies, strays))) in rows.iter().enumerate() {
+            let offer = &mut history.offers[at];
+            match answer {
+                0 => offer.accepted_ns = None,
+                1 => (offer.accepted_ns, offer.rejected) = (None, Some("full".into())),
+                _ => {}
+            }
+            let (id, _, number) = load[at];
+            history.effects.extend((0..*copies).map(|_| effect("hub.raw", 5 * S, id, number)));
+            history.effects.extend((0..*strays).map(|_| effect("hub.raw", 6 * S, id, "stray")));
+        }
+        history.effects.extend(sums.iter().map(|start| effect("hub.sums", 7 * S, &format!("k@{}", start - start % 10), "1")));
+        history.dead_letters = dead.iter().map(|at| ("hub".into(), format!("q{at}"), "unknown".into())).collect();
+
+        let taking_part = taking_part(&history);
+        let taken = events(&load).into_iter().filter(|event| taking_part.contains(&(event.entry.clone(), event.seq)));
+        let expected = evaluate(&mut flow(), taken.collect());
+        let ledger = join(&history, &expected, &Declared::default()).expect("the books balance");
+        for account in &ledger.sinks {
+            let count = |fate| account.rows.iter().filter(|row| row.fate == fate).count();
+            let ended = [Fate::Visible, Fate::Absorbed, Fate::Folded, Fate::DeadLettered, Fate::Unresolved, Fate::Lost];
+            prop_assert_eq!(taking_part.len(), ended.into_iter().map(count).sum::<usize>());
+            prop_assert_eq!(history.offers.len() - taking_part.len(), count(Fate::NotTaken));
+            let ruled_out = if drained { Fate::Unresolved } else { Fate::Lost };
+            prop_assert_eq!(count(ruled_out), 0);
+            for row in &account.rows {
+                prop_assert_eq!(row.fate == Fate::Visible, row.visible_ns.is_some());
+                prop_assert!(row.fate != Fate::Visible || row.copies >= row.expected);
+            }
+        }
+        let mut pool = Pool::default();
+        pool.add(&seed_run(SeedFacts::default(), &history, &ledger, &[]));
+        let all = pool.phase(&Phase::All).expect("`all` is always there").to_result();
+        prop_assert_eq!(all.offered, all.accepted + all.rejected + all.indeterminate);
+        let ends = all.visible + all.absorbed + all.folded + all.dead_lettered + all.unresolved + all.lost;
+        prop_assert_eq!(all.accepted + all.recovered, ends);
+    }
+}

@@ -1,0 +1,322 @@
+//! The engine as the first user of [`System`]: its processes as hosts, the load in place of its sources, recording
+//! endpoints in place of its sinks. It has no back door: what it uses, any caller of the engine can.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use seaworthy_engine::env::{Clock, Env, Fut};
+use seaworthy_engine::graph::Role;
+use seaworthy_engine::journal::JournalOptions;
+use seaworthy_engine::node::{Acks, Draft, Entry, NodeError, Registry, Resume, Sink, Source};
+use seaworthy_engine::packet::{Packet, Seq};
+use seaworthy_engine::process::{PlannedProcess, ProcessPlan};
+use seaworthy_engine::runtime::{ChannelEnds, Engine, EngineOptions, Handle, StandIn};
+use tokio::sync::{Notify, oneshot};
+
+use crate::check::Check;
+use crate::fault::lane_proxy::{LaneProxy, ProxyFaults};
+use crate::sim::net::Route;
+use crate::sim::recorder::Recorder;
+use crate::sim::sink::Endpoint;
+use crate::system::{Boot, BootError, HostSpec, Offer, Offered, System};
+
+/// Disk of each simulated host, bytes.
+const DISK_BYTES: u64 = 64 << 20;
+/// Segments and frames of simulated journals: small, so that a minute sees several rotations.
+const SEGMENT_BYTES: u64 = 1 << 20;
+const FRAME_BYTES: usize = 256 << 10;
+
+/// Processes of the engine, in a world.
+pub struct EngineSystem {
+    recorder: Arc<Recorder>,
+    plan: Arc<ProcessPlan>,
+    registry: Registry,
+    /// What the load offers, by `host.node`; lives outside of any host.
+    intakes: BTreeMap<String, Arc<Intake>>,
+    handles: Arc<Mutex<BTreeMap<String, Handle>>>,
+    proxies: Vec<Proxy>,
+}
+
+struct Proxy {
+    host: String,
+    stands_for: String,
+    faults: Arc<ProxyFaults>,
+}
+
+impl EngineSystem {
+    /// The processes of `plan`, with `entries` (as `host.node`) fed by the load.
+    #[must_use]
+    pub fn new(recorder: Arc<Recorder>, plan: Arc<ProcessPlan>, registry: Registry, entries: &BTreeSet<String>) -> Self {
+        let intakes = entries.iter().map(|entry| (entry.clone(), Arc::new(Intake::default()))).collect();
+        EngineSystem { recorder, plan, registry, intakes, handles: Arc::default(), proxies: Vec::new() }
+    }
+
+    /// Puts a peer in the middle of every lane, for the faults of acks; gives the routes that lead there.
+    pub fn with_proxies(&mut self, faults: &Arc<ProxyFaults>) -> Vec<Route> {
+        let hosts: BTreeSet<&str> = self.plan.channels.iter().map(|channel| channel.host.as_str()).collect();
+        let name = |host: &str| format!("{host}-proxy");
+        self.proxies = hosts.iter().map(|host| Proxy { host: name(host), stands_for: (*host).to_owned(), faults: faults.clone() }).collect();
+        let route = |channel: &seaworthy_engine::process::ChannelPlan| Route {
+            from: channel.producer.clone(),
+            to: channel.host.clone(),
+            via: name(&channel.host),
+        };
+        self.plan.channels.iter().filter(|channel| channel.producer != channel.host).map(route).collect()
+    }
+
+    fn process(&self, host: &str) -> &PlannedProcess {
+        self.plan.processes.iter().find(|process| process.id == host).expect("the world boots only hosts that it was given")
+    }
+
+    fn handles(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Handle>> {
+        self.handles.lock().expect("no code panics while it holds the handles")
+    }
+
+    fn options(&self, boot: &Boot) -> EngineOptions {
+        let process = self.process(&boot.host);
+        let mut stand_ins = BTreeMap::new();
+        for node in &process.plan.nodes {
+            let address = format!("{}.{}", boot.host, node.id);
+            if let Some(intake) = self.intakes.get(&address) {
+                stand_ins.insert(node.id.to_string(), StandIn::Source(Box::new(LoadSource { intake: intake.clone() })));
+            }
+            if node.role == Role::Sink {
+                let endpoint = self.recorder.endpoint(&address, &boot.host, boot.incarnation);
+                let sink = RecordingSink { endpoint, clock: boot.env.clock.clone() };
+                stand_ins.insert(node.id.to_string(), StandIn::Sink(Box::new(sink)));
+            }
+        }
+        EngineOptions {
+            env: boot.env.clone(),
+            files: boot.env.disk.clone(),
+            plan: process.plan.clone(),
+            channels: channel_ends(&self.plan, &boot.host),
+            registry: self.registry.clone(),
+            stand_ins,
+            journal: JournalOptions {
+                segment_bytes: SEGMENT_BYTES,
+                frame_bytes_max: FRAME_BYTES,
+                queue_bytes_max: 1 << 20,
+                tail_bytes_max: 1 << 20,
+                ..JournalOptions::new(&boot.host)
+            },
+            in_flight_max: 4096,
+        }
+    }
+}
+
+/// The channels that `process` has an end of.
+#[must_use]
+pub fn channel_ends(plan: &ProcessPlan, process: &str) -> Vec<ChannelEnds> {
+    let of = |channel: &&seaworthy_engine::process::ChannelPlan| [&channel.producer, &channel.host, &channel.consumer].contains(&&process.to_owned());
+    let ends = |channel: &seaworthy_engine::process::ChannelPlan| ChannelEnds {
+        channel: channel.id.clone(),
+        producer: channel.producer.clone(),
+        host: channel.host.clone(),
+        group: channel.group.clone(),
+    };
+    plan.channels.iter().filter(of).map(ends).collect()
+}
+
+impl System for EngineSystem {
+    fn hosts(&self) -> Vec<HostSpec> {
+        let spec = |name: &str| HostSpec { name: name.to_owned(), disk_bytes: DISK_BYTES, cores: 1 };
+        let processes = self.plan.processes.iter().map(|process| spec(&process.id));
+        processes.chain(self.proxies.iter().map(|proxy| spec(&proxy.host))).collect()
+    }
+
+    fn boot(&self, boot: Boot) -> Fut<'static, Result<(), BootError>> {
+        let host = boot.host.clone();
+        let failed = move |message: String, exit: i32| BootError { host: host.clone(), message, exit };
+        if let Some(proxy) = self.proxies.iter().find(|proxy| proxy.host == boot.host) {
+            let Env { clock, net, seed, .. } = boot.env;
+            let proxy = LaneProxy {
+                listen: net.clone(),
+                listen_as: proxy.stands_for.clone(),
+                connect: net,
+                onward: proxy.stands_for.clone(),
+                clock,
+                seed,
+                faults: proxy.faults.clone(),
+            };
+            return Box::pin(async move {
+                match proxy.run().await {
+                    Ok(never) => match never {},
+                    Err(error) => Err(failed(error.to_string(), 74)),
+                }
+            });
+        }
+        if let Some(old) = self.handles().remove(&boot.host) {
+            assert!(!old.is_alive(), "{}: something of the last incarnation's engine outlived its crash", boot.host);
+        }
+        let options = self.options(&boot);
+        let (handles, recorder) = (self.handles.clone(), self.recorder.clone());
+        Box::pin(async move {
+            let error = |error: seaworthy_engine::runtime::EngineError| failed(error.to_string(), i32::from(error.exit_code()));
+            let engine = Engine::start(options).await.map_err(&error)?;
+            handles.lock().expect("no code panics while it holds the handles").insert(boot.host.clone(), engine.handle());
+            for range in &engine.recovery().lost {
+                recorder.reported_lost(format!("{}: records {}..{}", boot.host, range.start, range.end));
+            }
+            engine.run().await.map_err(&error)
+        })
+    }
+
+    fn stop(&self, host: &str) {
+        if let Some(handle) = self.handles().get(host) {
+            handle.stop();
+        }
+    }
+
+    fn offer(&self, _: &Env, offer: Offer) -> Fut<'static, Offered> {
+        let intake = self.intakes.get(&format!("{}.{}", offer.host, offer.entry)).cloned();
+        let intake = intake.expect("the load enters only where it was said to");
+        Box::pin(async move { intake.offer(offer.seq, offer.draft).await })
+    }
+
+    fn checks(&self) -> Vec<Box<dyn Check>> {
+        Vec::new()
+    }
+
+    fn quiet(&self) -> bool {
+        let handles = self.handles();
+        let all = self.plan.processes.iter().all(|process| handles.get(&process.id).is_some_and(Handle::quiet));
+        all && self.intakes.values().all(|intake| intake.is_empty())
+    }
+
+    /// `host.channel.backlog`, or `backlog`: that of all channels together.
+    fn gauge(&self, address: &str) -> Option<u64> {
+        let handles = self.handles();
+        if address == "backlog" {
+            let of = |channel: &seaworthy_engine::process::ChannelPlan| {
+                let ends = BTreeSet::from([&channel.producer, &channel.host]);
+                ends.into_iter().filter_map(|host| handles.get(host)?.backlog(&channel.id)).sum::<u64>()
+            };
+            return Some(self.plan.channels.iter().map(of).sum());
+        }
+        let (place, gauge) = address.rsplit_once('.')?;
+        let (host, channel) = place.split_once('.')?;
+        if gauge == "backlog" { handles.get(host)?.backlog(channel) } else { None }
+    }
+}
+
+/// What the load offers to one source, outside of any host.
+#[derive(Default)]
+struct Intake {
+    state: Mutex<Offers>,
+    arrived: Notify,
+}
+
+#[derive(Default)]
+struct Offers {
+    /// Not yet taken by the engine.
+    queue: BTreeMap<Seq, Draft>,
+    /// Without an answer.
+    waiting: BTreeMap<Seq, oneshot::Sender<Offered>>,
+    /// Given back at a restart, not yet offered again. Nothing behind them goes in before them.
+    returned: BTreeSet<Seq>,
+}
+
+impl Intake {
+    fn state(&self) -> std::sync::MutexGuard<'_, Offers> {
+        self.state.lock().expect("no code panics while it holds an intake")
+    }
+
+    fn is_empty(&self) -> bool {
+        let state = self.state();
+        state.queue.is_empty() && state.waiting.is_empty() && state.returned.is_empty()
+    }
+
+    async fn offer(&self, seq: Seq, draft: Draft) -> Offered {
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut state = self.state();
+            state.returned.remove(&seq);
+            state.queue.insert(seq, draft);
+            state.waiting.insert(seq, answer);
+        }
+        self.arrived.notify_one();
+        answered.await.unwrap_or(Offered::Indeterminate)
+    }
+
+    /// A new incarnation begins: nobody will answer what the last one took.
+    fn restart(&self) {
+        let mut state = self.state();
+        let waiting = std::mem::take(&mut state.waiting);
+        state.returned.extend(waiting.keys());
+        state.queue.clear();
+    }
+
+    fn take(&self, max: usize) -> Vec<Entry> {
+        let mut state = self.state();
+        let mut entries = Vec::new();
+        while entries.len() < max
+            && let Some((seq, _)) = state.queue.first_key_value()
+            && state.returned.first().is_none_or(|returned| seq < returned)
+        {
+            let (seq, draft) = state.queue.pop_first().expect("first_key_value() saw one");
+            entries.push(Entry { seq, draft, position: Bytes::new() });
+        }
+        entries
+    }
+}
+
+impl Acks for Intake {
+    fn settled(&self, seqs: &[Seq]) {
+        let mut state = self.state();
+        for seq in seqs {
+            if let Some(answer) = state.waiting.remove(seq) {
+                // The load may have gone; its history keeps what it knew.
+                let _ = answer.send(Offered::Accepted);
+            }
+        }
+    }
+}
+
+/// In place of a source: brings in what the load offers.
+struct LoadSource {
+    intake: Arc<Intake>,
+}
+
+impl Source for LoadSource {
+    fn start(&mut self, _: Resume) -> Fut<'_, Result<(), NodeError>> {
+        self.intake.restart();
+        Box::pin(async { Ok(()) })
+    }
+
+    fn next(&mut self, max: usize) -> Fut<'_, Result<Option<Vec<Entry>>, NodeError>> {
+        Box::pin(async move {
+            loop {
+                let arrived = self.intake.arrived.notified();
+                let entries = self.intake.take(max);
+                if !entries.is_empty() {
+                    return Ok(Some(entries));
+                }
+                arrived.await;
+            }
+        })
+    }
+
+    fn acks(&self) -> Option<Arc<dyn Acks>> {
+        Some(self.intake.clone())
+    }
+}
+
+/// In place of a sink: what it writes becomes visible at an endpoint of the harness.
+struct RecordingSink {
+    endpoint: Endpoint,
+    clock: Arc<dyn Clock>,
+}
+
+impl Sink for RecordingSink {
+    fn write<'a>(&'a mut self, batch: &'a [Packet]) -> Fut<'a, Vec<Result<(), NodeError>>> {
+        Box::pin(async move {
+            self.endpoint.hold(&self.clock).await;
+            for packet in batch {
+                self.endpoint.effect(&packet.packet_id, packet.key.as_deref(), packet.payload.clone());
+            }
+            vec![Ok(()); batch.len()]
+        })
+    }
+}

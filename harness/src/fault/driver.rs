@@ -1,0 +1,187 @@
+//! The driver: begins each step of a plan at its time or trigger, heals it, and writes down what it did.
+
+use super::host::{Down, Storm, crash};
+use super::{Controls, Trigger, disk, lane, net, sabotage, sink};
+use crate::history::Applied;
+use crate::plan::{Action, Ns, Plan, Start, Step};
+use crate::sim::trace::Kind;
+
+/// Carries out one plan.
+pub(crate) struct Driver {
+    steps: Vec<Step>,
+    /// Steps that have not begun, in order of the plan.
+    waiting: Vec<usize>,
+    active: Vec<Active>,
+    trigger: Trigger,
+    /// Addresses whose gauges are written down at each start.
+    gauges: Vec<String>,
+    applied: Vec<Applied>,
+}
+
+/// A step that has begun and is not healed yet.
+struct Active {
+    step: usize,
+    from_ns: Ns,
+    heal_ns: Option<Ns>,
+    /// Effects counted by the driver itself.
+    own_hits: u64,
+    /// What the target's counter said at the start.
+    hits_before: u64,
+    storm: Option<Storm>,
+    gauges: Vec<(String, u64)>,
+}
+
+impl Driver {
+    pub fn new(plan: &Plan, trigger: Trigger, gauges: Vec<String>) -> Driver {
+        let waiting = (0..plan.steps.len()).collect();
+        Driver { steps: plan.steps.clone(), waiting, active: Vec::new(), trigger, gauges, applied: Vec::new() }
+    }
+
+    /// Heals what is over and begins what is due; the hosts to take down now.
+    pub fn tick(&mut self, now_ns: Ns, controls: &Controls<'_>) -> Vec<Down> {
+        while let Some(over) = self.active.iter().position(|active| active.heal_ns.is_some_and(|at| at <= now_ns)) {
+            self.heal(over, now_ns, controls);
+        }
+        let mut downs = Vec::new();
+        for step in self.due(now_ns, controls) {
+            downs.extend(self.begin(step, now_ns, controls));
+        }
+        for active in &mut self.active {
+            let end_ns = active.heal_ns.unwrap_or(Ns::MAX);
+            let storm = active.storm.as_mut();
+            downs.extend(storm.and_then(|storm| storm.tick(controls, &self.steps[active.step], now_ns, end_ns)));
+        }
+        downs.iter_mut().for_each(|down| self.count(down, controls));
+        downs
+    }
+
+    /// Heals everything; nothing begins any more.
+    pub fn heal_all(&mut self, now_ns: Ns, controls: &Controls<'_>) {
+        self.waiting.clear();
+        while !self.active.is_empty() {
+            self.heal(0, now_ns, controls);
+        }
+    }
+
+    /// What came of the steps that began, in order of their starts.
+    pub fn finish(mut self) -> Vec<Applied> {
+        self.applied.sort_by_key(|applied| (applied.from_ns, applied.step));
+        self.applied
+    }
+
+    fn due(&mut self, now_ns: Ns, controls: &Controls<'_>) -> Vec<usize> {
+        let (steps, trigger) = (&self.steps, &mut self.trigger);
+        let holds = |step: &mut usize| match &steps[*step].start {
+            Start::At { at_ns } => *at_ns <= now_ns,
+            Start::When { when } => trigger(when, &controls.gauges()),
+        };
+        self.waiting.extract_if(.., holds).collect()
+    }
+
+    fn begin(&mut self, number: usize, now_ns: Ns, controls: &Controls<'_>) -> Option<Down> {
+        let step = &self.steps[number];
+        controls.recorder.trace_world(Kind::Fault, number as u64, 0);
+        let gauge = |address: &String| Some((address.clone(), controls.system.gauge(address)?));
+        let gauges = self.gauges.iter().filter_map(gauge).collect();
+        let hits_before = hits(controls, &step.action);
+        let at_once = net::begin(controls, number, step);
+        let down = crash(controls, step, now_ns);
+        if at_once.is_none() && down.is_none() {
+            set(controls, &step.action, true);
+        }
+        let storm = matches!(step.action, Action::HostRestartStorm { .. }).then(|| Storm::new(now_ns));
+        let for_ns = match (&step.action, down) {
+            (Action::NetReset { .. }, _) => Some(0),
+            (_, Some(down)) => Some(down.until_ns - now_ns),
+            _ => step.for_ns,
+        };
+        let heal_ns = for_ns.map(|for_ns| now_ns.saturating_add(for_ns));
+        let own_hits = at_once.unwrap_or(0);
+        self.active.push(Active { step: number, from_ns: now_ns, heal_ns, own_hits, hits_before, storm, gauges });
+        down
+    }
+
+    fn heal(&mut self, at: usize, now_ns: Ns, controls: &Controls<'_>) {
+        let active = self.active.remove(at);
+        let step = &self.steps[active.step];
+        let mut counted = active.own_hits + hits(controls, &step.action) - active.hits_before;
+        counted += controls.network.heal(active.step);
+        set(controls, &step.action, false);
+        // Another step may still want what this one has just switched off.
+        for other in
+            self.active.iter().map(|active| &self.steps[active.step].action).filter(|other| like(other, &step.action))
+        {
+            set(controls, other, true);
+        }
+        controls.recorder.trace_world(Kind::Heal, active.step as u64, counted);
+        self.applied.push(Applied {
+            fault: step.fault.clone(),
+            step: active.step,
+            from_ns: active.from_ns,
+            to_ns: active.heal_ns.map_or(now_ns, |at| at.min(now_ns)),
+            hits: counted,
+            gauges: active.gauges,
+        });
+    }
+
+    /// Counts a crash for the steps that it belongs to, and tears the disk where a step says so.
+    fn count(&mut self, down: &mut Down, controls: &Controls<'_>) {
+        let hosts = controls.recorder.hosts();
+        let was_up = u64::from(hosts.is_up(down.host));
+        for active in &mut self.active {
+            match &self.steps[active.step].action {
+                Action::DiskTorn { host } if down.power && **host == **hosts.name(down.host) => {
+                    down.torn = true;
+                    active.own_hits += 1;
+                }
+                Action::HostCrash { host, .. } | Action::HostRestartStorm { host, power: false, .. }
+                    if !down.power && **host == **hosts.name(down.host) =>
+                {
+                    active.own_hits += was_up;
+                }
+                Action::HostPowerCut { host, .. } | Action::HostRestartStorm { host, power: true, .. }
+                    if down.power && **host == **hosts.name(down.host) =>
+                {
+                    active.own_hits += was_up;
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Switches whatever kind of fault it is; links and hosts have their own ways.
+fn set(controls: &Controls<'_>, action: &Action, on: bool) {
+    let _is_one = disk::set(controls, action, on)
+        || lane::set(controls, action, on)
+        || sink::set(controls, action, on)
+        || sabotage::set(controls, action, on);
+}
+
+/// The target's counter of effects; 0 where the driver counts itself.
+fn hits(controls: &Controls<'_>, action: &Action) -> u64 {
+    disk::hits(controls, action)
+        .or_else(|| lane::hits(controls, action))
+        .or_else(|| sink::hits(controls, action))
+        .or_else(|| sabotage::hits(controls, action))
+        .unwrap_or(0)
+}
+
+/// Whether two actions turn the same switch of the same target.
+fn like(a: &Action, b: &Action) -> bool {
+    use Action::{AckDelay, AckDuplicate, AckLose, DiskEio, DiskFull, DiskLatency, Sabotage, SinkSlow};
+    match (a, b) {
+        (DiskFull { host: a }, DiskFull { host: b })
+        | (DiskLatency { host: a, .. }, DiskLatency { host: b, .. })
+        | (DiskEio { host: a, .. }, DiskEio { host: b, .. })
+        | (AckDelay { channel: a, .. }, AckDelay { channel: b, .. })
+        | (AckDuplicate { channel: a, .. }, AckDuplicate { channel: b, .. })
+        | (AckLose { channel: a, .. }, AckLose { channel: b, .. })
+        | (SinkSlow { sink: a, .. }, SinkSlow { sink: b, .. }) => a == b,
+        // A sabotage that strikes once is spent; only what lasts is wanted again.
+        (Sabotage { breach: x, on: a }, Sabotage { breach: y, on: b }) => {
+            x == y && a == b && ["stuck_sink", "lying_sync", "forge_ack"].contains(&x.as_str())
+        }
+        _ => false,
+    }
+}

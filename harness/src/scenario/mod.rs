@@ -1,0 +1,104 @@
+//! Scenarios: a TOML file read, checked against the graph that it runs, and compiled into the explicit plan of a seed.
+//!
+//! `shape` and `spec` know the keys, `value`, `expr`, `expect` and `address` the texts behind them, `check` what they
+//! mean together; `compile` draws. None of them does I/O: the caller reads files and says what the graph has.
+
+mod address;
+mod check;
+mod check_fault;
+mod check_load;
+mod compile;
+pub(crate) mod draw;
+mod error;
+mod expect;
+mod expr;
+mod hash;
+pub mod kinds;
+mod model;
+mod shape;
+mod spec;
+#[cfg(test)]
+mod tests;
+mod timeline;
+mod value;
+
+pub use address::{Address, Target, World, WorldChannel, WorldNode};
+pub use compile::compile;
+pub use error::{ScenarioError, ScenarioErrors, Span, line_of};
+pub use expect::{Limit, Metric, Objective, Phase, Stat, Until};
+pub use expr::{Expr, ExprError, Op, Quantity, Readings, Term, Unit};
+pub use hash::hash;
+pub use model::{
+    Arrival, Content, Effect, Fault, Load, Ordering, Promise, Scenario, Schedule, SeedSets, Sim, Size, Sometimes,
+    Template,
+};
+pub use spec::{FaultText, File, LoadText, Loads, PromiseText, SeedsText, SimText, SometimesText};
+pub use timeline::timeline;
+pub use value::{Seeds, ValueError, dist, duration, seeds, show_dist, show_duration};
+
+use std::path::{Path, PathBuf};
+
+/// Reads and checks the scenario `text` of the file `path` against the `world` that its graph makes.
+///
+/// Pure: `path` only names the file, gives the scenario its id (the stem) and says whether sabotages are allowed.
+///
+/// # Errors
+/// Everything that is wrong with the file, in order of place.
+pub fn load(path: &str, text: &str, world: &World) -> Result<Scenario, Box<ScenarioErrors>> {
+    let (file, mut errors) = spec::read(text);
+    let scenario = file.and_then(|file| check::check(Path::new(path), text, file, world, &mut errors));
+    match scenario {
+        Some(scenario) if errors.is_empty() => Ok(scenario),
+        _ => Err(Box::new(ScenarioErrors::new(path, text, errors))),
+    }
+}
+
+/// The graph that the scenario `text` of the file `path` names, so that a caller can make the [`World`] of [`load`].
+/// `None` when the file is too broken to say; `load` with an empty world then says why.
+#[must_use]
+pub fn graph_path(path: &str, text: &str) -> Option<PathBuf> {
+    let graph = spec::read(text).0?.graph.0?;
+    Some(beside(Path::new(path), &graph.value))
+}
+
+/// `written` as a path relative to the folder of `file`.
+fn beside(file: &Path, written: &str) -> PathBuf {
+    file.parent().unwrap_or(Path::new("")).join(written)
+}
+
+/// The JSON Schema of the file format, as `docs/schema/scenario.v1.schema.json` holds it.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(File).to_value();
+    schema["$id"] = "https://seaworthy.invalid/schema/scenario.v1.schema.json".into();
+    schema["title"] = "Seaworthy scenario, version 1".into();
+    // TOML has no null: an optional key is absent or right.
+    drop_null(&mut schema);
+    let kinds = kinds::FAULTS.iter().chain(&kinds::SABOTAGES).map(|kind| kind.id);
+    schema["$defs"]["FaultText"]["properties"]["kind"]["enum"] = kinds.collect();
+    schema
+}
+
+fn drop_null(schema: &mut serde_json::Value) {
+    use serde_json::Value;
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [only] = &types[..] {
+            schema["type"] = only.clone();
+        }
+    }
+    if let Some(Value::Array(any)) = schema.get_mut("anyOf") {
+        any.retain(|part| part.get("type") != Some(&"null".into()));
+        if let (1, Some(object)) = (any.len(), schema.as_object_mut()) {
+            let Some(Value::Array(mut any)) = object.remove("anyOf") else { unreachable!("it was a list above") };
+            if let Value::Object(only) = any.remove(0) {
+                object.extend(only);
+            }
+        }
+    }
+    match schema {
+        Value::Object(object) => object.values_mut().for_each(drop_null),
+        Value::Array(list) => list.iter_mut().for_each(drop_null),
+        _ => {}
+    }
+}

@@ -1,0 +1,112 @@
+//! What every part of a world shares: who the hosts are, which incarnation of each lives, and what time it is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+/// A host by its place in the world's table; the load's own host is the last one.
+pub(crate) type HostIndex = usize;
+
+/// The table of hosts. An incarnation that is not the living one is inert everywhere.
+#[derive(Debug)]
+pub(crate) struct Hosts {
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    name: Arc<str>,
+    key: u64,
+    boots: AtomicU64,
+    /// The incarnation that lives, 0 while the host is down.
+    live: AtomicU64,
+}
+
+impl Hosts {
+    /// A table of hosts that are all down.
+    pub fn new(names: impl IntoIterator<Item = String>) -> Hosts {
+        let row =
+            |name: String| Row { key: xxh3_64(name.as_bytes()), name: name.into(), boots: 0.into(), live: 0.into() };
+        let rows: Vec<Row> = names.into_iter().map(row).collect();
+        assert!(rows.len() < usize::from(u16::MAX), "traces number hosts with 16 bits, {} are too many", rows.len());
+        Hosts { rows }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Where the host of that name is.
+    pub fn index(&self, name: &str) -> Option<HostIndex> {
+        self.rows.iter().position(|row| &*row.name == name)
+    }
+
+    /// The host's name.
+    pub fn name(&self, host: HostIndex) -> &Arc<str> {
+        &self.rows[host].name
+    }
+
+    /// A number for keyed draws that depends on the name only.
+    pub fn key(&self, host: HostIndex) -> u64 {
+        self.rows[host].key
+    }
+
+    /// Starts the next incarnation and returns it.
+    pub fn boot(&self, host: HostIndex) -> u64 {
+        let row = &self.rows[host];
+        let incarnation = row.boots.fetch_add(1, Ordering::Relaxed) + 1;
+        row.live.store(incarnation, Ordering::Relaxed);
+        incarnation
+    }
+
+    /// Makes every handle of the living incarnation inert.
+    pub fn end(&self, host: HostIndex) {
+        self.rows[host].live.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether some incarnation lives.
+    pub fn is_up(&self, host: HostIndex) -> bool {
+        self.rows[host].live.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether this very incarnation lives.
+    pub fn is_live(&self, host: HostIndex, incarnation: u64) -> bool {
+        self.rows[host].live.load(Ordering::Relaxed) == incarnation
+    }
+}
+
+/// The world's time: nanoseconds since its start, the same for all hosts.
+#[derive(Debug, Default)]
+pub(crate) struct WorldTime {
+    step_ns: AtomicU64,
+    tick_ns: AtomicU64,
+    stepping: AtomicBool,
+}
+
+impl WorldTime {
+    /// Begins the step that starts at `step_ns` and lasts `tick_ns`.
+    pub fn begin_step(&self, step_ns: u64, tick_ns: u64) {
+        self.step_ns.store(step_ns, Ordering::Relaxed);
+        self.tick_ns.store(tick_ns, Ordering::Relaxed);
+        self.stepping.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends the step; until the next one the time is `now_ns`.
+    pub fn end_step(&self, now_ns: u64) {
+        self.stepping.store(false, Ordering::Relaxed);
+        self.step_ns.store(now_ns, Ordering::Relaxed);
+    }
+
+    /// Now. Between steps (also while a crash drops a host's tasks, where tokio's paused clock is out of reach) it is the
+    /// time of the border between them.
+    pub fn now_ns(&self) -> u64 {
+        let step_ns = self.step_ns.load(Ordering::Relaxed);
+        if !self.stepping.load(Ordering::Relaxed) {
+            return step_ns;
+        }
+        let inside = turmoil::sim_elapsed().map_or(step_ns, |elapsed| elapsed.as_nanos() as u64);
+        inside.clamp(step_ns, step_ns + self.tick_ns.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,307 @@
+//! The recorder: everything that one seed leaves behind, taken down outside of any host, so that no crash can touch it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use seaworthy_engine::env::Probe;
+use seaworthy_engine::observe::{Event, Place, What};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::hosts::{HostIndex, Hosts, WorldTime};
+use super::seed::KeyedSeed;
+use super::sink::{Endpoint, Sinks};
+use super::trace::{Kind, Trace, Tracer, WORLD};
+use crate::history::{History, OfferRecord, Probed};
+use crate::system::{Effect, Offered};
+
+/// The events of the probe's catalogue, counted per place.
+const EVENT_NAMES: [&str; 14] = [
+    "entered",
+    "processed",
+    "filtered",
+    "produced",
+    "granted",
+    "settled",
+    "sink.acked",
+    "dropped",
+    "dead_lettered",
+    "committed",
+    "synced",
+    "recovered",
+    "refused",
+    "asserted",
+];
+
+/// Takes down what happens in one world. Shared by the world, its hosts' environments and the system's own endpoints.
+pub struct Recorder {
+    pub(crate) seed: KeyedSeed,
+    pub(crate) time: WorldTime,
+    hosts: OnceLock<Hosts>,
+    inner: Mutex<Inner>,
+}
+
+pub(super) struct Inner {
+    tracer: Tracer,
+    pub(super) history: History,
+    /// A host, its places, and how often each event happened there.
+    counts: Vec<BTreeMap<Place, [u64; EVENT_NAMES.len()]>>,
+    pub(super) sinks: Sinks,
+}
+
+impl Recorder {
+    /// A recorder for one run of `seed`. With `keep_trace` the trace's records stay in memory (36 bytes each), to diff.
+    #[must_use]
+    pub fn new(seed: u64, keep_trace: bool) -> Arc<Recorder> {
+        let tracer = Tracer::new(keep_trace);
+        let inner = Inner { tracer, history: History::default(), counts: Vec::new(), sinks: Sinks::default() };
+        Arc::new(Recorder {
+            seed: KeyedSeed(seed),
+            time: WorldTime::default(),
+            hosts: OnceLock::new(),
+            inner: inner.into(),
+        })
+    }
+
+    /// Virtual ns since the world's start.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        self.time.now_ns()
+    }
+
+    /// The endpoint `host.node` as one incarnation of its host sees it; made for each boot.
+    ///
+    /// # Panics
+    /// When there is no such host, or before a world runs.
+    #[must_use]
+    pub fn endpoint(self: &Arc<Self>, endpoint: &str, host: &str, incarnation: u64) -> Endpoint {
+        let index = self.hosts().index(host).unwrap_or_else(|| panic!("there is no host {host}"));
+        Endpoint::new(self.clone(), endpoint, index, incarnation)
+    }
+
+    /// An effect became visible at `endpoint` now. Sabotages of that sink apply; liveness of a host doesn't: see
+    /// [`Recorder::endpoint`].
+    pub fn effect(&self, endpoint: &str, packet_id: &str, key: Option<&str>, content: Bytes) {
+        let at_ns = self.now_ns();
+        let effect = Effect {
+            endpoint: endpoint.to_owned(),
+            at_ns,
+            packet_id: packet_id.to_owned(),
+            key: key.map(str::to_owned),
+            content,
+        };
+        let mut inner = self.lock();
+        for effect in inner.sinks.pass(effect) {
+            inner.visible(Effect { at_ns, ..effect });
+        }
+    }
+
+    /// The system itself reported a loss, with its exact range.
+    pub fn reported_lost(&self, what: String) {
+        self.lock().history.reported_lost.push(what);
+    }
+
+    /// How often `event` (a name of the probe's catalogue) happened at `place` on `host`; 0 for what isn't known.
+    #[must_use]
+    pub fn count(&self, host: &str, place: &str, event: &str) -> u64 {
+        let Some(host) = self.hosts.get().and_then(|hosts| hosts.index(host)) else { return 0 };
+        let Some(event) = EVENT_NAMES.iter().position(|name| *name == event) else { return 0 };
+        self.lock().counts[host].get(place).map_or(0, |counts| counts[event])
+    }
+
+    /// The world begins; once only.
+    pub(crate) fn begin(&self, hosts: Hosts) {
+        self.lock().counts.resize(hosts.len(), BTreeMap::new());
+        assert!(self.hosts.set(hosts).is_ok(), "a recorder serves one world");
+    }
+
+    pub(crate) fn hosts(&self) -> &Hosts {
+        self.hosts.get().expect("the world begins before anything boots in it")
+    }
+
+    /// A probe for one incarnation.
+    pub(crate) fn probe(self: &Arc<Self>, host: HostIndex, incarnation: u64) -> Arc<dyn Probe> {
+        Arc::new(HostProbe { recorder: self.clone(), host, incarnation })
+    }
+
+    pub(crate) fn trace(&self, host: HostIndex, kind: Kind, a: u64, b: u64) {
+        let at_ns = self.now_ns();
+        self.lock().tracer.record(at_ns, host as u16, kind as u16, a, b);
+    }
+
+    pub(crate) fn trace_world(&self, kind: Kind, a: u64, b: u64) {
+        self.trace(usize::from(WORLD), kind, a, b);
+    }
+
+    /// Sets down the load's events before the first is offered, in order of intended arrival.
+    pub(crate) fn plan_offers(&self, offers: Vec<OfferRecord>) {
+        self.lock().history.offers = offers;
+    }
+
+    /// The offer at `at` of the plan is handed over once more.
+    pub(crate) fn offered(&self, host: HostIndex, at: usize) {
+        let mut inner = self.lock();
+        let offer = &mut inner.history.offers[at];
+        offer.attempts += 1;
+        let (seq, attempts) = (offer.seq, offer.attempts);
+        inner.tracer.record(self.now_ns(), host as u16, Kind::Offered as u16, seq.0, attempts.into());
+    }
+
+    /// The system answered the offer at `at`.
+    pub(crate) fn answered(&self, host: HostIndex, at: usize, answer: &Offered) {
+        let now = self.now_ns();
+        let mut inner = self.lock();
+        let offer = &mut inner.history.offers[at];
+        let code = match answer {
+            Offered::Accepted => {
+                offer.accepted_ns = Some(now);
+                0
+            }
+            Offered::Rejected { reason } => {
+                offer.rejected = Some(reason.clone());
+                1
+            }
+            Offered::Indeterminate => 2,
+        };
+        let seq = offer.seq;
+        inner.tracer.record(now, host as u16, Kind::Answered as u16, seq.0, code);
+    }
+
+    /// Software ended by panic or error.
+    pub(crate) fn exited(&self, host: HostIndex, code: i32, message: String) {
+        let now = self.now_ns();
+        self.trace(host, Kind::Exit, code as u64, 0);
+        let name = self.hosts().name(host).to_string();
+        self.lock().history.exits.push((name, now, message));
+    }
+
+    /// Changes the history directly; for what only the world knows.
+    pub(crate) fn with_history<R>(&self, change: impl FnOnce(&mut History) -> R) -> R {
+        change(&mut self.lock().history)
+    }
+
+    /// Takes out all that was recorded.
+    pub(crate) fn finish(&self) -> (History, Trace) {
+        let mut inner = self.lock();
+        let history = std::mem::take(&mut inner.history);
+        (history, inner.tracer.finish())
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    pub(super) fn visible(&mut self, effect: Effect) {
+        let place = xxh3_64(effect.endpoint.as_bytes()) ^ xxh3_64(effect.packet_id.as_bytes()).rotate_left(1);
+        self.tracer.record(effect.at_ns, WORLD, Kind::Effect as u16, place, xxh3_64(&effect.content));
+        self.history.effects.push(effect);
+    }
+}
+
+struct HostProbe {
+    recorder: Arc<Recorder>,
+    host: HostIndex,
+    incarnation: u64,
+}
+
+impl Probe for HostProbe {
+    fn on(&self, events: &[Event]) {
+        let hosts = self.recorder.hosts();
+        if !hosts.is_live(self.host, self.incarnation) {
+            return;
+        }
+        let at_ns = self.recorder.now_ns();
+        let name = hosts.name(self.host);
+        let mut inner = self.recorder.lock();
+        let inner = &mut *inner;
+        for event in events {
+            let number = number(&event.what);
+            let kind = Kind::Event as u16 | (number as u16) << 8;
+            inner.tracer.record(at_ns, self.host as u16, kind, event.seq.0, xxh3_64(event.place.as_bytes()));
+            let counts = &mut inner.counts[self.host];
+            match counts.get_mut(&event.place) {
+                Some(counts) => counts[number] += 1,
+                None => {
+                    let mut first = [0; EVENT_NAMES.len()];
+                    first[number] = 1;
+                    counts.insert(event.place.clone(), first);
+                }
+            }
+            let event = event.clone();
+            inner.history.events.push(Probed { at_ns, host: name.clone(), incarnation: self.incarnation, event });
+        }
+    }
+}
+
+/// The event's place in [`EVENT_NAMES`].
+fn number(what: &What) -> usize {
+    match what {
+        What::Entered => 0,
+        What::Processed => 1,
+        What::Filtered => 2,
+        What::Produced => 3,
+        What::Granted => 4,
+        What::Settled { .. } => 5,
+        What::SinkAcked => 6,
+        What::Dropped { .. } => 7,
+        What::DeadLettered => 8,
+        What::Committed => 9,
+        What::Synced => 10,
+        What::Recovered => 11,
+        What::Refused { .. } => 12,
+        What::Asserted { .. } => 13,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seaworthy_engine::packet::Seq;
+
+    fn event(what: What) -> Event {
+        Event { what, place: "uplink".into(), identity: None, seq: Seq(1), attempt: 1 }
+    }
+
+    #[test]
+    fn a_stale_probe_is_inert() {
+        let recorder = Recorder::new(1, false);
+        recorder.begin(Hosts::new(["edge".to_owned()]));
+        let first = recorder.hosts().boot(0);
+        let probe = recorder.probe(0, first);
+        probe.on(&[event(What::Committed), event(What::Settled { took_effect: true })]);
+        recorder.hosts().end(0);
+        probe.on(&[event(What::Committed)]);
+        recorder.hosts().boot(0);
+        probe.on(&[event(What::Committed)]);
+        assert_eq!(recorder.count("edge", "uplink", "committed"), 1);
+        assert_eq!(recorder.count("edge", "uplink", "settled"), 1);
+        assert_eq!(recorder.count("edge", "nowhere", "settled") + recorder.count("hub", "uplink", "settled"), 0);
+        assert_eq!(recorder.finish().0.events.len(), 2);
+    }
+
+    #[test]
+    fn counted_names_are_the_catalogue() {
+        let reason: Place = "r".into();
+        let all = [
+            What::Entered,
+            What::Processed,
+            What::Filtered,
+            What::Produced,
+            What::Granted,
+            What::Settled { took_effect: false },
+            What::SinkAcked,
+            What::Dropped { reason: reason.clone() },
+            What::DeadLettered,
+            What::Committed,
+            What::Synced,
+            What::Recovered,
+            What::Refused { reason: reason.clone() },
+            What::Asserted { id: reason },
+        ];
+        for what in all {
+            assert_eq!(EVENT_NAMES[number(&what)], what.name());
+        }
+    }
+}

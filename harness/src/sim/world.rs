@@ -1,0 +1,423 @@
+//! The world: one turmoil simulation around a system, its load and its plan, from the first boot to the last check-out.
+//! The only place that builds a simulation, so that seed and epoch are always set.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::cpu::CpuModel;
+use super::hosts::Hosts;
+use super::machine::{Exit, Machine};
+use super::net::{Network, Route};
+use super::offering::{offer_all, plan};
+use super::panics::{Caught, guard};
+use super::recorder::Recorder;
+use super::trace::{Kind, Trace};
+use super::{TICK_NS, disk::SimDisk};
+use crate::check::Violation;
+use crate::fault::driver::Driver;
+use crate::fault::{Controls, LaneFaults, Trigger};
+use crate::history::History;
+use crate::load::LoadEvent;
+use crate::plan::{Ns, Plan};
+use crate::system::{HostSpec, System};
+
+/// The load's own host.
+const LOAD: &str = "load";
+/// The load's host needs next to no disk, bytes.
+const LOAD_DISK_BYTES: u64 = 1 << 20;
+/// Segments of turmoil's that one direction of a connection may hold; our own window is in bytes.
+const TCP_SEGMENTS: usize = 1 << 14;
+/// How often the backlog is sampled, ns.
+const SAMPLE_NS: Ns = 100_000_000;
+/// How long everything must be quiet before the drain is over, ns.
+const QUIET_NS: Ns = 100_000_000;
+/// How long a graceful stop may take, ns.
+const STOP_NS: Ns = 10_000_000_000;
+/// 2026-01-01T00:00:00Z, where every world starts, s since 1970.
+const EPOCH_S: u64 = 1_767_225_600;
+
+/// What a world is made of, beside system, plan and workload.
+pub struct WorldOptions {
+    /// Takes everything down; the same one that the system's endpoints write to. It serves one run.
+    pub recorder: Arc<Recorder>,
+    /// The step of simulated time, ns: 1 ms or a multiple.
+    pub tick_ns: Ns,
+    /// What a byte takes from host to host without faults, ns; a tick at least.
+    pub latency_ns: Ns,
+    /// How long the warm-up lasts, ns.
+    pub warmup_ns: Ns,
+    /// How long the load lasts, ns; later steps of the plan never begin.
+    pub duration_ns: Ns,
+    /// How long the drain may take after that, ns.
+    pub drain_ns: Ns,
+    /// Events without an answer that an entry may have.
+    pub load_window: usize,
+    /// What computation costs.
+    pub cpu: CpuModel,
+    /// Addresses whose gauges are written down when a fault begins.
+    pub gauges: Vec<String>,
+    /// Address of the gauge that is sampled as the backlog.
+    pub backlog: String,
+    /// What stands between hosts.
+    pub routes: Vec<Route>,
+    /// Decides the plan's conditions.
+    pub trigger: Trigger,
+    /// Who spoils acks, where someone can.
+    pub lanes: Option<Arc<dyn LaneFaults>>,
+}
+
+impl WorldOptions {
+    /// A minute of load after 5 s of warm-up, and up to another minute to drain; conditions never hold.
+    #[must_use]
+    pub fn new(recorder: Arc<Recorder>) -> WorldOptions {
+        WorldOptions {
+            recorder,
+            tick_ns: TICK_NS,
+            latency_ns: TICK_NS,
+            warmup_ns: 5_000_000_000,
+            duration_ns: 60_000_000_000,
+            drain_ns: 60_000_000_000,
+            load_window: 1024,
+            cpu: CpuModel::default(),
+            gauges: Vec::new(),
+            backlog: "backlog".to_owned(),
+            routes: Vec::new(),
+            trigger: Box::new(|_, _| false),
+            lanes: None,
+        }
+    }
+}
+
+/// What one seed left behind.
+#[derive(Clone, Debug, Default)]
+pub struct SeedOutcome {
+    /// Everything that its judges need.
+    pub history: History,
+    /// Hash of all that happened, and the records where they were kept.
+    pub trace: Trace,
+    /// What the world itself saw go wrong: `engine.panic`, `engine.exit`.
+    pub violations: Vec<Violation>,
+}
+
+/// Runs one seed, start to end.
+///
+/// # Panics
+/// When the options make no world: a tick that is not whole milliseconds, two hosts of one name, an entry that is not
+/// `host.node`, or a recorder that served before.
+#[must_use]
+pub fn run_seed(system: Box<dyn System>, plan: &Plan, workload: Vec<LoadEvent>, options: WorldOptions) -> SeedOutcome {
+    assert!(options.tick_ns >= TICK_NS && options.tick_ns.is_multiple_of(TICK_NS), "a tick of {} ns", options.tick_ns);
+    World::new(system.into(), plan, workload, options).run()
+}
+
+/// The phases of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Load,
+    Drain,
+    Stop,
+}
+
+struct World {
+    sim: turmoil::Sim<'static>,
+    system: Rc<dyn System>,
+    recorder: Arc<Recorder>,
+    network: Arc<Network>,
+    machines: Vec<Rc<Machine>>,
+    disks: Vec<SimDisk>,
+    driver: Driver,
+    lanes: Option<Arc<dyn LaneFaults>>,
+    load_done: Rc<Cell<bool>>,
+    violations: Vec<Violation>,
+    now_ns: Ns,
+    options: Timing,
+}
+
+/// The options that matter while it runs.
+struct Timing {
+    tick_ns: Ns,
+    duration_ns: Ns,
+    drain_ns: Ns,
+    backlog: String,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that builds a simulation: seed and epoch are set right here"
+)]
+fn simulation(seed: u64, tick_ns: Ns) -> turmoil::Sim<'static> {
+    let tick = Duration::from_nanos(tick_ns);
+    turmoil::Builder::new()
+        .rng_seed(seed)
+        .epoch(UNIX_EPOCH + Duration::from_secs(EPOCH_S))
+        .simulation_duration(Duration::MAX)
+        .tick_duration(tick)
+        .min_message_latency(tick)
+        .max_message_latency(tick)
+        .tcp_capacity(TCP_SEGMENTS)
+        .build()
+}
+
+impl World {
+    fn new(system: Rc<dyn System>, seed_plan: &Plan, workload: Vec<LoadEvent>, options: WorldOptions) -> World {
+        let WorldOptions { recorder, tick_ns, latency_ns, cpu, .. } = options;
+        let mut specs = system.hosts();
+        specs.push(HostSpec { name: LOAD.to_owned(), disk_bytes: LOAD_DISK_BYTES, cores: 1 });
+        recorder.begin(Hosts::new(specs.iter().map(|spec| spec.name.clone())));
+        let network = Network::new(recorder.clone(), latency_ns, tick_ns, options.routes);
+        let unix_ns = i64::try_from(EPOCH_S * 1_000_000_000).expect("2026 fits");
+        let machine = |(i, spec)| Rc::new(Machine::new(i, spec, &recorder, &network, cpu, unix_ns));
+        let machines: Vec<Rc<Machine>> = specs.iter().enumerate().map(machine).collect();
+        let load = Rc::new(plan(workload, &recorder));
+        recorder.with_history(|history| history.warmup_ns = options.warmup_ns);
+
+        let mut sim = simulation(seed_plan.seed, tick_ns);
+        let (load_host, hosts) = machines.split_last().expect("the load's host was pushed above");
+        for machine in hosts {
+            let (machine, system) = (machine.clone(), system.clone());
+            sim.host(machine.name.clone(), move || machine.clone().run(system.clone()));
+        }
+        let load_done = Rc::new(Cell::new(false));
+        let (host, offering, done, recording) =
+            (load_host.clone(), system.clone(), load_done.clone(), recorder.clone());
+        sim.host(LOAD, move || {
+            let (host, system, done, recorder, load) =
+                (host.clone(), offering.clone(), done.clone(), recording.clone(), load.clone());
+            async move {
+                let env = host.boot().env;
+                offer_all(system, env, recorder, host.index, load, options.load_window).await;
+                done.set(true);
+                std::future::pending().await
+            }
+        });
+        World {
+            sim,
+            system,
+            recorder,
+            network,
+            disks: machines.iter().map(|machine| machine.disk.clone()).collect(),
+            machines,
+            driver: Driver::new(seed_plan, options.trigger, options.gauges),
+            lanes: options.lanes,
+            load_done,
+            violations: Vec::new(),
+            now_ns: 0,
+            options: Timing {
+                tick_ns,
+                duration_ns: options.duration_ns,
+                drain_ns: options.drain_ns,
+                backlog: options.backlog,
+            },
+        }
+    }
+
+    fn run(mut self) -> SeedOutcome {
+        let drained = match self.live() {
+            Ok(drained) => drained,
+            Err(caught) => {
+                self.panicked(caught);
+                false
+            }
+        };
+        self.finish(drained)
+    }
+
+    /// The whole life of the world; whether it was quiet at the end.
+    fn live(&mut self) -> Result<bool, Caught> {
+        self.phase(Phase::Load);
+        while self.now_ns < self.options.duration_ns {
+            if !self.border(Phase::Load)? {
+                return Ok(false);
+            }
+            self.step()?;
+        }
+        self.heal_all();
+        self.phase(Phase::Drain);
+        let limit_ns = self.now_ns + self.options.drain_ns;
+        let mut quiet_since = None;
+        let drained = loop {
+            if !self.border(Phase::Drain)? {
+                return Ok(false);
+            }
+            let quiet = self.load_done.get() && self.all_up() && self.system.quiet();
+            quiet_since = if quiet { quiet_since.or(Some(self.now_ns)) } else { None };
+            if quiet_since.is_some_and(|since| self.now_ns - since >= QUIET_NS) {
+                break true;
+            }
+            if self.now_ns >= limit_ns {
+                break false;
+            }
+            self.step()?;
+        };
+        self.stop()?;
+        Ok(drained)
+    }
+
+    /// Asks all software to stop, and waits for it.
+    fn stop(&mut self) -> Result<(), Caught> {
+        self.phase(Phase::Stop);
+        let hosts: Vec<Rc<Machine>> = self.systems().filter(|machine| self.is_up(machine)).cloned().collect();
+        hosts.iter().for_each(|machine| self.system.stop(&machine.name));
+        let limit_ns = self.now_ns + STOP_NS;
+        while self.now_ns < limit_ns && hosts.iter().any(|machine| self.is_up(machine)) {
+            self.step()?;
+            if !self.border(Phase::Stop)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What happens between two ticks; false when the run can't go on.
+    fn border(&mut self, phase: Phase) -> Result<bool, Caught> {
+        if !self.take_exits(phase)? {
+            return Ok(false);
+        }
+        if phase == Phase::Load {
+            let controls = controls(&*self.system, &self.recorder, &self.network, &self.disks, self.lanes.as_deref());
+            for down in self.driver.tick(self.now_ns, &controls) {
+                self.take_down(down.host, down.power, down.torn, Some(down.until_ns))?;
+            }
+        }
+        for machine in self.machines.clone() {
+            if machine.restart_ns.get().is_some_and(|at| at <= self.now_ns) {
+                machine.restart_ns.set(None);
+                self.network.host_up(machine.index);
+                self.sim.bounce(machine.name.as_str());
+            }
+        }
+        self.network.deliver();
+        if self.now_ns.is_multiple_of(SAMPLE_NS)
+            && let Some(backlog) = self.system.gauge(&self.options.backlog)
+        {
+            self.recorder.with_history(|history| history.backlog.push((self.now_ns, backlog)));
+        }
+        Ok(true)
+    }
+
+    fn step(&mut self) -> Result<(), Caught> {
+        self.recorder.time.begin_step(self.now_ns, self.options.tick_ns);
+        let result = guard(|| self.sim.step());
+        self.now_ns += self.options.tick_ns;
+        self.recorder.time.end_step(self.now_ns);
+        result?.expect("no host's software ends by itself, and the simulation has no end");
+        Ok(())
+    }
+
+    /// Takes down what ended by itself, and starts it again unless it ended for good.
+    fn take_exits(&mut self, phase: Phase) -> Result<bool, Caught> {
+        for machine in self.machines.clone() {
+            let Some(exit) = machine.exit.take() else { continue };
+            let (restart_ns, goes_on) = match exit {
+                Exit::Done => (None, true),
+                Exit::Failed(error) => {
+                    let final_one = error.exit == 2;
+                    self.recorder.exited(machine.index, error.exit, format!("exit {}: {error}", error.exit));
+                    if final_one {
+                        self.violated("engine.exit", format!("{error}"));
+                    }
+                    let at = self.now_ns + machine.backoff_ns(self.now_ns);
+                    (Some(at).filter(|_| !final_one && phase != Phase::Stop), !final_one)
+                }
+                Exit::Panicked(message) => {
+                    self.recorder.exited(machine.index, 70, format!("panic: {message}"));
+                    self.violated("engine.panic", format!("{}: {message}", machine.name));
+                    (None, false)
+                }
+            };
+            self.take_down(machine.index, false, false, restart_ns)?;
+            if !goes_on {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Ends whatever runs on a host. Every handle is made inert first; then the runtime and its tasks are dropped.
+    fn take_down(&mut self, host: usize, power: bool, torn: bool, restart_ns: Option<Ns>) -> Result<(), Caught> {
+        let machine = self.machines[host].clone();
+        self.recorder.hosts().end(host);
+        self.recorder.trace(host, Kind::Down, u64::from(power), 0);
+        self.network.host_down(host, power);
+        if power {
+            machine.disk.power_cut(torn);
+        } else {
+            machine.disk.crash();
+        }
+        machine.exit.take();
+        machine.restart_ns.set(machine.restart_ns.get().max(restart_ns));
+        guard(|| self.sim.crash(machine.name.as_str()))
+    }
+
+    fn heal_all(&mut self) {
+        let controls = controls(&*self.system, &self.recorder, &self.network, &self.disks, self.lanes.as_deref());
+        self.driver.heal_all(self.now_ns, &controls);
+        for machine in &self.machines {
+            machine.restart_ns.set(machine.restart_ns.get().map(|at| at.min(self.now_ns)));
+        }
+    }
+
+    /// The machines of the system, without the load's.
+    fn systems(&self) -> impl Iterator<Item = &Rc<Machine>> {
+        self.machines.iter().take(self.machines.len() - 1)
+    }
+
+    fn is_up(&self, machine: &Machine) -> bool {
+        self.recorder.hosts().is_up(machine.index)
+    }
+
+    fn all_up(&self) -> bool {
+        self.systems().all(|machine| self.is_up(machine))
+    }
+
+    fn phase(&self, phase: Phase) {
+        self.recorder.trace_world(Kind::Phase, phase as u64, 0);
+    }
+
+    fn violated(&mut self, check: &str, message: String) {
+        self.violations.push(Violation { check: check.to_owned(), message, at_ns: self.now_ns });
+    }
+
+    fn panicked(&mut self, caught: Caught) {
+        let machine =
+            self.machines.iter().find(|machine| caught.runtime.is_some() && machine.runtime.get() == caught.runtime);
+        let (host, name) = machine.map_or((None, "?"), |machine| (Some(machine.index), machine.name.as_str()));
+        let message = format!("{name}: {}", caught.message);
+        if let Some(host) = host {
+            self.recorder.exited(host, 70, format!("panic: {}", caught.message));
+        }
+        self.violated("engine.panic", message);
+    }
+
+    fn finish(mut self, drained: bool) -> SeedOutcome {
+        self.heal_all();
+        let World { sim, machines, driver, recorder, violations, now_ns, options, .. } = self;
+        machines.iter().for_each(|machine| recorder.hosts().end(machine.index));
+        // A host that panicked may panic again while it is dropped; that adds nothing.
+        let _ = guard(|| drop(sim));
+        let applied = driver.finish();
+        recorder.with_history(|history| {
+            history.applied = applied;
+            history.load_end_ns = options.duration_ns;
+            history.end_ns = now_ns;
+            history.drained = drained;
+            for machine in &machines {
+                history.disk.extend(machine.disk.facts());
+            }
+        });
+        let (history, trace) = recorder.finish();
+        SeedOutcome { history, trace, violations }
+    }
+}
+
+fn controls<'a>(
+    system: &'a dyn System,
+    recorder: &'a Recorder,
+    network: &'a Network,
+    disks: &'a [SimDisk],
+    lanes: Option<&'a dyn LaneFaults>,
+) -> Controls<'a> {
+    Controls { system, recorder, network, disks, lanes }
+}

@@ -1,0 +1,178 @@
+//! All seeds of a scenario, added up one at a time in any order, and the verdict over them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::histogram::Percentile;
+use crate::phases::{self, Phase, Totals};
+use crate::recovery::{self, Group};
+use crate::result::{Recovery, Scenario, Seed, Sometimes, Spread, Verdict, Violation};
+use crate::run::SeedRun;
+use crate::slo::{self, Objective, Part};
+
+/// What is known of a scenario beside its seeds.
+#[derive(Clone, Debug, Default)]
+pub struct ScenarioMeta {
+    /// The file's stem.
+    pub id: String,
+    /// Hash of what runs.
+    pub hash: String,
+    /// Whether it names faults: if so, a run in which none took effect proves nothing.
+    pub names_faults: bool,
+    /// How many checks judged each seed; 0 proves nothing.
+    pub checks: u64,
+    /// The objectives, in order of the file.
+    pub objectives: Vec<Objective>,
+}
+
+/// Seeds, pooled: histograms merged, counts added, recoveries and violations kept a seed at a time.
+#[derive(Clone, Debug, Default)]
+pub struct Pool {
+    phases: BTreeMap<Phase, Totals>,
+    recoveries: BTreeMap<u64, Vec<Group>>,
+    seeds: BTreeMap<u64, Seed>,
+    sometimes: Vec<(String, BTreeSet<u64>)>,
+}
+
+impl Pool {
+    /// Adds one seed.
+    ///
+    /// # Panics
+    /// When the seed was added before.
+    pub fn add(&mut self, run: &SeedRun) {
+        let groups = recovery::groups(run);
+        let totals = phases::totals(run, &groups);
+        let all = &totals[&Phase::All];
+        let violations: Vec<Violation> = run
+            .violations
+            .iter()
+            .map(|broken| Violation {
+                check: broken.check.clone(),
+                message: broken.message.clone(),
+                at_ms: broken.at_ns / 1_000_000,
+            })
+            .collect();
+        let seed = Seed {
+            seed: run.seed,
+            verdict: if violations.is_empty() { Verdict::Pass } else { Verdict::Fail },
+            trace_hash: run.trace_hash.clone(),
+            virtual_ms: run.end_ns / 1_000_000,
+            faults_applied: run.faults.len() as u64,
+            packets: all.counts.offered,
+            lost: all.counts.lost_all(),
+            p99_ms: all.worst(Percentile::P99),
+            violations,
+        };
+        let replaced = self.seeds.insert(run.seed, seed);
+        assert!(replaced.is_none(), "seed {} was added twice", run.seed);
+        self.recoveries.insert(run.seed, groups);
+        for (phase, totals) in &totals {
+            self.phases.entry(phase.clone()).or_default().merge(totals);
+        }
+        for (that, hits) in &run.sometimes {
+            let seeds = self.sometimes_of(that);
+            if *hits > 0 {
+                seeds.insert(run.seed);
+            }
+        }
+    }
+
+    fn sometimes_of(&mut self, that: &str) -> &mut BTreeSet<u64> {
+        let known = self.sometimes.iter().position(|(known, _)| known == that);
+        let at = known.unwrap_or_else(|| {
+            self.sometimes.push((that.to_owned(), BTreeSet::new()));
+            self.sometimes.len() - 1
+        });
+        &mut self.sometimes[at].1
+    }
+
+    /// What all phases meant by `asked` add up to; `None` when there was no such phase in any seed.
+    #[must_use]
+    pub fn phase(&self, asked: &Phase) -> Option<Totals> {
+        let mut sum: Option<Totals> = None;
+        for (phase, totals) in &self.phases {
+            if phase.meant_by(asked) {
+                sum.get_or_insert_default().merge(totals);
+            }
+        }
+        sum
+    }
+
+    /// The recoveries of all groups that hold all of `faults`, seed by seed.
+    #[must_use]
+    pub fn recoveries_of(&self, faults: &[String]) -> Vec<&Group> {
+        let groups = self.recoveries.values().flatten();
+        groups.filter(|group| faults.iter().all(|id| group.faults.contains(id))).collect()
+    }
+
+    /// The scenario's part of `result.json`.
+    #[must_use]
+    pub fn finish(&self, meta: &ScenarioMeta) -> Scenario {
+        let expect: Vec<_> = meta.objectives.iter().map(|objective| slo::evaluate(objective, self)).collect();
+        let mut void = self.proved_nothing(meta);
+        for expectation in expect.iter().filter(|expectation| expectation.verdict == Verdict::Void) {
+            void.push(format!("{} can't be told", expectation.what));
+        }
+        let verdict = Verdict::worst(
+            expect
+                .iter()
+                .map(|expectation| expectation.verdict)
+                .chain(self.seeds.values().map(|seed| seed.verdict))
+                .chain((!void.is_empty()).then_some(Verdict::Void)),
+        );
+        Scenario {
+            id: meta.id.clone(),
+            hash: meta.hash.clone(),
+            verdict,
+            void,
+            expect,
+            phases: self.phases.iter().map(|(phase, totals)| (phase.to_string(), totals.to_result())).collect(),
+            recovery: self.recovery(),
+            sometimes: self
+                .sometimes
+                .iter()
+                .map(|(that, seeds)| Sometimes { that: that.clone(), hits: seeds.len() as u64 })
+                .collect(),
+            seeds: self.seeds.values().cloned().collect(),
+        }
+    }
+
+    fn proved_nothing(&self, meta: &ScenarioMeta) -> Vec<String> {
+        let mut why = Vec::new();
+        if self.seeds.is_empty() {
+            why.push("no seed ran".to_owned());
+        }
+        if self.seeds.values().all(|seed| seed.packets == 0) {
+            why.push("no packet was carried".to_owned());
+        }
+        if meta.names_faults && self.seeds.values().all(|seed| seed.faults_applied == 0) {
+            why.push("no fault took effect in any seed".to_owned());
+        }
+        if meta.checks == 0 {
+            why.push("no check was evaluated".to_owned());
+        }
+        why
+    }
+
+    fn recovery(&self) -> Vec<Recovery> {
+        let mut by_name: BTreeMap<String, Vec<&Group>> = BTreeMap::new();
+        for group in self.recoveries.values().flatten() {
+            by_name.entry(group.name()).or_default().push(group);
+        }
+        let spread = |groups: &[&Group], part| Spread {
+            p50: slo::recovery(groups, part, Percentile::P50),
+            p95: slo::recovery(groups, part, Percentile::P95),
+            max: slo::recovery(groups, part, Percentile::Max),
+        };
+        by_name
+            .into_iter()
+            .map(|(fault, groups)| Recovery {
+                fault,
+                n: groups.len() as u64,
+                steady_from_heal_ms: spread(&groups, Part::Steady),
+                first_output_from_heal_ms: spread(&groups, Part::FirstOutput),
+                drained_from_heal_ms: spread(&groups, Part::Drained),
+                deficit: spread(&groups, Part::Deficit),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,4 @@
+//! Renderings of a result: pure functions from data to text.
+
+pub mod json;
+pub mod text;

@@ -1,0 +1,286 @@
+//! The terminal block of a scenario: its verdict, a line of figures, each expectation with its margin, and for a failure
+//! what broke, in which seed, and the line to paste.
+
+use std::fmt::Write as _;
+
+use crate::result::{Expectation, Figure, ResultFile, Scenario, Time, Verdict, Violation};
+
+/// Violations of one seed that are printed; the rest is counted.
+const SHOWN_VIOLATIONS: usize = 5;
+/// Failing seeds that are printed; the rest is counted.
+const SHOWN_SEEDS: usize = 3;
+
+/// What the block says beyond the result.
+#[derive(Clone, Debug)]
+pub struct Heading<'a> {
+    /// The scenario's file, as the user wrote it.
+    pub path: &'a str,
+    /// How long the load lasts, ms.
+    pub duration_ms: u64,
+    /// True prints each objective with its margin, false only those that don't pass.
+    pub all_expectations: bool,
+}
+
+/// The block of one scenario of `file`, ending in a newline.
+#[must_use]
+pub fn scenario(file: &ResultFile, scenario: &Scenario, heading: &Heading<'_>) -> String {
+    let mut text = String::new();
+    headline(&mut text, scenario, heading);
+    figures(&mut text, file, scenario);
+    for why in &scenario.void {
+        line(&mut text, &format!("  proved nothing: {why}"));
+    }
+    violations(&mut text, scenario);
+    for expectation in &scenario.expect {
+        if heading.all_expectations || expectation.verdict != Verdict::Pass {
+            line(&mut text, &format!("  {}", expected(expectation)));
+        }
+    }
+    for sometimes in scenario.sometimes.iter().filter(|sometimes| sometimes.hits == 0) {
+        line(&mut text, &format!("  not reached: {}", sometimes.that));
+    }
+    if scenario.verdict == Verdict::Fail {
+        again(&mut text, scenario, heading);
+    }
+    text
+}
+
+fn line(text: &mut String, line: &str) {
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
+fn headline(text: &mut String, scenario: &Scenario, heading: &Heading<'_>) {
+    let verdict = match scenario.verdict {
+        Verdict::Pass => "PASS",
+        Verdict::Fail => "FAIL",
+        Verdict::Void => "VOID",
+        Verdict::Regressed => "WORSE",
+    };
+    let seeds = match scenario.seeds.len() {
+        1 => "1 seed".to_owned(),
+        n => format!("{n} seeds"),
+    };
+    let duration = seconds(heading.duration_ms as f64 / 1000.0);
+    let mut head = format!("{verdict} {}  {seeds} x {duration} s", scenario.id);
+    if let Some(all) = scenario.phases.get("all") {
+        let lost = all.lost + all.lost_reported + all.lost_window;
+        let duplicates = percent(all.duplicate_ratio);
+        write!(head, "   lost {lost}  dup {duplicates}  replay {}", percent(all.replay_ratio))
+            .expect("a String takes all");
+        let others = [
+            ("unexpected", all.unexpected),
+            ("unresolved", all.unresolved),
+            ("rejected", all.rejected),
+            ("dead-lettered", all.dead_lettered),
+            ("shed", all.shed),
+            ("expired", all.expired),
+        ];
+        for (word, count) in others.iter().filter(|(_, count)| *count > 0) {
+            write!(head, "  {word} {count}").expect("a String takes all");
+        }
+        if all.drop_ratio > 0.0 {
+            write!(
+                head,
+                "  drop {} (lost {lost}, shed {}, expired {})",
+                percent(all.drop_ratio),
+                all.shed,
+                all.expired
+            )
+            .expect("a String takes all");
+        }
+    }
+    line(text, &head);
+}
+
+fn figures(text: &mut String, file: &ResultFile, scenario: &Scenario) {
+    let Some(all) = scenario.phases.get("all") else { return };
+    let clock = match file.time {
+        Time::Virtual => format!("virtual, {} ms floor", file.resolution_ms),
+        Time::Wall => "wall".to_owned(),
+    };
+    let latency = &all.latency_ms;
+    let mut figures =
+        format!("  p50 {}  p95 {}  p99 {} ms ({clock})", plain(&latency.p50), plain(&latency.p95), plain(&latency.p99));
+    for recovery in &scenario.recovery {
+        let of = if scenario.recovery.len() == 1 { String::new() } else { format!("({})", recovery.fault) };
+        let p95 = match &recovery.steady_from_heal_ms.p95 {
+            Figure::V { v } => format!("{} s", seconds(v.0 / 1000.0)),
+            Figure::Ge { ge } => format!(">= {} s", seconds(ge.0 / 1000.0)),
+            Figure::Never { .. } => "never".to_owned(),
+            Figure::Na { .. } => "n/a".to_owned(),
+        };
+        write!(figures, "   recovery{of} p95 {p95}").expect("a String takes all");
+    }
+    line(text, &figures);
+}
+
+/// `pass  latency.p99 @steady <= 400ms   got 212 ms   margin 47 %`.
+fn expected(expectation: &Expectation) -> String {
+    let Expectation { what, limit, got, verdict, line } = expectation;
+    let word = match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Fail => "FAIL",
+        Verdict::Void => "void",
+        Verdict::Regressed => "worse",
+    };
+    let mut out = format!("{word}  {what} {limit}   got {}", with_unit(got, limit));
+    if let Some(margin) = margin(got, limit) {
+        write!(out, "   margin {margin}").expect("a String takes all");
+    }
+    if *verdict != Verdict::Pass && *line > 0 {
+        write!(out, "   (line {line})").expect("a String takes all");
+    }
+    out
+}
+
+/// The limit's operator, value in the unit of the figure, and the unit's name, read back from its canonical text.
+fn parts(limit: &str) -> Option<(&str, f64, &str)> {
+    let (op, value) = limit.split_once(' ')?;
+    let digits = value.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(value.len());
+    let number: f64 = value[..digits].parse().ok()?;
+    match &value[digits..] {
+        "s" => Some((op, number * 1000.0, "ms")),
+        "%" => Some((op, number / 100.0, "%")),
+        unit => Some((op, number, unit)),
+    }
+}
+
+fn with_unit(got: &Figure, limit: &str) -> String {
+    let unit = parts(limit).map_or("", |(_, _, unit)| unit);
+    let show = |v: f64| match unit {
+        "%" => percent(v),
+        "" => format!("{v}"),
+        "ms" if v >= 1000.0 => format!("{} s", v / 1000.0),
+        "ms" => format!("{v} ms"),
+        other => format!("{v}{other}"),
+    };
+    match got {
+        Figure::V { v } => show(v.0),
+        Figure::Ge { ge } => format!(">= {}", show(ge.0)),
+        Figure::Never { .. } => "never".to_owned(),
+        Figure::Na { na } => format!("n/a ({na})"),
+    }
+}
+
+/// How much of an upper limit is left, in whole percent of it.
+fn margin(got: &Figure, limit: &str) -> Option<String> {
+    let (op, value, _) = parts(limit)?;
+    let Figure::V { v } = got else { return None };
+    (op.starts_with('<') && value > 0.0).then(|| format!("{} %", ((1.0 - v.0 / value) * 100.0).floor()))
+}
+
+fn violations(text: &mut String, scenario: &Scenario) {
+    let failing: Vec<_> = scenario.seeds.iter().filter(|seed| !seed.violations.is_empty()).collect();
+    for seed in failing.iter().take(SHOWN_SEEDS) {
+        for Violation { check, message, .. } in seed.violations.iter().take(SHOWN_VIOLATIONS) {
+            line(text, &format!("  {check} (seed {}): {message}", seed.seed));
+        }
+        if seed.violations.len() > SHOWN_VIOLATIONS {
+            line(text, &format!("  and {} more in seed {}", seed.violations.len() - SHOWN_VIOLATIONS, seed.seed));
+        }
+    }
+    if failing.len() > SHOWN_SEEDS {
+        let rest: Vec<String> = failing[SHOWN_SEEDS..].iter().take(20).map(|seed| seed.seed.to_string()).collect();
+        line(text, &format!("  and {} more failing seeds: {}", failing.len() - SHOWN_SEEDS, rest.join(" ")));
+    }
+}
+
+/// The line that shows the failure again, with its first failing seed.
+fn again(text: &mut String, scenario: &Scenario, heading: &Heading<'_>) {
+    let failing = scenario.seeds.iter().find(|seed| !seed.violations.is_empty());
+    // An objective may fail over the pool while no seed broke a promise: then all seeds are needed again.
+    let seed = failing.map_or(String::new(), |seed| format!(" --seed {}", seed.seed));
+    line(text, &format!("  again: seaworthy sim {}{seed}", heading.path));
+}
+
+fn plain(figure: &Figure) -> String {
+    match figure {
+        Figure::V { v } => format!("{}", v.0),
+        Figure::Ge { ge } => format!(">= {}", ge.0),
+        Figure::Never { .. } => "never".to_owned(),
+        Figure::Na { .. } => "n/a".to_owned(),
+    }
+}
+
+/// One decimal, none when it is whole.
+fn seconds(s: f64) -> String {
+    let tenths = (s * 10.0).round() / 10.0;
+    format!("{tenths}")
+}
+
+/// `0`, `1.8 %`, and `< 0.01 %` for what rounding would hide.
+fn percent(ratio: f64) -> String {
+    let hundredths = (ratio * 10_000.0).round() / 100.0;
+    match ratio {
+        0.0 => "0".to_owned(),
+        _ if hundredths == 0.0 => "< 0.01 %".to_owned(),
+        _ => format!("{hundredths} %"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    fn block(file: &ResultFile) -> String {
+        let path = format!("scenarios/{}.toml", file.scenarios[0].id);
+        let heading = Heading { path: &path, duration_ms: 60_000, all_expectations: true };
+        scenario(file, &file.scenarios[0], &heading)
+    }
+
+    #[test]
+    fn a_pass_is_two_lines_its_expectations_and_what_was_not_reached() {
+        insta::assert_snapshot!(block(&sample::passing()), @r"
+        PASS uplink_cut  8 seeds x 60 s   lost 0  dup 0  replay 1.67 %
+          p50 9  p95 5260  p99 7460 ms (virtual, 1 ms floor)   recovery p95 4.1 s
+          pass  lost == 0   got 0
+          pass  duplicate.ratio <= 0.5%   got 0   margin 100 %
+          pass  latency.p99 @steady <= 400ms   got 11 ms   margin 97 %
+          pass  recovery(cut).steady p95 <= 6s   got 4.1 s   margin 31 %
+          not reached: at(cut).backlog > 9000
+        ");
+    }
+
+    #[test]
+    fn a_failure_names_what_broke_where_and_how_to_see_it_again() {
+        insta::assert_snapshot!(block(&sample::failing()), @r"
+        FAIL ack_before_commit  2 seeds x 60 s   lost 1  dup 0  replay 1.67 %  drop 0.04 % (lost 1, shed 0, expired 0)
+          p50 7  p95 2560  p99 6960 ms (virtual, 1 ms floor)   recovery p95 0.6 s
+          durability (seed 5): quake-602 accepted 30.112 s, hub power cut 30.114 s, never visible at hub.raw
+          lost (seed 5): quake-602 accepted 30.112 s, never visible at hub.raw
+          FAIL  lost == 0   got 1
+          pass  duplicate.ratio <= 0.5%   got 0   margin 100 %
+          pass  latency.p99 @steady <= 400ms   got 11 ms   margin 97 %
+          pass  recovery(cut).steady p95 <= 6s   got 600 ms   margin 90 %
+          not reached: at(cut).backlog > 200
+          not reached: at(cut).backlog > 9000
+          again: seaworthy sim scenarios/ack_before_commit.toml --seed 5
+        ");
+    }
+
+    #[test]
+    fn a_void_says_why_it_proved_nothing() {
+        insta::assert_snapshot!(block(&sample::void()), @r"
+        VOID too_short  1 seed x 60 s   lost 0  dup 0  replay 1.67 %
+          p50 7  p95 n/a  p99 n/a ms (virtual, 1 ms floor)
+          proved nothing: no fault took effect in any seed
+          proved nothing: latency.p99 @steady can't be told
+          proved nothing: recovery(cut).steady p95 can't be told
+          pass  lost == 0   got 0
+          pass  duplicate.ratio <= 0.5%   got 0   margin 100 %
+          void  latency.p99 @steady <= 400ms   got n/a (n < 299)   (line 13)
+          void  recovery(cut).steady p95 <= 6s   got n/a (n < 1)   (line 14)
+          not reached: at(cut).backlog > 200
+          not reached: at(cut).backlog > 9000
+        ");
+    }
+
+    #[test]
+    fn rounding_hides_no_duplicate() {
+        assert_eq!(percent(0.0), "0");
+        assert_eq!(percent(0.000001), "< 0.01 %");
+        assert_eq!(percent(0.018), "1.8 %");
+    }
+}

@@ -1,0 +1,342 @@
+//! `result.json`: the types of the truth about a run, as `docs/schema/result.v1.schema.json` describes them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
+
+/// The value of `schema` in every file of this version.
+pub const SCHEMA: &str = "seaworthy.result/v1";
+
+/// Raised only when a draw or a definition changes; results of different semantics are not comparable.
+pub const SEMANTICS: u32 = 1;
+
+/// A number that prints as an integer when it is whole.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Decimal(pub f64);
+
+impl Serialize for Decimal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.fract() == 0.0 && self.0.abs() < 9e15 {
+            serializer.serialize_i64(self.0 as i64)
+        } else {
+            serializer.serialize_f64(self.0)
+        }
+    }
+}
+
+/// A figure: a value, a lower bound, never, or not available with the reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Figure {
+    /// The value.
+    V {
+        /// In the unit of its place.
+        v: Decimal,
+    },
+    /// At least this: what it measures had not come when the run ended.
+    Ge {
+        /// In the unit of its place.
+        ge: Decimal,
+    },
+    /// It will never come.
+    Never {
+        /// Always true.
+        never: bool,
+    },
+    /// It can't be told.
+    Na {
+        /// Why.
+        na: String,
+    },
+}
+
+impl Figure {
+    /// A value.
+    #[must_use]
+    pub fn v(v: f64) -> Figure {
+        Figure::V { v: Decimal(v) }
+    }
+
+    /// A lower bound.
+    #[must_use]
+    pub fn ge(ge: f64) -> Figure {
+        Figure::Ge { ge: Decimal(ge) }
+    }
+
+    /// Never.
+    #[must_use]
+    pub fn never() -> Figure {
+        Figure::Never { never: true }
+    }
+
+    /// Not available, and why.
+    pub fn na(why: impl Into<String>) -> Figure {
+        Figure::Na { na: why.into() }
+    }
+
+    /// The worse of two, larger being worse: never, then a lower bound, then a value, and what can't be told last.
+    #[must_use]
+    pub fn worse(self, other: Figure) -> Figure {
+        let key = |figure: &Figure| match figure {
+            Figure::Na { .. } => (0, 0.0),
+            Figure::V { v } => (1, v.0),
+            Figure::Ge { ge } => (2, ge.0),
+            Figure::Never { .. } => (3, 0.0),
+        };
+        if key(&other) > key(&self) { other } else { self }
+    }
+}
+
+/// A verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Everything asked for holds.
+    Pass,
+    /// A promise or an objective is broken.
+    Fail,
+    /// Proved nothing.
+    Void,
+    /// Worse than the baseline, and nothing else.
+    Regressed,
+}
+
+impl Verdict {
+    /// The one that wins: fail, void, regressed, pass.
+    #[must_use]
+    pub fn worst(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
+        let rank = |verdict: &Verdict| match verdict {
+            Verdict::Pass => 0,
+            Verdict::Regressed => 1,
+            Verdict::Void => 2,
+            Verdict::Fail => 3,
+        };
+        verdicts.into_iter().max_by_key(rank).unwrap_or(Verdict::Pass)
+    }
+
+    /// The exit that it asks for.
+    #[must_use]
+    pub fn exit(self) -> crate::exit::Exit {
+        match self {
+            Verdict::Pass => crate::exit::Exit::Pass,
+            Verdict::Fail => crate::exit::Exit::Broken,
+            Verdict::Void => crate::exit::Exit::Void,
+            Verdict::Regressed => crate::exit::Exit::Regressed,
+        }
+    }
+}
+
+/// Which clock the times are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Time {
+    /// The simulated world's.
+    Virtual,
+    /// The machine's.
+    Wall,
+}
+
+/// A whole `result.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResultFile {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// [`SEMANTICS`].
+    pub semantics: u32,
+    /// Version of the program.
+    pub seaworthy: String,
+    /// Commit of the program, or empty.
+    pub commit: String,
+    /// The worst of the scenarios.
+    pub verdict: Verdict,
+    /// Smallest difference of time that can be told apart, ms.
+    pub resolution_ms: u32,
+    /// The clock of all times.
+    pub time: Time,
+    /// One entry a scenario, sorted by id.
+    pub scenarios: Vec<Scenario>,
+}
+
+/// All seeds of one scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// The file's stem.
+    pub id: String,
+    /// Hash of what runs (not of `why`, comments or `expect`).
+    pub hash: String,
+    /// Fail before void before pass.
+    pub verdict: Verdict,
+    /// Why it proved nothing; only when it did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub void: Vec<String>,
+    /// The objectives, in order of the file.
+    pub expect: Vec<Expectation>,
+    /// Figures by phase: `all`, `warmup`, `steady`, `fault(id)`, `recovery(id)`, `drain`.
+    pub phases: std::collections::BTreeMap<String, Phase>,
+    /// Recoveries, sorted by fault group.
+    pub recovery: Vec<Recovery>,
+    /// Conditions that should be reached at least once.
+    pub sometimes: Vec<Sometimes>,
+    /// One entry a seed, sorted.
+    pub seeds: Vec<Seed>,
+}
+
+/// One objective and what came out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Expectation {
+    /// What is judged, e.g. `latency.p99 @steady`.
+    pub what: String,
+    /// The limit, e.g. `<= 400ms`.
+    pub limit: String,
+    /// What came out: ms, a ratio, a count or event·s, as `what` says.
+    pub got: Figure,
+    /// Pass, fail, or void when it can't be told.
+    pub verdict: Verdict,
+    /// Its line in the scenario file; 0 when it isn't written there.
+    pub line: u32,
+}
+
+/// Counts, ratios and latency of the events that were due in one phase, over all seeds.
+///
+/// An event counts once, with the worst of what became of it over the sinks that it can reach.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the counts are the words of docs/definitions.md, one for one")]
+pub struct Phase {
+    pub offered: u64,
+    pub accepted: u64,
+    pub rejected: u64,
+    pub indeterminate: u64,
+    pub recovered: u64,
+    pub visible: u64,
+    pub absorbed: u64,
+    pub folded: u64,
+    pub lost: u64,
+    pub lost_reported: u64,
+    pub lost_window: u64,
+    pub unresolved: u64,
+    pub dead_lettered: u64,
+    pub shed: u64,
+    pub expired: u64,
+    pub unexpected: u64,
+    pub drop_ratio: f64,
+    pub duplicate_ratio: f64,
+    pub duplicate_raw_ratio: f64,
+    pub replay_ratio: f64,
+    pub latency_ms: LatencyMs,
+}
+
+/// Latency of the worst sink, percentile by percentile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LatencyMs {
+    /// Events in the sample of the sink that has the most.
+    pub n: u64,
+    /// The median.
+    pub p50: Figure,
+    /// 95th percentile.
+    pub p95: Figure,
+    /// 99th percentile.
+    pub p99: Figure,
+    /// 99.9th percentile.
+    pub p99_9: Figure,
+    /// The largest.
+    pub max: Figure,
+}
+
+/// Recoveries from one fault group, over all seeds. Times run from the heal of the group's last fault.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Recovery {
+    /// The fault's id; several joined by `+` when they overlapped.
+    pub fault: String,
+    /// Recoveries seen.
+    pub n: u64,
+    /// Until events come in time again.
+    pub steady_from_heal_ms: Spread,
+    /// Until anything comes.
+    pub first_output_from_heal_ms: Spread,
+    /// Until all that was due before the heal has come.
+    pub drained_from_heal_ms: Spread,
+    /// Delay beyond the usual, summed over events, event·s.
+    pub deficit: Spread,
+}
+
+/// A figure over recoveries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spread {
+    /// The median.
+    pub p50: Figure,
+    /// 95th percentile, by nearest rank.
+    pub p95: Figure,
+    /// The largest.
+    pub max: Figure,
+}
+
+/// A `[[sometimes]]` condition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sometimes {
+    /// The condition.
+    pub that: String,
+    /// In how many seeds it was reached.
+    pub hits: u64,
+}
+
+/// One seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Seed {
+    /// The seed.
+    pub seed: u64,
+    /// Fail when a promise is broken.
+    pub verdict: Verdict,
+    /// Hash of its trace.
+    pub trace_hash: String,
+    /// How long it ran, ms.
+    pub virtual_ms: u64,
+    /// Steps of faults that took effect.
+    pub faults_applied: u64,
+    /// Events offered.
+    pub packets: u64,
+    /// Events lost, whether reported or not.
+    pub lost: u64,
+    /// 99th percentile of latency at the worst sink, warm-up excepted.
+    pub p99_ms: Figure,
+    /// Broken promises, in order of time.
+    pub violations: Vec<Violation>,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Violation {
+    /// The check.
+    pub check: String,
+    /// What was seen.
+    pub message: String,
+    /// When it could first be seen, whole ms.
+    pub at_ms: u64,
+}
+
+impl ResultFile {
+    /// A file of this version over `scenarios`, sorted by id.
+    #[must_use]
+    pub fn new(commit: &str, time: Time, resolution_ms: u32, mut scenarios: Vec<Scenario>) -> ResultFile {
+        scenarios.sort_by(|a, b| a.id.cmp(&b.id));
+        ResultFile {
+            schema: SCHEMA.into(),
+            semantics: SEMANTICS,
+            seaworthy: env!("CARGO_PKG_VERSION").into(),
+            commit: commit.into(),
+            verdict: Verdict::worst(scenarios.iter().map(|scenario| scenario.verdict)),
+            resolution_ms,
+            time,
+            scenarios,
+        }
+    }
+}

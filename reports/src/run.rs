@@ -1,0 +1,179 @@
+//! What one seed hands to the reports: plain data, already judged, times in nanoseconds of one clock.
+
+/// One seed, start to end.
+#[derive(Clone, Debug, Default)]
+pub struct SeedRun {
+    /// The seed.
+    pub seed: u64,
+    /// Hash of the trace, as hexadecimal text.
+    pub trace_hash: String,
+    /// End of the warm-up.
+    pub warmup_ns: u64,
+    /// End of the load.
+    pub load_end_ns: u64,
+    /// End of the run.
+    pub end_ns: u64,
+    /// Whether everything was quiet at the end; if not, what is missing may only be late.
+    pub drained: bool,
+    /// Packets that the system handles in one batch: how far a backlog may differ and still be the same.
+    pub batch: u64,
+    /// Sinks as `host.node`; [`AtSink::sink`] is an index into it.
+    pub sinks: Vec<String>,
+    /// Events of the load in order of intended arrival.
+    pub events: Vec<EventRun>,
+    /// When effects were seen that nobody expected.
+    pub unexpected_ns: Vec<u64>,
+    /// Work per distinct (stage, event).
+    pub work: Vec<Work>,
+    /// Steps of faults that took effect, in any order. A fault that did nothing isn't one.
+    pub faults: Vec<FaultRun>,
+    /// Ids of the scenario's faults in order of the file; overlapping faults are named in this order.
+    pub fault_order: Vec<String>,
+    /// Broken promises.
+    pub violations: Vec<Broken>,
+    /// `[[sometimes]]` conditions and how often each was reached, in order of the file.
+    pub sometimes: Vec<(String, u64)>,
+}
+
+/// What the border answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Taken durably.
+    Accepted,
+    /// Refused for good.
+    Rejected,
+    /// No answer came, and nothing of the event was ever seen.
+    Indeterminate,
+    /// No answer came, yet it was seen at a sink.
+    Recovered,
+}
+
+/// One event of the load.
+#[derive(Clone, Debug)]
+pub struct EventRun {
+    /// When it was meant to arrive.
+    pub intended_ns: u64,
+    /// When it was taken durably.
+    pub accepted_ns: Option<u64>,
+    /// What the border answered.
+    pub answer: Answer,
+    /// What became of it, a sink at a time: every sink that its entry can reach.
+    pub at: Vec<AtSink>,
+}
+
+/// What became of an event at a sink that it can reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// Ended in a filter, as it should.
+    Absorbed,
+    /// Lives on in a window's output, or in a window that is still open.
+    Folded,
+    /// All expected copies are there.
+    Visible,
+    /// Became a dead letter.
+    DeadLettered,
+    /// Dropped by a named rule.
+    Shed,
+    /// Dropped as too old.
+    Expired,
+    /// Never taken by the system: rejected, or never answered and never seen.
+    NotTaken,
+    /// Still in flight at the end.
+    Unresolved,
+    /// Lost, and the system reported exactly that.
+    LostReported,
+    /// Lost within the declared window of a weaker durability.
+    LostWindow,
+    /// Lost without a word.
+    Lost,
+}
+
+/// An event at a sink.
+#[derive(Clone, Copy, Debug)]
+pub struct AtSink {
+    /// Index into [`SeedRun::sinks`].
+    pub sink: usize,
+    /// What became of it.
+    pub fate: Fate,
+    /// When its last expected copy became visible; set exactly when `fate` is [`Fate::Visible`].
+    pub visible_ns: Option<u64>,
+    /// Copies that were expected.
+    pub expected: u32,
+    /// Copies that the outside system holds.
+    pub copies: u32,
+    /// Copies that reached it, before a sink that declares itself idempotent took repeats out.
+    pub raw_copies: u32,
+    /// Planted to fail: expected as a dead letter, so it has no latency.
+    pub planted: bool,
+}
+
+/// How often a stage worked on an event.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    /// When it first did.
+    pub first_ns: u64,
+    /// How many times more.
+    pub again: u32,
+}
+
+/// A step of a fault, as it came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultRun {
+    /// The fault's id in the scenario.
+    pub id: String,
+    /// Start.
+    pub from_ns: u64,
+    /// Heal.
+    pub to_ns: u64,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// The check, e.g. `lost`.
+    pub check: String,
+    /// What was seen, in one line.
+    pub message: String,
+    /// When it could first be seen.
+    pub at_ns: u64,
+}
+
+impl EventRun {
+    /// What counts for the event as a whole: the worst of its sinks. `Absorbed` when it reaches none.
+    #[must_use]
+    pub fn fate(&self) -> Fate {
+        self.at.iter().map(|at| at.fate).max().unwrap_or(Fate::Absorbed)
+    }
+}
+
+/// A delay from intended arrival to visibility, as a percentile counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Delay {
+    /// It came after so many ns.
+    After(u64),
+    /// It had not come when the run ended; it had been waited for so many ns.
+    Open(u64),
+    /// It will never come.
+    Never,
+}
+
+impl SeedRun {
+    /// The delay of `event` at one of its sinks; `None` where none is due: absorbed, folded, planted to fail.
+    #[must_use]
+    pub fn delay(&self, event: &EventRun, at: &AtSink) -> Option<Delay> {
+        match at.fate {
+            Fate::Absorbed | Fate::Folded => None,
+            Fate::DeadLettered if at.planted => None,
+            Fate::Visible => {
+                let visible = at.visible_ns.expect("a visible event has the time at which it became visible");
+                // A clock may step back between the two readings; a negative delay is none.
+                Some(Delay::After(visible.saturating_sub(event.intended_ns)))
+            }
+            Fate::Unresolved => Some(Delay::Open(self.end_ns.saturating_sub(event.intended_ns))),
+            Fate::NotTaken if event.answer == Answer::Indeterminate && !self.drained => {
+                Some(Delay::Open(self.end_ns.saturating_sub(event.intended_ns)))
+            }
+            _ => Some(Delay::Never),
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Objectives: a metric, a limit, and the verdict on what came out. Parsing them is the scenario's business.
+
+use std::fmt;
+
+use crate::histogram::Percentile;
+use crate::phases::{Phase, ratio};
+use crate::pool::Pool;
+use crate::recovery::Outcome;
+use crate::result::{Expectation, Figure, Verdict};
+
+/// One line of `[expect]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Objective {
+    /// Its canonical text, e.g. `latency.p99 @steady`.
+    pub what: String,
+    /// What is measured.
+    pub metric: Metric,
+    /// What it must meet.
+    pub limit: Limit,
+    /// Its line in the file; 0 when it isn't written there.
+    pub line: u32,
+}
+
+/// What can be measured.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Metric {
+    /// Events of one fate.
+    Count(Count, Phase),
+    /// A share.
+    Ratio(Ratio, Phase),
+    /// Latency of the worst sink, over all offered events, ms.
+    Latency(Percentile, Phase),
+    /// The same over what was delivered, ms.
+    Delivered(Percentile, Phase),
+    /// A recovery from the group that holds all these faults; times in ms, the deficit in event·s.
+    Recovery {
+        /// Ids of faults.
+        faults: Vec<String>,
+        /// Which of its figures.
+        part: Part,
+        /// Over the recoveries of all seeds.
+        over: Percentile,
+    },
+}
+
+/// A count of `docs/definitions.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the counts are the words of docs/definitions.md, one for one")]
+pub enum Count {
+    Offered,
+    Accepted,
+    Rejected,
+    Indeterminate,
+    Recovered,
+    Visible,
+    Absorbed,
+    Folded,
+    Lost,
+    LostReported,
+    LostWindow,
+    Unresolved,
+    DeadLettered,
+    Shed,
+    Expired,
+    Unexpected,
+}
+
+/// A ratio of `docs/definitions.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ratio {
+    /// (lost + shed + expired) / accepted.
+    Drop,
+    /// Copies beyond the expected / copies.
+    Duplicate,
+    /// The same before idempotent sinks took repeats out.
+    DuplicateRaw,
+    /// Work done again / distinct work.
+    Replay,
+    /// Shed / accepted.
+    Shed,
+    /// Expired / accepted.
+    Expired,
+    /// Dead-lettered / accepted.
+    DeadLettered,
+}
+
+/// A figure of a recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Until the system noticed; not measured, so always n/a.
+    Detect,
+    /// Until anything comes.
+    FirstOutput,
+    /// Until events come in time again.
+    Steady,
+    /// Until all that was due before the heal has come.
+    Drained,
+    /// Delay beyond the usual, event·s.
+    Deficit,
+}
+
+/// How a figure is held against a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the operators are what their names say")]
+pub enum Op {
+    Less,
+    AtMost,
+    Equal,
+    AtLeast,
+    More,
+}
+
+/// The unit that a limit is given in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Plain numbers.
+    Count,
+    /// A share of 1.
+    Ratio,
+    /// Milliseconds.
+    Ms,
+    /// Event·seconds.
+    EventSeconds,
+}
+
+/// A limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limit {
+    /// How.
+    pub op: Op,
+    /// In `unit`.
+    pub value: f64,
+    /// Of `value`.
+    pub unit: Unit,
+}
+
+impl Limit {
+    /// Whether a value meets it.
+    #[must_use]
+    pub fn met(&self, v: f64) -> bool {
+        match self.op {
+            Op::Less => v < self.value,
+            Op::AtMost => v <= self.value,
+            Op::Equal => v == self.value,
+            Op::AtLeast => v >= self.value,
+            Op::More => v > self.value,
+        }
+    }
+}
+
+impl Unit {
+    /// A value with its unit, as limits and texts print it: `400ms`, `6s`, `0.5%`, `3`.
+    #[must_use]
+    pub fn show(self, value: f64) -> String {
+        match self {
+            Unit::Count => format!("{value}"),
+            // Six decimals of a ratio are four of a percentage; rounding hides what binary fractions add.
+            Unit::Ratio => format!("{}%", (value * 1e6).round() / 1e4),
+            Unit::Ms if value >= 1000.0 && value % 100.0 == 0.0 => format!("{}s", value / 1000.0),
+            Unit::Ms => format!("{value}ms"),
+            Unit::EventSeconds => format!("{value} event s"),
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let op = match self.op {
+            Op::Less => "<",
+            Op::AtMost => "<=",
+            Op::Equal => "==",
+            Op::AtLeast => ">=",
+            Op::More => ">",
+        };
+        write!(f, "{op} {}", self.unit.show(self.value))
+    }
+}
+
+/// Holds a figure against a limit: a lower bound and never fail, what can't be told is void.
+#[must_use]
+pub fn judge(got: &Figure, limit: &Limit) -> Verdict {
+    match got {
+        Figure::V { v } if limit.met(v.0) => Verdict::Pass,
+        Figure::V { .. } | Figure::Ge { .. } | Figure::Never { .. } => Verdict::Fail,
+        Figure::Na { .. } => Verdict::Void,
+    }
+}
+
+/// Judges one objective over all seeds of `pool`.
+#[must_use]
+pub fn evaluate(objective: &Objective, pool: &Pool) -> Expectation {
+    let got = measure(&objective.metric, pool);
+    let verdict = judge(&got, &objective.limit);
+    let Objective { what, limit, line, .. } = objective;
+    Expectation { what: what.clone(), limit: limit.to_string(), got, verdict, line: *line }
+}
+
+fn measure(metric: &Metric, pool: &Pool) -> Figure {
+    match metric {
+        Metric::Recovery { faults, part, over } => recovery(&pool.recoveries_of(faults), *part, *over),
+        Metric::Count(_, phase) | Metric::Ratio(_, phase) | Metric::Latency(_, phase) | Metric::Delivered(_, phase) => {
+            let Some(totals) = pool.phase(phase) else { return Figure::na(format!("no {phase}")) };
+            match metric {
+                Metric::Count(count, _) => Figure::v(counted(&totals.counts, *count) as f64),
+                Metric::Ratio(share, _) => shared(&totals.counts, *share),
+                Metric::Latency(percentile, _) => totals.worst(*percentile),
+                Metric::Delivered(percentile, _) => totals.worst_delivered(*percentile),
+                Metric::Recovery { .. } => unreachable!("recoveries are measured above"),
+            }
+        }
+    }
+}
+
+fn counted(c: &crate::phases::Counts, count: Count) -> u64 {
+    match count {
+        Count::Offered => c.offered,
+        Count::Accepted => c.accepted,
+        Count::Rejected => c.rejected,
+        Count::Indeterminate => c.indeterminate,
+        Count::Recovered => c.recovered,
+        Count::Visible => c.visible,
+        Count::Absorbed => c.absorbed,
+        Count::Folded => c.folded,
+        Count::Lost => c.lost,
+        Count::LostReported => c.lost_reported,
+        Count::LostWindow => c.lost_window,
+        Count::Unresolved => c.unresolved,
+        Count::DeadLettered => c.dead_lettered,
+        Count::Shed => c.shed,
+        Count::Expired => c.expired,
+        Count::Unexpected => c.unexpected,
+    }
+}
+
+fn shared(c: &crate::phases::Counts, share: Ratio) -> Figure {
+    let (part, whole) = match share {
+        Ratio::Drop => (c.lost_all() + c.shed + c.expired, c.accepted),
+        Ratio::Duplicate => (c.duplicates, c.copies),
+        Ratio::DuplicateRaw => (c.raw_duplicates, c.raw_copies),
+        Ratio::Replay => (c.replayed, c.worked),
+        Ratio::Shed => (c.shed, c.accepted),
+        Ratio::Expired => (c.expired, c.accepted),
+        Ratio::DeadLettered => (c.dead_lettered, c.accepted),
+    };
+    if whole == 0 { Figure::na("nothing to take a share of") } else { Figure::v(ratio(part, whole)) }
+}
+
+/// One figure over recoveries by nearest rank, in ms or event·s. One recovery that never came makes p95 and max never.
+#[must_use]
+pub fn recovery(groups: &[&crate::recovery::Group], part: Part, over: Percentile) -> Figure {
+    let outcome = |group: &&crate::recovery::Group| match part {
+        Part::Detect => Outcome::Unknown,
+        Part::FirstOutput => group.first_output.clone(),
+        Part::Steady => group.steady.clone(),
+        Part::Drained => group.drained.clone(),
+        Part::Deficit => group.deficit.clone(),
+    };
+    let mut after = Vec::new();
+    let mut never = 0_u64;
+    for group in groups {
+        match outcome(group) {
+            Outcome::After(ns) => after.push(ns),
+            Outcome::Never => never += 1,
+            Outcome::Unknown => {}
+        }
+    }
+    let n = after.len() as u64 + never;
+    if n == 0 {
+        return Figure::na("n < 1");
+    }
+    if never > 0 && over != Percentile::P50 {
+        return Figure::never();
+    }
+    after.sort_unstable();
+    let rank = over.rank(n) as usize;
+    match (after.get(rank - 1), part) {
+        (None, _) => Figure::never(),
+        (Some(ns), Part::Deficit) => Figure::v((*ns as f64 / 1e6).round() / 1e3),
+        (Some(ns), _) => Figure::v(crate::histogram::to_ms(*ns)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::Group;
+
+    #[test]
+    fn limits_print_as_people_write_them() {
+        let show = |op, value, unit| Limit { op, value, unit }.to_string();
+        assert_eq!(show(Op::AtMost, 400.0, Unit::Ms), "<= 400ms");
+        assert_eq!(show(Op::Less, 6000.0, Unit::Ms), "< 6s");
+        assert_eq!(show(Op::AtMost, 0.005, Unit::Ratio), "<= 0.5%");
+        assert_eq!(show(Op::Equal, 3.0, Unit::Count), "== 3");
+    }
+
+    #[test]
+    fn only_a_value_can_pass_and_only_what_cannot_be_told_is_void() {
+        let limit = Limit { op: Op::AtMost, value: 400.0, unit: Unit::Ms };
+        assert_eq!(judge(&Figure::v(400.0), &limit), Verdict::Pass);
+        assert_eq!(judge(&Figure::v(401.0), &limit), Verdict::Fail);
+        assert_eq!(judge(&Figure::ge(1.0), &limit), Verdict::Fail);
+        assert_eq!(judge(&Figure::never(), &limit), Verdict::Fail);
+        assert_eq!(judge(&Figure::never(), &Limit { op: Op::AtLeast, ..limit }), Verdict::Fail);
+        assert_eq!(judge(&Figure::na("n < 299"), &limit), Verdict::Void);
+    }
+
+    #[test]
+    fn one_recovery_that_never_came_spoils_the_tail() {
+        let group = |steady| Group { steady, ..Group::default() };
+        let groups = [
+            group(Outcome::After(3_000_000_000)),
+            group(Outcome::After(1_000_000_000)),
+            group(Outcome::Unknown),
+            group(Outcome::After(2_000_000_000)),
+        ];
+        let all: Vec<&Group> = groups.iter().collect();
+        assert_eq!(recovery(&all, Part::Steady, Percentile::P50), Figure::v(2000.0));
+        assert_eq!(recovery(&all, Part::Steady, Percentile::P95), Figure::v(3000.0));
+        assert_eq!(recovery(&all, Part::Drained, Percentile::P95), Figure::na("n < 1"));
+        let never = group(Outcome::Never);
+        let spoiled: Vec<&Group> = groups.iter().chain([&never]).collect();
+        assert_eq!(recovery(&spoiled, Part::Steady, Percentile::P50), Figure::v(2000.0));
+        assert_eq!(recovery(&spoiled, Part::Steady, Percentile::P95), Figure::never());
+    }
+}

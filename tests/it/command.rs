@@ -1,0 +1,65 @@
+//! The binary itself: what it prints where, and the code it ends with.
+
+use std::process::{Command, Output};
+
+const PROCESS: &str = "version: 1
+processes: [{id: ping, graph: ping.yaml}, {id: pong, graph: pong.yaml}]
+channels: [{id: there, kind: journal}, {id: back, kind: journal}]
+links:
+  - {producer: ping, consumer: pong, channel: there}
+  - {producer: pong, consumer: ping, channel: back}
+";
+
+/// A graph that only relays, so that it needs no plugin.
+fn relay(from: &str, to: &str) -> String {
+    format!(
+        "version: 2\nnodes:\n  - {{id: from, kind: source, plugin: \"std:channel\", config: {{channel: {from}}}}}\n  - {{id: to, kind: sink, \
+         plugin: \"std:channel\", config: {{channel: {to}, __runtime__: {{inbox_max: 64}}}}}}\nedges: [{{from: from, to: to}}]\n"
+    )
+}
+
+#[expect(clippy::disallowed_methods, reason = "the binary reads real files")]
+fn run(arguments: &[&str]) -> Output {
+    let dir = tempfile::tempdir().expect("tests have a temporary directory");
+    let files =
+        [("p.yaml", PROCESS.to_owned()), ("ping.yaml", relay("back", "there")), ("pong.yaml", relay("there", "back"))];
+    for (name, text) in files.into_iter().chain([("bad.yaml", "version: 2\nnodes: 7\n".to_owned())]) {
+        std::fs::write(dir.path().join(name), text).expect("it takes a small file");
+    }
+    Command::new(env!("CARGO_BIN_EXE_seaworthy"))
+        .args(arguments)
+        .current_dir(dir.path())
+        .output()
+        .expect("the binary is built with its tests")
+}
+
+#[track_caller]
+fn check(arguments: &[&str], code: i32, stdout: &str, stderr: &str) {
+    let output = run(arguments);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{out}{err}");
+    assert!(out.contains(stdout), "stdout: {out}");
+    assert!(err.contains(stderr), "stderr: {err}");
+}
+
+#[test]
+fn check_says_what_is_wrong_and_ends_with_its_code() {
+    check(&["check", "p.yaml"], 0, "ok     p.yaml  process graph, 2 processes, 2 channels", "");
+    check(&["check", "p.yaml", "bad.yaml"], 2, "error  bad.yaml  1 error", "yaml::wrong_type");
+    check(&["check", "nowhere.yaml"], 2, "", "could not read nowhere.yaml");
+    check(&["check", "notes.txt"], 2, "", "file::unknown_kind");
+    check(&["check", "ping.yaml"], 0, "2 notes", "graph::channel_alone");
+    check(&["check", "--json", "bad.yaml"], 2, "\"line\": 2", "");
+    check(&["check"], 2, "", "Usage: seaworthy check");
+    check(&["chek"], 2, "", "check");
+    check(&["check", "--help"], 0, "Example: seaworthy check", "");
+    check(&["explain", "--help"], 0, "Example: seaworthy explain", "");
+}
+
+#[test]
+fn explain_tells_edges_and_channels() {
+    let text = String::from_utf8(run(&["explain", "p.yaml", "--packet-bytes", "2048"]).stdout).unwrap();
+    insta::assert_snapshot!(text);
+    check(&["explain", "ping.yaml"], 2, "", "graph::channel_alone");
+    check(&["explain", "p.yaml", "--json"], 0, "\"schema\": \"seaworthy.explain/v1\"", "");
+}
