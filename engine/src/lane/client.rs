@@ -23,7 +23,7 @@ use super::wire::{Line, dial};
 use super::{LaneError, Mailbox, Outbox, Unsent, within};
 use crate::env::{Env, Fut, Seed, Work};
 use crate::observe::{Event as Observed, What};
-use crate::packet::{Epoch, Seq};
+use crate::packet::Seq;
 
 /// Carries all `outboxes` of `process` to `peer`, the host of their channels. Connects again whenever a connection ends,
 /// for ever, until dropped.
