@@ -6,7 +6,6 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use tonic::{Status, Streaming};
 use xxhash_rust::xxh3::xxh3_64;
@@ -21,10 +20,10 @@ use super::protocol::{
     SILENCE_NS, fits,
 };
 use super::wire::{Line, dial};
-use super::{LaneError, Mailbox, Outbox, within};
+use super::{LaneError, Mailbox, Outbox, Unsent, within};
 use crate::env::{Env, Fut, Seed, Work};
 use crate::observe::{Event as Observed, What};
-use crate::packet::{Epoch, Seq};
+use crate::packet::Seq;
 
 /// Carries all `outboxes` of `process` to `peer`, the host of their channels. Connects again whenever a connection ends,
 /// for ever, until dropped.
@@ -133,7 +132,7 @@ struct Tube {
     flying_bytes: usize,
     /// Read, but beyond the credits.
     ready: VecDeque<(Publish, usize)>,
-    reading: Option<Fut<'static, Result<Vec<(Seq, Epoch, Bytes)>, LaneError>>>,
+    reading: Option<Fut<'static, Result<Unsent, LaneError>>>,
     settling: Option<(Seq, Fut<'static, Result<(), LaneError>>)>,
 }
 
@@ -145,7 +144,7 @@ struct Flight {
 }
 
 enum Event {
-    Read(usize, Result<Vec<(Seq, Epoch, Bytes)>, LaneError>),
+    Read(usize, Result<Unsent, LaneError>),
     Settled(usize, Seq, Result<(), LaneError>),
     Heard(Result<Option<FromHost>, Status>),
     Beat(Result<Option<u64>, LaneError>),
@@ -367,7 +366,7 @@ impl Tube {
     }
 
     /// Cuts what was read into batches: one epoch of entry each.
-    fn take(&mut self, packets: Vec<(Seq, Epoch, Bytes)>) -> Result<(), LaneError> {
+    fn take(&mut self, packets: Unsent) -> Result<(), LaneError> {
         for (seq, entered, packet) in packets {
             assert_eq!(seq, self.next, "an outbox reads from where it was asked to, without gaps");
             let bytes = packet.len();

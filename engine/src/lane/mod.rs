@@ -22,6 +22,9 @@ use crate::packet::{Epoch, Seq};
 
 pub use mailbox::Mailbox;
 
+/// Packets out of an outbox: sequence number, epoch of entry, and the bytes of `Packet::encode`.
+pub type Unsent = Vec<(Seq, Epoch, Bytes)>;
+
 /// What a producer has yet to send to one channel: a view of the outbox in its own journal.
 pub trait Outbox: Send + Sync {
     /// The channel's name.
@@ -33,12 +36,7 @@ pub trait Outbox: Send + Sync {
     /// Reads packets from `from` on, with consecutive sequence numbers and the epoch in which each entered; waits until
     /// there is at least one. Only packets that are durable here, or a crash could hand their numbers out again.
     /// At most `max_packets` and `max_bytes`, save that a first packet larger than `max_bytes` comes alone.
-    fn read(
-        &self,
-        from: Seq,
-        max_packets: usize,
-        max_bytes: usize,
-    ) -> Fut<'static, Result<Vec<(Seq, Epoch, Bytes)>, LaneError>>;
+    fn read(&self, from: Seq, max_packets: usize, max_bytes: usize) -> Fut<'static, Result<Unsent, LaneError>>;
     /// Records that the host has all up to `upto`. Settling again is fine; settling what was never written means that
     /// this journal lost its end, and is [`LaneError::Ahead`].
     fn settle(&self, upto: Seq) -> Fut<'static, Result<(), LaneError>>;

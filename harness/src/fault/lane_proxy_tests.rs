@@ -1,7 +1,8 @@
 //! The lane proxy between a producer and a host that are written by hand against the public protocol.
 
-use std::io;
 use super::*;
+
+use std::io;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
