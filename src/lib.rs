@@ -7,6 +7,7 @@ mod exit;
 mod explain;
 mod files;
 mod picture;
+mod run;
 mod show;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,12 +27,13 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 pass, 1 objective or invariant, 2 usage or lint, 3 regression, 4 proved nothing, \
-5 nondeterminism, 70 internal, 74 environment.";
+5 nondeterminism, 70 internal, 74 environment; 130 ended at once by a second signal.";
 
 #[derive(Subcommand)]
 enum Command {
     Check(check::Args),
     Explain(explain::Args),
+    Run(run::Args),
 }
 
 /// Runs the command that the process was started with, over the plugins of `registry`.
@@ -47,6 +49,7 @@ pub fn main(registry: Registry) -> ExitCode {
     let run = || match cli.command {
         Command::Check(args) => check::run(&args, &registry),
         Command::Explain(args) => explain::run(&args, &registry),
+        Command::Run(args) => run::run(&args, &registry),
     };
     // The panic hook has said what and where; what is left is the exit code.
     catch_unwind(AssertUnwindSafe(run)).unwrap_or(Exit::Internal).into()
