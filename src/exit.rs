@@ -21,11 +21,14 @@ pub enum Exit {
     Internal = 70,
     /// The machine: I/O, lock, version, full disk.
     Environment = 74,
+    /// Ended at once by a second signal.
+    Interrupted = 130,
 }
 
 impl Exit {
     /// From what outweighs all others down to what outweighs none.
-    const BY_WEIGHT: [Exit; 8] = [
+    const BY_WEIGHT: [Exit; 9] = [
+        Exit::Interrupted,
         Exit::Internal,
         Exit::Nondeterministic,
         Exit::Usage,
@@ -61,6 +64,6 @@ mod tests {
                 assert_eq!((heavy.and(*light), light.and(heavy)), (heavy, heavy));
             }
         }
-        assert_eq!(Exit::BY_WEIGHT.map(|exit| exit as u8), [70, 5, 2, 74, 1, 4, 3, 0]);
+        assert_eq!(Exit::BY_WEIGHT.map(|exit| exit as u8), [130, 70, 5, 2, 74, 1, 4, 3, 0]);
     }
 }

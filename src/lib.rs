@@ -9,6 +9,7 @@ mod files;
 mod picture;
 mod plan;
 mod scenario_files;
+mod run;
 mod show;
 mod sim;
 mod stopwatch;
@@ -30,7 +31,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 pass, 1 objective or invariant, 2 usage or lint, 3 regression, 4 proved nothing, \
-5 nondeterminism, 70 internal, 74 environment.";
+5 nondeterminism, 70 internal, 74 environment; 130 ended at once by a second signal.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -38,6 +39,7 @@ enum Command {
     Explain(explain::Args),
     Sim(sim::Args),
     Plan(plan::Args),
+    Run(run::Args),
 }
 
 /// Runs the command that the process was started with, over the plugins of `registry`.
@@ -55,6 +57,7 @@ pub fn main(registry: Registry) -> ExitCode {
         Command::Explain(args) => explain::run(&args, &registry),
         Command::Sim(args) => sim::run(&args, &registry),
         Command::Plan(args) => plan::run(&args, &registry),
+        Command::Run(args) => run::run(&args, &registry),
     };
     // The panic hook has said what and where; what is left is the exit code.
     catch_unwind(AssertUnwindSafe(run)).unwrap_or(Exit::Internal).into()

@@ -325,7 +325,7 @@ fn load_graph(path: &str, read: ReadText<'_>, registry: &Registry, inputs: &mut 
     match planned {
         Some(Planned::Processes(plan)) => Ok(plan),
         Some(Planned::Graph(plan)) => {
-            let process = PlannedProcess { id: plan.process.clone(), plan };
+            let process = PlannedProcess { id: plan.process.clone(), path: path.to_owned(), plan };
             Ok(ProcessPlan { processes: vec![process], channels: Vec::new() })
         }
         None => {

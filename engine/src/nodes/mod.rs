@@ -44,13 +44,12 @@ fn wrong_text(key: &str, text: &str, error: &ExprError) -> ConfigError {
     ConfigError::at(key, format!("`{key}`: could not read `{text}`: {error}"))
 }
 
-/// Files of sources and sinks lie beside the graph, or below.
-fn path_in_files(path: &str) -> Result<(), ConfigError> {
-    let inside = !path.is_empty() && path.split('/').all(|part| !part.is_empty() && part != "..");
-    if inside {
-        return Ok(());
+/// Files of sources and sinks are named from the graph's directory, or absolutely.
+fn path_of_file(path: &str) -> Result<(), ConfigError> {
+    if path.is_empty() || path.ends_with('/') || path.contains('\0') {
+        return Err(ConfigError::at("path", format!("`path`: `{path}` is not the path of a file")));
     }
-    Err(ConfigError::at("path", format!("`path`: `{path}` must be relative, without `..` or empty parts")))
+    Ok(())
 }
 
 #[cfg(test)]

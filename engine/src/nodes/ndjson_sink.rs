@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::path_in_files;
+use super::path_of_file;
 use crate::env::{File, Fut, Open};
 use crate::node::{Class, ConfigError, NodeContext, NodeError, Registry, Sink};
 use crate::packet::Packet;
@@ -48,12 +48,22 @@ impl NdjsonSink {
         if let Some(file) = &self.file {
             return Ok(file.clone());
         }
-        let path = &self.config.path;
-        let opened = self.context.files.open(path, Open::CreateOrWrite).await;
+        let (files, path) = (&self.context.files, &self.config.path);
+        let parent = parent_of(path);
+        let mut opened = files.open(path, Open::CreateOrWrite).await;
+        let missing = opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if missing {
+            files.create_dir(parent).await.map_err(|error| self.failed("create the directory of", &error))?;
+            opened = files.open(path, Open::CreateOrWrite).await;
+        }
         let file = opened.map_err(|error| self.failed("open", &error))?;
-        // The name must be durable before a line in it is.
-        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-        self.context.files.sync_dir(parent).await.map_err(|error| self.failed("create", &error))?;
+        // The name must be durable before a line in it is, and so must the names of new directories.
+        let mut dir = parent;
+        files.sync_dir(dir).await.map_err(|error| self.failed("create", &error))?;
+        while missing && !matches!(dir, "" | "/") {
+            dir = parent_of(dir);
+            files.sync_dir(dir).await.map_err(|error| self.failed("create", &error))?;
+        }
         self.file = Some(file.clone());
         Ok(file)
     }
@@ -176,6 +186,15 @@ impl NdjsonSink {
     }
 }
 
+/// The directory that a path is in; `""` is the graph's.
+fn parent_of(path: &str) -> &str {
+    match path.rsplit_once('/') {
+        Some(("", _)) => "/",
+        Some((parent, _)) => parent,
+        None => "",
+    }
+}
+
 /// The bytes as text, when they are one line of JSON.
 fn one_line(bytes: &[u8]) -> Result<&str, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
@@ -193,7 +212,7 @@ impl Sink for NdjsonSink {
 }
 
 fn lint(config: &Config) -> Result<(), ConfigError> {
-    path_in_files(&config.path)
+    path_of_file(&config.path)
 }
 
 pub(super) fn register(registry: &mut Registry) {
@@ -342,7 +361,7 @@ mod tests {
     #[test]
     fn wrong_configurations_name_the_key() {
         for (config, key) in
-            [(json!({}), "path"), (json!({"path": "../x"}), "path"), (json!({"path": "x", "gzip": 1}), "gzip")]
+            [(json!({}), "path"), (json!({"path": "x/"}), "path"), (json!({"path": "x", "gzip": 1}), "gzip")]
         {
             let RegistryError::Config(error) = registry().lint("std:ndjson_sink", config).unwrap_err() else {
                 panic!("another error");

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::expr::Value;
-use super::path_in_files;
+use super::path_of_file;
 use super::units::TimeUnit;
 use crate::env::{File, Fut, Open};
 use crate::node::{Class, ConfigError, Draft, Entry, NodeContext, NodeError, Registry, Resume, Source};
@@ -51,7 +51,7 @@ enum Replay {
 }
 
 fn lint(config: &Config) -> Result<(), ConfigError> {
-    path_in_files(&config.path)?;
+    path_of_file(&config.path)?;
     if let Replay::Speed(speed) = config.replay {
         if !(speed > 0.0 && speed.is_finite()) {
             return Err(ConfigError::at("replay", format!("`replay`: a speed is a number above 0, not {speed}")));
@@ -439,8 +439,8 @@ mod tests {
         for (config, key) in [
             (json!({}), "path"),
             (json!({"path": ""}), "path"),
-            (json!({"path": "/etc/x"}), "path"),
-            (json!({"path": "a/../../x"}), "path"),
+            (json!({"path": "a/"}), "path"),
+            (json!({"path": "a\u{0}"}), "path"),
             (json!({"path": "x", "keys": "net"}), "keys"),
             (json!({"path": "x", "replay": {"speed": 600}}), "time"),
             (json!({"path": "x", "time": "t", "replay": {"speed": 0}}), "replay"),

@@ -27,6 +27,8 @@ pub struct ProcessPlan {
 pub struct PlannedProcess {
     /// Its id.
     pub id: String,
+    /// The path of its graph, seen from where the process graph's own path is seen from.
+    pub path: String,
     /// Its graph.
     pub plan: Plan,
 }
@@ -198,7 +200,13 @@ fn unlinked_end(process: &str, channel: &str, kind: Kind, linked: &[&str], file:
 
 /// `None` when a graph has no plan: it holds `delay` or `initial` nodes.
 fn plan(spec: &ProcessGraphSpec, graphs: Vec<(&str, GraphLoad)>) -> Option<ProcessPlan> {
-    let processes = graphs.into_iter().map(|(id, graph)| Some(PlannedProcess { id: id.to_owned(), plan: graph.plan? }));
+    let path_of = |id: &str| {
+        let process = spec.processes.iter().find(|process| process.id.value == id);
+        beside(spec.file.name(), &process.expect("graphs were read from these processes").graph.value)
+    };
+    let processes = graphs
+        .into_iter()
+        .map(|(id, graph)| Some(PlannedProcess { id: id.to_owned(), path: path_of(id), plan: graph.plan? }));
     let channels = spec.channels.iter().map(|channel| {
         let link = spec.links.iter().find(|link| link.channel.value == channel.id.value);
         let link = link.expect("each channel of a checked file has its link");

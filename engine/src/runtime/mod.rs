@@ -231,6 +231,8 @@ impl Engine {
                 () = &mut quiet, if !ended_quietly => ended_quietly = true,
             }
         }
+        // The lanes end first, or they would see a journal that is closed under them and cry.
+        self.tasks.shutdown().await;
         // What the last branches submitted becomes durable before the lock is given back.
         self.shared.journal.close().await;
         Ok(())

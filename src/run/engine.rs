@@ -1,0 +1,273 @@
+//! One engine for real: started, watched, stopped by signals or by its supervisor.
+#![expect(clippy::disallowed_methods, reason = "the command times its own run; the engine asks env.clock")]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use seaworthy_engine::env::os::{self, OsDisk, OsOptions};
+use seaworthy_engine::graph::Plan;
+use seaworthy_engine::journal::JournalOptions;
+use seaworthy_engine::node::Registry;
+use seaworthy_engine::runtime::{ChannelEnds, Engine, EngineError, EngineOptions};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::console::Console;
+use super::report::ProcessReport;
+use super::tally::{Counter, Tally};
+use super::words::{FINISH, Supervisor, Word};
+use crate::exit::Exit;
+
+/// Most trees of one input that may be unsettled at a time.
+const IN_FLIGHT_MAX: usize = 1024;
+/// How often progress is shown, or told to the supervisor.
+pub(super) const TICK: Duration = Duration::from_millis(250);
+
+/// What one engine is started from.
+pub(super) struct Launch {
+    pub(super) plan: Plan,
+    pub(super) channels: Vec<ChannelEnds>,
+    /// Where the graph lies: files are named from there.
+    pub(super) files: PathBuf,
+    pub(super) data_dir: PathBuf,
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) peers: BTreeMap<String, SocketAddr>,
+    pub(super) registry: Registry,
+    pub(super) segment_bytes: u64,
+    pub(super) child: bool,
+}
+
+/// How an engine ended.
+pub(super) struct Ended {
+    pub(super) exit: Exit,
+    pub(super) wall_ms: u64,
+    pub(super) process: ProcessReport,
+}
+
+/// Why it ended other than well.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error("could not {what}")]
+    Machine { what: String, source: io::Error },
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("ended at once, by a second signal; the next start goes on from the journal")]
+    Interrupted,
+}
+
+impl RunError {
+    fn machine(what: impl Into<String>) -> impl FnOnce(io::Error) -> RunError {
+        |source| RunError::Machine { what: what.into(), source }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            RunError::Machine { .. } => Exit::Environment,
+            RunError::Interrupted => Exit::Interrupted,
+            RunError::Engine(error) => match error.exit_code() {
+                2 => Exit::Usage,
+                70 => Exit::Internal,
+                _ => Exit::Environment,
+            },
+        }
+    }
+}
+
+/// An error with all that led to it, in one line.
+pub(super) fn in_words(error: &dyn Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words = format!("{words}: {error}");
+        cause = error.source();
+    }
+    words
+}
+
+/// Runs an engine to its end.
+pub(super) fn run(launch: Launch, console: &Console) -> Ended {
+    let began = Instant::now();
+    let mut process = ProcessReport::new(&launch.plan.process, launch.plan.graph_hash);
+    process.starts = 1;
+    let counter = Arc::new(Counter::default());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime
+        .map_err(RunError::machine("start the runtime"))
+        .and_then(|runtime| runtime.block_on(drive(launch, console, &counter, &mut process)));
+    let exit = match &outcome {
+        Ok(()) => Exit::Pass,
+        Err(error) => {
+            console.say(&in_words(error));
+            error.exit()
+        }
+    };
+    process.ended(format!("exit {}", exit as u8));
+    process.counts = counter.tally();
+    Ended { exit, wall_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), process }
+}
+
+async fn drive(
+    launch: Launch,
+    console: &Console,
+    counter: &Arc<Counter>,
+    report: &mut ProcessReport,
+) -> Result<(), RunError> {
+    let mut orders = Orders::new(launch.child).map_err(RunError::machine("listen for signals"))?;
+    let (name, options) = options(launch, counter, console)?;
+    let starting = Engine::start(options);
+    tokio::pin!(starting);
+    let mut finish = false;
+    let engine = loop {
+        tokio::select! {
+            biased;
+            engine = &mut starting => break engine?,
+            order = orders.next() => match order {
+                Order::Finish => finish = true,
+                // Nothing is in flight yet.
+                Order::Stop | Order::EndNow => return Ok(()),
+            }
+        }
+    };
+    let recovery = engine.recovery().lines();
+    recovery.iter().for_each(|line| report.found(line.clone()));
+    orders.tell(&Word::up(recovery));
+    tracing::info!(process = %name, "up; SIGINT or SIGTERM stops it in good order");
+    let handle = engine.handle();
+    if finish {
+        handle.finish();
+    }
+    let mut tick = ticks();
+    let mut told = Tally::default();
+    let running = engine.run();
+    tokio::pin!(running);
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            outcome = &mut running => break outcome.map_err(RunError::from),
+            order = orders.next() => match order {
+                Order::Finish if finish => {}
+                Order::Finish => {
+                    finish = true;
+                    handle.finish();
+                }
+                Order::Stop => {
+                    tracing::info!(process = %name, in_flight = handle.in_flight(), "stopping: what is in flight is finished first");
+                    handle.stop();
+                }
+                Order::EndNow => break Err(RunError::Interrupted),
+            },
+            _ = tick.tick() => {
+                let tally = counter.tally();
+                if tally != told {
+                    orders.tell(&Word::Counted(tally.clone()));
+                    if orders.supervisor.is_none() {
+                        console.progress(&tally.line(&name));
+                    }
+                    told = tally;
+                }
+            }
+        }
+    };
+    orders.tell(&Word::Counted(counter.tally()));
+    outcome
+}
+
+/// The machine and the plan; gives the process's name with them.
+fn options(launch: Launch, counter: &Arc<Counter>, console: &Console) -> Result<(String, EngineOptions), RunError> {
+    let Launch { plan, channels, files, data_dir, listen, peers, registry, segment_bytes, child } = launch;
+    let name = plan.process.clone();
+    let what = format!("use the data directory {} or the network", data_dir.display());
+    let machine = OsOptions { data_dir, listen, peers, probe: counter.clone() };
+    let (env, net) = os::env(machine).map_err(RunError::machine(what))?;
+    if let (Some(address), false) = (net.bound(), child) {
+        console.say(&format!("{name} listens on {address}"));
+    }
+    let files = OsDisk::anywhere(files).map_err(RunError::machine("start the threads for files"))?;
+    let journal = JournalOptions { segment_bytes, ..JournalOptions::new(&name) };
+    let files = Arc::new(files);
+    let stand_ins = BTreeMap::new();
+    let options =
+        EngineOptions { env, files, plan, channels, registry, stand_ins, journal, in_flight_max: IN_FLIGHT_MAX };
+    Ok((name, options))
+}
+
+pub(super) fn ticks() -> Interval {
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
+}
+
+/// What somebody wants of a running process.
+pub(super) enum Order {
+    /// No producer sends any more.
+    Finish,
+    /// Stop in good order.
+    Stop,
+    /// End at once.
+    EndNow,
+}
+
+/// Hears orders: from signals, and from the supervisor where there is one.
+pub(super) struct Orders {
+    signals: Signals,
+    supervisor: Option<Supervisor>,
+}
+
+/// SIGINT and SIGTERM.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    heard: bool,
+}
+
+impl Signals {
+    pub(super) fn new() -> io::Result<Signals> {
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Signals { interrupt, terminate, heard: false })
+    }
+
+    /// The first asks for good order, the second for the end. Dropping it loses nothing.
+    pub(super) async fn next(&mut self) -> Order {
+        tokio::select! {
+            biased;
+            Some(()) = self.interrupt.recv() => {}
+            Some(()) = self.terminate.recv() => {}
+            else => std::future::pending().await,
+        }
+        if std::mem::replace(&mut self.heard, true) { Order::EndNow } else { Order::Stop }
+    }
+}
+
+impl Orders {
+    fn new(child: bool) -> io::Result<Orders> {
+        let supervisor = child.then(Supervisor::attach).transpose()?;
+        Ok(Orders { signals: Signals::new()?, supervisor })
+    }
+
+    async fn next(&mut self) -> Order {
+        let Some(supervisor) = &mut self.supervisor else { return self.signals.next().await };
+        loop {
+            tokio::select! {
+                biased;
+                order = self.signals.next() => return order,
+                line = supervisor.hear() => match line.as_deref() {
+                    Some(FINISH) => return Order::Finish,
+                    // A word of a later version.
+                    Some(_) => {}
+                    None => return Order::Stop,
+                }
+            }
+        }
+    }
+
+    fn tell(&self, word: &Word) {
+        if let Some(supervisor) = &self.supervisor {
+            supervisor.tell(word);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! `run`: a graph, or all processes of a process graph, for real.
+//!
+//! A graph runs here, in this process. A process graph is supervised: one child a process, each this same command with
+//! `--only` and `--child`; the two sides talk as [`words`] says.
+
+mod address;
+mod console;
+mod engine;
+mod refusal;
+mod report;
+mod supervisor;
+mod tally;
+mod words;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use seaworthy_engine::graph::{Diagnostic, Phase, Plan, Planned, load_any};
+use seaworthy_engine::journal::JournalOptions;
+use seaworthy_engine::node::Registry;
+use seaworthy_engine::process::{ChannelPlan, ProcessPlan};
+use seaworthy_engine::runtime::ChannelEnds;
+
+use crate::exit::Exit;
+use crate::files::read_text;
+use crate::show;
+use console::Console;
+use engine::Launch;
+use refusal::Refusal;
+use report::Report;
+
+/// Runs a graph for real, or each process of a process graph in a child that is restarted when it dies.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  seaworthy run graph.yaml --report result.json
+  seaworthy run process.yaml --data-dir /var/lib/seaworthy
+  seaworthy run process.yaml --only hub --listen 127.0.0.1:7070
+  seaworthy run process.yaml --only edge --peer hub=127.0.0.1:7070
+
+Ends with 0 when all input has ended and all is delivered. SIGINT or SIGTERM stops in good order: what is in flight is
+finished, what is in a journal goes on next time. A second one ends at once, with 130; nothing is lost by that either.
+A child that dies is started again after 0.05 to 1 s, as often as it takes; one that ends with 2, or with 74 before it
+ever was up, ends the run.")]
+pub(crate) struct Args {
+    /// A graph or a process graph (.yaml).
+    file: String,
+    /// Where journals are kept: a graph's own, or one directory in it for each process [default: data/<name of FILE>]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Runs this process of a process graph alone, here and without restarts.
+    #[arg(long, value_name = "PROCESS")]
+    only: Option<String>,
+    /// Where a process is that this one sends to; once for each.
+    #[arg(long, value_name = "PROCESS=HOST:PORT", requires = "only")]
+    peer: Vec<String>,
+    /// Where this process is reached by those that send to it; port 0 takes any and says which.
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "only")]
+    listen: Option<String>,
+    /// Lets packets cross a network unencrypted: allows addresses other than loopback.
+    #[arg(long)]
+    allow_plaintext: bool,
+    /// Size of a journal's segments in bytes: two are taken from the disk at the start, more as a backlog grows.
+    #[arg(long, value_name = "BYTES", default_value_t = JournalOptions::new("").segment_bytes, value_parser = segment_bytes)]
+    segment_bytes: u64,
+    /// Writes what was counted to a file, as JSON (docs/schema/run.v1.schema.json).
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// A supervisor started this: words from stdin, words to stdout.
+    #[arg(long, hide = true, requires = "only")]
+    child: bool,
+}
+
+fn segment_bytes(text: &str) -> Result<u64, String> {
+    let bytes: u64 = text.parse().map_err(|_| "a number of bytes".to_owned())?;
+    let options = JournalOptions::new("");
+    let (min, max) = (4 * options.frame_bytes_max as u64, options.bytes_max / 2);
+    if !bytes.is_multiple_of(512) || !(min..=max).contains(&bytes) {
+        return Err(format!("a multiple of 512, from {min} to {max}"));
+    }
+    Ok(bytes)
+}
+
+pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
+    let loaded = load_any(&args.file, &read_text, registry, Phase::Run);
+    // A child's warnings were shown by its supervisor.
+    let shown = loaded.diagnostics.iter().filter(|found| found.is_error() || !args.child);
+    shown.for_each(|found| show::problem(found));
+    let Some(planned) = loaded.planned else {
+        let outside = loaded.diagnostics.iter().filter(|found| found.is_error()).all(Diagnostic::is_outside);
+        return if outside { Exit::Environment } else { Exit::Usage };
+    };
+    start(args, planned, registry).unwrap_or_else(|refusal| {
+        show::problem(&refusal);
+        refusal.exit()
+    })
+}
+
+fn start(args: &Args, planned: Planned, registry: &Registry) -> Result<Exit, Refusal> {
+    match (planned, &args.only) {
+        (Planned::Graph(plan), None) => {
+            let launch = Launch {
+                files: parent(&args.file),
+                data_dir: data_dir(args),
+                channels: Vec::new(),
+                listen: None,
+                peers: BTreeMap::new(),
+                ..launch(args, plan, registry)
+            };
+            Ok(alone(args, launch))
+        }
+        (Planned::Graph(_), Some(_)) => Err(Refusal::NoProcesses { file: args.file.clone() }),
+        (Planned::Processes(plan), Some(only)) => Ok(alone(args, one_of(args, plan, only, registry)?)),
+        (Planned::Processes(plan), None) => Ok(supervisor::run(args, &plan)),
+    }
+}
+
+fn launch(args: &Args, plan: Plan, registry: &Registry) -> Launch {
+    Launch {
+        plan,
+        channels: Vec::new(),
+        files: PathBuf::new(),
+        data_dir: PathBuf::new(),
+        listen: None,
+        peers: BTreeMap::new(),
+        registry: registry.clone(),
+        segment_bytes: args.segment_bytes,
+        child: args.child,
+    }
+}
+
+/// One process of a process graph, with its addresses.
+fn one_of(args: &Args, plan: ProcessPlan, only: &str, registry: &Registry) -> Result<Launch, Refusal> {
+    let known: Vec<String> = plan.processes.iter().map(|process| process.id.clone()).collect();
+    let Some(process) = plan.processes.into_iter().find(|process| process.id == only) else {
+        return Err(Refusal::UnknownProcess { process: only.to_owned(), known });
+    };
+    let addresses = address::Addresses::of(args, only, &plan.channels, &known)?;
+    Ok(Launch {
+        files: parent(&process.path),
+        data_dir: data_dir(args).join(only),
+        channels: ends(only, &plan.channels),
+        listen: addresses.listen,
+        peers: addresses.peers,
+        ..launch(args, process.plan, registry)
+    })
+}
+
+fn ends(process: &str, channels: &[ChannelPlan]) -> Vec<ChannelEnds> {
+    let mine = channels.iter().filter(|channel| channel.producer == process || channel.consumer == process);
+    let ends = |channel: &ChannelPlan| ChannelEnds {
+        channel: channel.id.clone(),
+        producer: channel.producer.clone(),
+        host: channel.host.clone(),
+        group: channel.group.clone(),
+    };
+    mine.map(ends).collect()
+}
+
+fn alone(args: &Args, launch: Launch) -> Exit {
+    let console = Console::named(args.child.then_some(launch.plan.process.as_str()));
+    console.take_logs();
+    let ended = engine::run(launch, &console);
+    if args.child {
+        return ended.exit;
+    }
+    let report = Report::of(&args.file, ended.exit, ended.wall_ms, vec![ended.process]);
+    report.close(&console, args.report.as_deref())
+}
+
+fn data_dir(args: &Args) -> PathBuf {
+    let stem = Path::new(&args.file).file_stem().map(PathBuf::from).unwrap_or_default();
+    args.data_dir.clone().unwrap_or_else(|| Path::new("data").join(stem))
+}
+
+fn parent(path: &str) -> PathBuf {
+    let parent = Path::new(path).parent().unwrap_or(Path::new(""));
+    if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_owned() }
+}

@@ -1,0 +1,56 @@
+//! What `run` refuses before anything starts, each with what to write instead.
+
+use std::io;
+
+use crate::exit::Exit;
+
+/// The arguments don't fit the file, or the machine can't do what they ask for.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub(super) enum Refusal {
+    /// `--only` with a graph.
+    #[error("could not choose a process: {file} is a graph")]
+    #[diagnostic(code(run::no_processes), help("leave out --only, or name a process graph"))]
+    NoProcesses { file: String },
+    /// `--only`, `--peer` with a name that the file doesn't have.
+    #[error("could not find a process `{process}`")]
+    #[diagnostic(code(run::unknown_process), help("the file has: {}", known.join(", ")))]
+    UnknownProcess { process: String, known: Vec<String> },
+    /// A channel's host without an address.
+    #[error("could not run {process} alone: {channel} lives with it, and nobody could reach it")]
+    #[diagnostic(code(run::no_listen), help("add --listen 127.0.0.1:7070"))]
+    NoListen { process: String, channel: String },
+    /// An address that nobody would call.
+    #[error("could not listen: no channel lives with {process}")]
+    #[diagnostic(code(run::needless_listen), help("leave out --listen"))]
+    NeedlessListen { process: String },
+    /// A producer that doesn't know where to send.
+    #[error("could not run {process} alone: it sends {channel} to {peer}, and was not told where that is")]
+    #[diagnostic(code(run::no_peer), help("add --peer {peer}=127.0.0.1:7070"))]
+    NoPeer { process: String, channel: String, peer: String },
+    /// Something that is no address.
+    #[error("could not read `{text}` in {option}")]
+    #[diagnostic(code(run::address), help("write {want}"))]
+    Address { option: &'static str, text: String, want: &'static str },
+    /// A host's name that leads nowhere.
+    #[error("could not find the machine of {text}")]
+    #[diagnostic(code(run::unresolved), help("is the name right, and known here?"))]
+    Unresolved { text: String, source: io::Error },
+    /// An address that others can listen in on.
+    #[error("will not carry packets in the clear: {address} in {option} is not a loopback address")]
+    #[diagnostic(
+        code(run::plaintext),
+        help(
+            "encryption (mutual TLS) is not in this version: use 127.0.0.1 through a tunnel of your own, or, on a network where nobody else can listen or send, add --allow-plaintext"
+        )
+    )]
+    Plaintext { option: &'static str, address: String },
+}
+
+impl Refusal {
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Refusal::Unresolved { .. } => Exit::Environment,
+            _ => Exit::Usage,
+        }
+    }
+}
