@@ -73,8 +73,11 @@ fn problem(message: String, help: Option<&str>) {
 pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
     if !cfg!(tokio_unstable) {
         problem(
-            "this binary was built without `--cfg tokio_unstable`, so its simulation would not be deterministic".to_owned(),
-            Some("add to .cargo/config.toml:\n[build]\nrustflags = [\"--cfg\", \"tokio_unstable\"]\nand unset RUSTFLAGS"),
+            "this binary was built without `--cfg tokio_unstable`, so its simulation would not be deterministic"
+                .to_owned(),
+            Some(
+                "add to .cargo/config.toml:\n[build]\nrustflags = [\"--cfg\", \"tokio_unstable\"]\nand unset RUSTFLAGS",
+            ),
         );
         return Exit::Nondeterministic;
     }
@@ -99,7 +102,8 @@ fn scenario(args: &Args, prepared: &Prepared) -> Exit {
         Err(exit) => return exit,
     };
     let wall = watch.elapsed();
-    let resolution_ms = u32::try_from(prepared.scenario().sim.tick_ns / 1_000_000).expect("a tick is far below 49 days");
+    let resolution_ms =
+        u32::try_from(prepared.scenario().sim.tick_ns / 1_000_000).expect("a tick is far below 49 days");
     let file = ResultFile::new(&commit(), Time::Virtual, resolution_ms, vec![pool.finish(&prepared.meta())]);
     let result = &file.scenarios[0];
     let heading = text::Heading {
@@ -118,7 +122,11 @@ fn scenario(args: &Args, prepared: &Prepared) -> Exit {
             return Exit::Environment;
         }
     }
-    let shown = if args.json { show::report(&rendered) } else { show::report(&format!("{block}  {speed}      result: {dir}/result.json\n")) };
+    let shown = if args.json {
+        show::report(&rendered)
+    } else {
+        show::report(&format!("{block}  {speed}      result: {dir}/result.json\n"))
+    };
     let verdict = match result.verdict {
         Verdict::Pass => Exit::Pass,
         Verdict::Fail => Exit::Failed,
@@ -130,13 +138,21 @@ fn scenario(args: &Args, prepared: &Prepared) -> Exit {
 
 fn pool(args: &Args, prepared: &Prepared) -> Result<Pool, Exit> {
     let internal = |error: seaworthy_harness::run::RunError| {
-        problem(error.to_string(), Some("the harness's own books don't balance: this is a bug of Seaworthy; please report it"));
+        problem(
+            error.to_string(),
+            Some("the harness's own books don't balance: this is a bug of Seaworthy; please report it"),
+        );
         Exit::Internal
     };
     if let Some(path) = &args.plan {
-        let plan = read_text(path).map_err(|error| error.to_string()).and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
+        let plan = read_text(path)
+            .map_err(|error| error.to_string())
+            .and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
         let plan = plan.map_err(|error| {
-            problem(format!("could not use the plan {path}: {error}"), Some("`seaworthy plan SCENARIO --seed N --json` writes one"));
+            problem(
+                format!("could not use the plan {path}: {error}"),
+                Some("`seaworthy plan SCENARIO --seed N --json` writes one"),
+            );
             Exit::Usage
         })?;
         let judged = prepared.run_plan(&plan, args.trace).map_err(internal)?;
@@ -153,7 +169,10 @@ fn pool(args: &Args, prepared: &Prepared) -> Result<Pool, Exit> {
     let pool = prepared.run_seeds(&wanted, args.jobs, args.trace, |judged| {
         bar.inc(1);
         if args.trace
-            && let Err(error) = write_whole(&format!("{}/{}/trace-{}.txt", args.out, prepared.scenario().id, judged.run.seed), &judged.trace.lines())
+            && let Err(error) = write_whole(
+                &format!("{}/{}/trace-{}.txt", args.out, prepared.scenario().id, judged.run.seed),
+                &judged.trace.lines(),
+            )
         {
             problem(format!("could not write the trace: {error}"), None);
         }
@@ -167,7 +186,8 @@ fn progress(prepared: &Prepared, seeds: usize) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} seeds, {elapsed}").expect("a constant template");
+    let style =
+        ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} seeds, {elapsed}").expect("a constant template");
     let bar = ProgressBar::new(seeds as u64).with_style(style).with_prefix(prepared.scenario().id.clone());
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
@@ -177,7 +197,11 @@ fn progress(prepared: &Prepared, seeds: usize) -> ProgressBar {
 fn speed(result: &Scenario, wall: Duration) -> String {
     let simulated: u64 = result.seeds.iter().map(|seed| seed.virtual_ms).sum();
     let seconds = wall.as_secs_f64().max(1e-6);
-    format!("{:.0} simulated s in {seconds:.1} s of wall time: {:.0} a second", simulated as f64 / 1e3, simulated as f64 / 1e3 / seconds)
+    format!(
+        "{:.0} simulated s in {seconds:.1} s of wall time: {:.0} a second",
+        simulated as f64 / 1e3,
+        simulated as f64 / 1e3 / seconds
+    )
 }
 
 /// The commit that this binary was built from, as far as its build knows.

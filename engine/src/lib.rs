@@ -9,5 +9,5 @@ pub mod node;
 pub mod nodes;
 pub mod observe;
 pub mod packet;
-pub mod runtime;
 pub mod process;
+pub mod runtime;

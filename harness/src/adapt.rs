@@ -48,7 +48,8 @@ fn metric(metric: &Metric) -> (slo::Metric, Unit) {
         Metric::DropRatio => ratio(Ratio::Drop),
         Metric::Latency { delivered, stat, over: phase } => {
             let (over, phase) = (percentile(*stat), report_phase(phase));
-            let metric = if *delivered { slo::Metric::Delivered(over, phase) } else { slo::Metric::Latency(over, phase) };
+            let metric =
+                if *delivered { slo::Metric::Delivered(over, phase) } else { slo::Metric::Latency(over, phase) };
             (metric, Unit::Ms)
         }
         Metric::Recovery { faults, until, stat } => {
@@ -60,9 +61,10 @@ fn metric(metric: &Metric) -> (slo::Metric, Unit) {
             };
             (slo::Metric::Recovery { faults: faults.clone(), part, over: percentile(*stat) }, Unit::Ms)
         }
-        Metric::Deficit { faults, stat } => {
-            (slo::Metric::Recovery { faults: faults.clone(), part: Part::Deficit, over: percentile(*stat) }, Unit::EventSeconds)
-        }
+        Metric::Deficit { faults, stat } => (
+            slo::Metric::Recovery { faults: faults.clone(), part: Part::Deficit, over: percentile(*stat) },
+            Unit::EventSeconds,
+        ),
     }
 }
 

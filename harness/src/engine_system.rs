@@ -47,7 +47,12 @@ struct Proxy {
 impl EngineSystem {
     /// The processes of `plan`, with `entries` (as `host.node`) fed by the load.
     #[must_use]
-    pub fn new(recorder: Arc<Recorder>, plan: Arc<ProcessPlan>, registry: Registry, entries: &BTreeSet<String>) -> Self {
+    pub fn new(
+        recorder: Arc<Recorder>,
+        plan: Arc<ProcessPlan>,
+        registry: Registry,
+        entries: &BTreeSet<String>,
+    ) -> Self {
         let intakes = entries.iter().map(|entry| (entry.clone(), Arc::new(Intake::default()))).collect();
         EngineSystem { recorder, plan, registry, intakes, handles: Arc::default(), proxies: Vec::new() }
     }
@@ -56,7 +61,10 @@ impl EngineSystem {
     pub fn with_proxies(&mut self, faults: &Arc<ProxyFaults>) -> Vec<Route> {
         let hosts: BTreeSet<&str> = self.plan.channels.iter().map(|channel| channel.host.as_str()).collect();
         let name = |host: &str| format!("{host}-proxy");
-        self.proxies = hosts.iter().map(|host| Proxy { host: name(host), stands_for: (*host).to_owned(), faults: faults.clone() }).collect();
+        self.proxies = hosts
+            .iter()
+            .map(|host| Proxy { host: name(host), stands_for: (*host).to_owned(), faults: faults.clone() })
+            .collect();
         let route = |channel: &seaworthy_engine::process::ChannelPlan| Route {
             from: channel.producer.clone(),
             to: channel.host.clone(),
@@ -66,7 +74,11 @@ impl EngineSystem {
     }
 
     fn process(&self, host: &str) -> &PlannedProcess {
-        self.plan.processes.iter().find(|process| process.id == host).expect("the world boots only hosts that it was given")
+        self.plan
+            .processes
+            .iter()
+            .find(|process| process.id == host)
+            .expect("the world boots only hosts that it was given")
     }
 
     fn handles(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Handle>> {
@@ -109,7 +121,9 @@ impl EngineSystem {
 /// The channels that `process` has an end of.
 #[must_use]
 pub fn channel_ends(plan: &ProcessPlan, process: &str) -> Vec<ChannelEnds> {
-    let of = |channel: &&seaworthy_engine::process::ChannelPlan| [&channel.producer, &channel.host, &channel.consumer].contains(&&process.to_owned());
+    let of = |channel: &&seaworthy_engine::process::ChannelPlan| {
+        [&channel.producer, &channel.host, &channel.consumer].contains(&&process.to_owned())
+    };
     let ends = |channel: &seaworthy_engine::process::ChannelPlan| ChannelEnds {
         channel: channel.id.clone(),
         producer: channel.producer.clone(),
@@ -153,9 +167,13 @@ impl System for EngineSystem {
         let options = self.options(&boot);
         let (handles, recorder) = (self.handles.clone(), self.recorder.clone());
         Box::pin(async move {
-            let error = |error: seaworthy_engine::runtime::EngineError| failed(error.to_string(), i32::from(error.exit_code()));
+            let error =
+                |error: seaworthy_engine::runtime::EngineError| failed(error.to_string(), i32::from(error.exit_code()));
             let engine = Engine::start(options).await.map_err(&error)?;
-            handles.lock().expect("no code panics while it holds the handles").insert(boot.host.clone(), engine.handle());
+            handles
+                .lock()
+                .expect("no code panics while it holds the handles")
+                .insert(boot.host.clone(), engine.handle());
             for range in &engine.recovery().lost {
                 recorder.reported_lost(format!("{}: records {}..{}", boot.host, range.start, range.end));
             }

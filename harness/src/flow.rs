@@ -22,13 +22,20 @@ use crate::sim::seed::KeyedSeed;
 /// When a node that was checked can't be built.
 #[must_use]
 pub fn of(plan: &ProcessPlan, registry: &Registry) -> Flow {
-    let all: Vec<(&str, &PlannedNode)> =
-        plan.processes.iter().flat_map(|process| process.plan.nodes.iter().map(move |node| (process.id.as_str(), node))).collect();
-    let index: BTreeMap<(&str, &str), usize> = all.iter().enumerate().map(|(at, (host, node))| ((*host, &*node.id), at)).collect();
+    let all: Vec<(&str, &PlannedNode)> = plan
+        .processes
+        .iter()
+        .flat_map(|process| process.plan.nodes.iter().map(move |node| (process.id.as_str(), node)))
+        .collect();
+    let index: BTreeMap<(&str, &str), usize> =
+        all.iter().enumerate().map(|(at, (host, node))| ((*host, &*node.id), at)).collect();
     let wires = |(host, node): &(&str, &PlannedNode)| -> Vec<usize> {
         if let Role::ChannelOut { channel } = &node.role {
             let ends = all.iter().enumerate();
-            return ends.filter(|(_, (_, end))| matches!(&end.role, Role::ChannelIn { channel: c } if c == channel)).map(|(at, _)| at).collect();
+            return ends
+                .filter(|(_, (_, end))| matches!(&end.role, Role::ChannelIn { channel: c } if c == channel))
+                .map(|(at, _)| at)
+                .collect();
         }
         let process = plan.processes.iter().find(|process| process.id == *host).expect("every node is of a process");
         node.outputs.iter().map(|to| index[&(*host, &*process.plan.nodes[*to].id)]).collect()
@@ -44,9 +51,12 @@ pub fn of(plan: &ProcessPlan, registry: &Registry) -> Flow {
             Role::ChannelIn { .. } | Role::ChannelOut { .. } => FlowWhat::Pipe,
             Role::Node | Role::StatefulNode => {
                 let env = nowhere();
-                let context = NodeContext { files: env.disk.clone(), env, process: host.to_owned(), node: node.id.to_string() };
+                let context =
+                    NodeContext { files: env.disk.clone(), env, process: host.to_owned(), node: node.id.to_string() };
                 let built = registry.build_node(&node.plugin, &context, node.config.clone());
-                FlowWhat::Node(built.unwrap_or_else(|error| panic!("node {host}.{} was checked, but: {error}", node.id)))
+                FlowWhat::Node(
+                    built.unwrap_or_else(|error| panic!("node {host}.{} was checked, but: {error}", node.id)),
+                )
             }
         };
         let wires = edges[*old].iter().map(|to| Wire::out(place[to])).collect();
@@ -69,7 +79,10 @@ fn topological(edges: &[Vec<usize>]) -> Vec<usize> {
             }
         }
     }
-    assert!(order.len() == edges.len(), "processes send to each other in a circle; a reference evaluation needs a direction");
+    assert!(
+        order.len() == edges.len(),
+        "processes send to each other in a circle; a reference evaluation needs a direction"
+    );
     order
 }
 
@@ -79,7 +92,14 @@ fn nowhere() -> Env {
     let seed = Arc::new(KeyedSeed(0));
     let disk = SimDisk::new(DiskOptions::new("nowhere", 0), seed.clone(), now.clone());
     let nobody = Arc::new(Nobody);
-    Env { clock: Arc::new(SimClock::new(now, 0)), disk: disk.boot(), net: nobody.clone(), seed, cpu: nobody.clone(), probe: nobody }
+    Env {
+        clock: Arc::new(SimClock::new(now, 0)),
+        disk: disk.boot(),
+        net: nobody.clone(),
+        seed,
+        cpu: nobody.clone(),
+        probe: nobody,
+    }
 }
 
 struct Nobody;

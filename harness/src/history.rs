@@ -2,10 +2,24 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use seaworthy_engine::observe::Event;
 use seaworthy_engine::packet::Seq;
 
-use crate::system::Effect;
+/// What reached an endpoint that the harness owns: an outside system's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effect {
+    /// The endpoint, as `host.node`.
+    pub endpoint: String,
+    /// When it became visible, virtual ns since the world's start.
+    pub at_ns: u64,
+    /// Which event, by the name that the load stamped or a node derived.
+    pub packet_id: String,
+    /// The key, when it has one.
+    pub key: Option<String>,
+    /// What was written, byte for byte.
+    pub content: Bytes,
+}
 
 /// One event of the load and what became of it at the border.
 #[derive(Clone, Debug)]

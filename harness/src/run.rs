@@ -56,7 +56,9 @@ pub enum PrepareError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// A source that no load feeds.
-    #[error("could not run {path}: no load enters by `{entry}`, and a world has no other input; add [load.NAME] with into = \"{entry}\"")]
+    #[error(
+        "could not run {path}: no load enters by `{entry}`, and a world has no other input; add [load.NAME] with into = \"{entry}\""
+    )]
     Unfed {
         /// The scenario.
         path: String,
@@ -126,12 +128,23 @@ impl Prepared {
             inputs.push(text);
         }
         let fed: BTreeSet<&str> = scenario.loads.iter().map(|load| load.entry.as_str()).collect();
-        if let Some(unfed) = world.nodes.iter().find(|node| node.source && !fed.contains(format!("{}.{}", node.host, node.node).as_str())) {
+        if let Some(unfed) = world
+            .nodes
+            .iter()
+            .find(|node| node.source && !fed.contains(format!("{}.{}", node.host, node.node).as_str()))
+        {
             return Err(PrepareError::Unfed { path: path.to_owned(), entry: format!("{}.{}", unfed.host, unfed.node) });
         }
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let hash = scenario::hash(&scenario, &inputs);
-        let prepared = Prepared { scenario, processes: Arc::new(processes), registry: registry.clone(), rows, hash, path: path.to_owned() };
+        let prepared = Prepared {
+            scenario,
+            processes: Arc::new(processes),
+            registry: registry.clone(),
+            rows,
+            hash,
+            path: path.to_owned(),
+        };
         // A load that can't be made is an error of the files, not of a seed.
         prepared.workload(1)?;
         Ok(prepared)
@@ -222,16 +235,29 @@ impl Prepared {
         std::iter::once("backlog".to_owned()).chain(ends).collect()
     }
 
-    fn judge(&self, plan: &Plan, workload: Vec<LoadEvent>, outcome: SeedOutcome, hits: &Mutex<Sometimes>) -> Result<Judged, RunError> {
+    fn judge(
+        &self,
+        plan: &Plan,
+        workload: Vec<LoadEvent>,
+        outcome: SeedOutcome,
+        hits: &Mutex<Sometimes>,
+    ) -> Result<Judged, RunError> {
         let SeedOutcome { mut history, trace, violations: seen, disks } = outcome;
         let fail = |error| RunError::Ledger { seed: plan.seed, error };
         history.dead_letters = outside::dead_letters(&disks);
         let part = ledger::taking_part(&history);
-        let events = workload.into_iter().map(|event| reference::LoadEvent { entry: event.entry.as_str().into(), seq: event.seq, draft: event.draft });
+        let events = workload.into_iter().map(|event| reference::LoadEvent {
+            entry: event.entry.as_str().into(),
+            seq: event.seq,
+            draft: event.draft,
+        });
         let events = events.filter(|event| part.contains(&(event.entry.clone(), event.seq))).collect();
         let mut flow = flow::of(&self.processes, &self.registry);
         let expected = reference::evaluate(&mut flow, events);
-        let declared = Declared { idempotent_sinks: self.scenario.promise.idempotent.iter().cloned().collect(), ..outside::declared(&history) };
+        let declared = Declared {
+            idempotent_sinks: self.scenario.promise.idempotent.iter().cloned().collect(),
+            ..outside::declared(&history)
+        };
         let ledger = ledger::join(&history, &expected, &declared).map_err(fail)?;
         let limits = adapt::limits(&self.scenario);
         let channels: Vec<ChannelAt> = self.channels();
@@ -239,7 +265,9 @@ impl Prepared {
         let mut violations = seen;
         for found in check::judge_all(&case, &[]) {
             // The world names a panic before the check of that name finds it in the history.
-            if !violations.contains(&found) && !(found.check == "engine.panic" && violations.iter().any(|v| v.check == found.check)) {
+            if !violations.contains(&found)
+                && !(found.check == "engine.panic" && violations.iter().any(|v| v.check == found.check))
+            {
                 violations.push(found);
             }
         }
@@ -269,7 +297,13 @@ impl Prepared {
     ///
     /// # Errors
     /// The first seed, by number, whose books don't balance.
-    pub fn run_seeds(&self, seeds: &[u64], jobs: usize, keep_trace: bool, mut done: impl FnMut(&Judged)) -> Result<Pool, RunError> {
+    pub fn run_seeds(
+        &self,
+        seeds: &[u64],
+        jobs: usize,
+        keep_trace: bool,
+        mut done: impl FnMut(&Judged),
+    ) -> Result<Pool, RunError> {
         let next = AtomicUsize::new(0);
         let (sender, receiver) = mpsc::channel();
         let mut failed: Option<RunError> = None;
@@ -313,7 +347,12 @@ fn spoils_acks(action: &Action) -> bool {
     }
 }
 
-fn load_graph(path: &str, read: ReadText<'_>, registry: &Registry, inputs: &mut Vec<String>) -> Result<ProcessPlan, PrepareError> {
+fn load_graph(
+    path: &str,
+    read: ReadText<'_>,
+    registry: &Registry,
+    inputs: &mut Vec<String>,
+) -> Result<ProcessPlan, PrepareError> {
     let texts = std::cell::RefCell::new(Vec::new());
     let reading = |path: &str| {
         let text = read(path)?;
@@ -344,11 +383,19 @@ fn world_of(plan: &ProcessPlan) -> World {
     };
     World {
         hosts: plan.processes.iter().map(|process| process.id.clone()).collect(),
-        nodes: plan.processes.iter().flat_map(|process| process.plan.nodes.iter().map(move |n| node(process, n))).collect(),
+        nodes: plan
+            .processes
+            .iter()
+            .flat_map(|process| process.plan.nodes.iter().map(move |n| node(process, n)))
+            .collect(),
         channels: plan
             .channels
             .iter()
-            .map(|channel| WorldChannel { id: channel.id.clone(), producer: channel.producer.clone(), consumer: channel.consumer.clone() })
+            .map(|channel| WorldChannel {
+                id: channel.id.clone(),
+                producer: channel.producer.clone(),
+                consumer: channel.consumer.clone(),
+            })
             .collect(),
     }
 }
@@ -390,7 +437,8 @@ struct Sometimes {
 
 impl Sometimes {
     fn new(scenario: &Scenario) -> Self {
-        let conditions = scenario.sometimes.iter().map(|some| (some.text.clone(), some.that.clone(), false, 0)).collect();
+        let conditions =
+            scenario.sometimes.iter().map(|some| (some.text.clone(), some.that.clone(), false, 0)).collect();
         Sometimes { conditions }
     }
 

@@ -1,6 +1,5 @@
 //! What can be put into a world: any tokio system that asks its `Env` for the machine. The engine is its first user.
 
-use bytes::Bytes;
 use seaworthy_engine::env::{Env, Fut};
 use seaworthy_engine::node::Draft;
 use seaworthy_engine::packet::Seq;
@@ -85,19 +84,4 @@ pub trait System {
     fn quiet(&self) -> bool;
     /// The value of a counter at an address (`edge.uplink.backlog`), for triggers; `None` when there is no such thing.
     fn gauge(&self, address: &str) -> Option<u64>;
-}
-
-/// What reached an endpoint that the harness owns: an outside system's memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Effect {
-    /// The endpoint, as `host.node`.
-    pub endpoint: String,
-    /// When it became visible, virtual ns since the world's start.
-    pub at_ns: u64,
-    /// Which event, by the name that the load stamped or a node derived.
-    pub packet_id: String,
-    /// The key, when it has one.
-    pub key: Option<String>,
-    /// What was written, byte for byte.
-    pub content: Bytes,
 }

@@ -83,7 +83,12 @@ struct World {
 }
 
 fn options() -> JournalOptions {
-    JournalOptions { segment_bytes: 16 << 10, frame_bytes_max: 4 << 10, tail_bytes_max: 3 << 10, ..JournalOptions::new("edge") }
+    JournalOptions {
+        segment_bytes: 16 << 10,
+        frame_bytes_max: 4 << 10,
+        tail_bytes_max: 3 << 10,
+        ..JournalOptions::new("edge")
+    }
 }
 
 fn env(disk: Arc<dyn Disk>, seed: Arc<KeyedSeed>, now: Now) -> Env {
@@ -94,13 +99,24 @@ fn env(disk: Arc<dyn Disk>, seed: Arc<KeyedSeed>, now: Now) -> Env {
 impl World {
     async fn new(seed: u64) -> World {
         let start = tokio::time::Instant::now();
-        let now: Now = Arc::new(move || u64::try_from(start.elapsed().as_nanos()).expect("a test is shorter than 500 years"));
+        let now: Now =
+            Arc::new(move || u64::try_from(start.elapsed().as_nanos()).expect("a test is shorter than 500 years"));
         let seed = Arc::new(KeyedSeed(seed));
         let disk = SimDisk::new(DiskOptions::new("edge", 4 << 20), seed.clone(), now.clone());
         let env = env(disk.boot(), seed.clone(), now.clone());
         let (journal, recovery) = Journal::open(&env, options()).await.expect("an empty disk has room");
         assert!(recovery.created);
-        World { disk, seed, now, journal, txs: Vec::new(), confirmed: 0, waiting: Vec::new(), last: Seq(0), settled: Seq(0) }
+        World {
+            disk,
+            seed,
+            now,
+            journal,
+            txs: Vec::new(),
+            confirmed: 0,
+            waiting: Vec::new(),
+            last: Seq(0),
+            settled: Seq(0),
+        }
     }
 
     fn submit(&mut self, packets: u8, size: u16, settle: bool, key: u8) {
@@ -111,7 +127,11 @@ impl World {
             let packet = Bytes::from(vec![u8::try_from(last.0 % 251).expect("below 251"); usize::from(size)]);
             tx.push(Record::Append { channel: "channel/c".into(), seq: last, packet });
         }
-        tx.push(Record::Put(Put { node: "n".into(), key: Bytes::from(vec![key]), value: Some(last.0.to_le_bytes().to_vec().into()) }));
+        tx.push(Record::Put(Put {
+            node: "n".into(),
+            key: Bytes::from(vec![key]),
+            value: Some(last.0.to_le_bytes().to_vec().into()),
+        }));
         if settle && settled < self.last {
             let to = self.last;
             let seqs = vec![(settled.next(), to)];
@@ -159,7 +179,11 @@ impl World {
         self.journal = journal;
         let last = self.journal.image(|image| image.channel("channel/c").map_or(Seq(0), |packets| packets.last));
         let there = self.txs.iter().take_while(|tx| matches!(tx.last_append(), Some(seq) if seq <= last)).count();
-        assert!(there >= self.confirmed, "{} transactions were confirmed, {there} are left (last {last})", self.confirmed);
+        assert!(
+            there >= self.confirmed,
+            "{} transactions were confirmed, {there} are left (last {last})",
+            self.confirmed
+        );
         self.txs.truncate(there);
         self.confirmed = there;
         let mut model = Image::new(0);
@@ -257,7 +281,8 @@ fn rot_in_confirmed_data_is_reported_exactly() {
         // The first frames are the header, the epoch, and a mark after each transaction: rot the second transaction.
         let bytes = world.disk.snapshot()["seg-000000000001.swj"].clone();
         let frames: Vec<usize> = (0..bytes.len()).step_by(512).filter(|at| bytes[*at..].starts_with(b"SWF1")).collect();
-        let second = frames.iter().filter(|at| bytes[**at + 12] == 3).nth(1).expect("two transactions of three records");
+        let second =
+            frames.iter().filter(|at| bytes[**at + 12] == 3).nth(1).expect("two transactions of three records");
         world.disk.crash();
         assert!(world.disk.rot("seg-000000000001.swj", *second as u64 + 100), "there is something to rot");
         let env = env(world.disk.boot(), world.seed.clone(), world.now.clone());

@@ -144,7 +144,9 @@ pub enum JournalError {
         limit: usize,
     },
     /// The small state has outgrown the segments.
-    #[error("could not begin a segment: cursors and node state take {bytes} bytes, at most {limit} fit; choose larger segments")]
+    #[error(
+        "could not begin a segment: cursors and node state take {bytes} bytes, at most {limit} fit; choose larger segments"
+    )]
     StateTooLarge {
         /// What it takes.
         bytes: u64,

@@ -80,7 +80,8 @@ impl Inbox {
                 Err(_) => match self.spec.overflow {
                     Overflow::DropOldest => {
                         let mut queue = self.queue();
-                        let oldest = queue.pop_front().expect("an inbox without a free place holds at least one packet");
+                        let oldest =
+                            queue.pop_front().expect("an inbox without a free place holds at least one packet");
                         queue.push_back(item);
                         turned.push((oldest, Turned::DropOldest));
                     }

@@ -60,7 +60,8 @@ pub(crate) async fn source(
             let item = Item { packet: draft.into_packet(identity), tree: input.begin(seq, Some(position)) };
             events.push(event(What::Entered, &node, &item));
             if item.packet.payload.len() > payload_bytes_max {
-                let message = format!("a payload of {} bytes; at most {payload_bytes_max} enter", item.packet.payload.len());
+                let message =
+                    format!("a payload of {} bytes; at most {payload_bytes_max} enter", item.packet.payload.len());
                 let mut fields = item.packet.fields().clone();
                 fields.payload = bytes::Bytes::new();
                 let cut = Item { packet: fields.into(), tree: item.tree.clone() };
@@ -75,7 +76,9 @@ pub(crate) async fn source(
         }
         shared.emit(&events);
         let mut events = Vec::new();
-        if let Some(debt) = shared.env.cpu.charge(Work::Node(&node), u32::try_from(items.len()).unwrap_or(u32::MAX), bytes) {
+        if let Some(debt) =
+            shared.env.cpu.charge(Work::Node(&node), u32::try_from(items.len()).unwrap_or(u32::MAX), bytes)
+        {
             debt.await;
         }
         shared.fan_out(&node, &outputs, items, &mut tx, &mut events).await;
@@ -127,7 +130,9 @@ pub(crate) async fn channel(
         }
         shared.emit(&events);
         let mut events = Vec::new();
-        if let Some(debt) = shared.env.cpu.charge(Work::Node(&node), u32::try_from(items.len()).unwrap_or(u32::MAX), bytes) {
+        if let Some(debt) =
+            shared.env.cpu.charge(Work::Node(&node), u32::try_from(items.len()).unwrap_or(u32::MAX), bytes)
+        {
             debt.await;
         }
         shared.fan_out(&node, &outputs, items, &mut tx, &mut events).await;

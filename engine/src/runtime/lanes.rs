@@ -12,7 +12,7 @@ use crate::env::Fut;
 use crate::journal::record::{Name, Producer, Settle, identity_of};
 use crate::journal::{Intent, Journal, JournalError, Record};
 use crate::lane::{Inlet, LaneError, Outbox};
-use crate::observe::What;
+use crate::observe::{Event, What};
 use crate::packet::{Epoch, Identity, Seq};
 
 fn journal_error(channel: &str) -> impl FnOnce(JournalError) -> LaneError {
@@ -47,7 +47,12 @@ impl Outbox for JournalOutbox {
         self.journal.image(|image| image.cursor(&self.name, &self.ends.host).floor)
     }
 
-    fn read(&self, from: Seq, max_packets: usize, max_bytes: usize) -> Fut<'static, Result<Vec<(Seq, Epoch, Bytes)>, LaneError>> {
+    fn read(
+        &self,
+        from: Seq,
+        max_packets: usize,
+        max_bytes: usize,
+    ) -> Fut<'static, Result<Vec<(Seq, Epoch, Bytes)>, LaneError>> {
         let (journal, name, channel) = (self.journal.clone(), self.name.clone(), self.ends.channel.clone());
         Box::pin(async move {
             let packets = journal.read(&name, from, max_packets, max_bytes).await.map_err(journal_error(&channel))?;
@@ -77,7 +82,10 @@ impl Outbox for JournalOutbox {
             }
             let seqs = vec![(floor.next(), upto)];
             let settle = Settle { input: name, group: ends.host.as_str().into(), seqs, position: None };
-            let commit = journal.append(vec![Record::Settle(settle)], Intent::Drain).await.map_err(journal_error(&ends.channel))?;
+            let commit = journal
+                .append(vec![Record::Settle(settle)], Intent::Drain)
+                .await
+                .map_err(journal_error(&ends.channel))?;
             commit.wait().await.map_err(journal_error(&ends.channel))?;
             Ok(())
         })
@@ -117,9 +125,16 @@ impl JournalInlet {
         match rejection {
             Rejection::Fenced { offered, current } => LaneError::Fenced { channel, epoch: offered, current },
             Rejection::Unopened { .. } => LaneError::Protocol("packets of an epoch that was never opened"),
-            Rejection::OutOfSequence { first, expected } => LaneError::OutOfSequence { channel, found: first, expected },
+            Rejection::OutOfSequence { first, expected } => {
+                LaneError::OutOfSequence { channel, found: first, expected }
+            }
         }
     }
+}
+
+/// A packet that the producer sent again.
+fn duplicate(name: &Name, packet: &[u8]) -> Event {
+    Event { identity: identity_of(packet), ..plain(What::Refused { reason: "lane.duplicate".into() }, name) }
 }
 
 impl Inlet for JournalInlet {
@@ -133,7 +148,9 @@ impl Inlet for JournalInlet {
         Box::pin(async move {
             let last = {
                 let mut ends = ends.lock().expect("no code panics while it holds an inlet");
-                ends.producers.open(&channel, &producer, epoch).map_err(|rejection| Self::reject(&channel, rejection))?
+                ends.producers
+                    .open(&channel, &producer, epoch)
+                    .map_err(|rejection| Self::reject(&channel, rejection))?
             };
             let record = Record::Producer(Producer { channel: name, producer: producer.as_str().into(), epoch, last });
             // Durable also when nothing changed: what was accepted before this is then durable too.
@@ -143,7 +160,13 @@ impl Inlet for JournalInlet {
         })
     }
 
-    fn append(&self, producer: &str, epoch: Epoch, first: Seq, packets: Vec<(Epoch, Bytes)>) -> Fut<'static, Result<Seq, LaneError>> {
+    fn append(
+        &self,
+        producer: &str,
+        epoch: Epoch,
+        first: Seq,
+        packets: Vec<(Epoch, Bytes)>,
+    ) -> Fut<'static, Result<Seq, LaneError>> {
         let (shared, name, channel) = (self.shared.clone(), self.name.clone(), self.channel.clone());
         let (ends, producer) = (self.ends.clone(), producer.to_owned());
         Box::pin(async move {
@@ -157,17 +180,24 @@ impl Inlet for JournalInlet {
                     shared.emit(&[plain(What::Refused { reason: error.name().into() }, &name)]);
                     error
                 })?;
-                if accept.skip > 0 {
-                    shared.emit(&[plain(What::Refused { reason: "lane.duplicate".into() }, &name)]);
-                }
-                let fresh = packets.into_iter().skip(usize::try_from(accept.skip).expect("at most a batch is skipped"));
+                let mut packets = packets.into_iter();
+                let skip = usize::try_from(accept.skip).expect("at most a batch is skipped");
+                let again: Vec<Event> =
+                    packets.by_ref().take(skip).map(|(_, packet)| duplicate(&name, &packet)).collect();
+                shared.emit(&again);
+                let fresh = packets;
                 let before = ends.numbers.clone();
                 let mut tx: Vec<Record> = fresh
                     .map(|(_, packet)| Record::Append { channel: name.clone(), seq: ends.numbers.next(), packet })
                     .collect();
                 let intent = if tx.is_empty() { Intent::Drain } else { Intent::Produce };
                 let producer_name: Name = producer.as_str().into();
-                tx.push(Record::Producer(Producer { channel: name.clone(), producer: producer_name, epoch, last: accept.last }));
+                tx.push(Record::Producer(Producer {
+                    channel: name.clone(),
+                    producer: producer_name,
+                    epoch,
+                    last: accept.last,
+                }));
                 match shared.journal.submit(tx, intent) {
                     Ok(commit) => {
                         ends.producers.accept(&channel, &producer, accept.last);

@@ -169,7 +169,13 @@ impl Engine {
         let (journal, recovery) = Journal::open(&options.env, options.journal.clone()).await?;
         let (shared, acker) = Shared::new(options.env.clone(), &options.plan.process, journal);
         let channels_in = options.channels.iter().filter(|ends| ends.host == options.plan.process).count();
-        let mut builder = Builder { shared: shared.clone(), epoch: Epoch(recovery.epoch), work: Vec::new(), services: Vec::new(), inputs: Vec::new() };
+        let mut builder = Builder {
+            shared: shared.clone(),
+            epoch: Epoch(recovery.epoch),
+            work: Vec::new(),
+            services: Vec::new(),
+            inputs: Vec::new(),
+        };
         let groups = groups(&options);
         Builder::declare(&shared.journal, groups).await?;
         builder.build(options)?;
@@ -180,7 +186,10 @@ impl Engine {
         services.push(async move { Err(journal.stopped().await.into()) }.boxed());
         let mut tasks = JoinSet::new();
         let work_left = work.len();
-        let all = work.into_iter().map(|task| (Kind::Work, task)).chain(services.into_iter().map(|task| (Kind::Service, task)));
+        let all = work
+            .into_iter()
+            .map(|task| (Kind::Work, task))
+            .chain(services.into_iter().map(|task| (Kind::Service, task)));
         for (kind, task) in all {
             tasks.spawn(async move {
                 let outcome = AssertUnwindSafe(task).catch_unwind().await;
@@ -348,7 +357,11 @@ impl Builder {
                 self.work.push(inputs::source(shared, name, source, input, outputs).boxed());
             }
             Role::ChannelIn { channel } => {
-                let group = options.channels.iter().find(|ends| ends.channel == *channel).map(|ends| ends.group.as_str().into());
+                let group = options
+                    .channels
+                    .iter()
+                    .find(|ends| ends.channel == *channel)
+                    .map(|ends| ends.group.as_str().into());
                 let group = group.expect("a checked process graph links every channel end");
                 let input = self.input(channel_name(channel), group, Intent::Drain, in_flight_max, None);
                 self.shared.entry_begins();
@@ -361,14 +374,18 @@ impl Builder {
                 let durable = (node.role == Role::StatefulNode).then(|| self.durable(&name));
                 let outputs = match &durable {
                     Some(durable) => {
-                        built.restore(&durable.state).map_err(|error| EngineError::Restore { node: name.to_string(), error })?;
-                        let input = self.input(durable.channel.clone(), name.clone(), Intent::Drain, in_flight_max, None);
+                        built
+                            .restore(&durable.state)
+                            .map_err(|error| EngineError::Restore { node: name.to_string(), error })?;
+                        let input =
+                            self.input(durable.channel.clone(), name.clone(), Intent::Drain, in_flight_max, None);
                         self.work.push(inputs::channel(shared.clone(), name.clone(), input, outputs).boxed());
                         Vec::new()
                     }
                     None => outputs,
                 };
-                self.work.push(NodeTask { shared, name, node: built, rebuild, durable, done, inbox, outputs }.run().boxed());
+                self.work
+                    .push(NodeTask { shared, name, node: built, rebuild, durable, done, inbox, outputs }.run().boxed());
             }
             Role::ChannelOut { channel } => {
                 let channel = channel_name(channel);
@@ -386,7 +403,14 @@ impl Builder {
         Ok(())
     }
 
-    fn input(&mut self, name: Name, group: Name, intent: Intent, in_flight_max: usize, acks: Option<Arc<dyn Acks>>) -> Arc<Input> {
+    fn input(
+        &mut self,
+        name: Name,
+        group: Name,
+        intent: Intent,
+        in_flight_max: usize,
+        acks: Option<Arc<dyn Acks>>,
+    ) -> Arc<Input> {
         let input = self.shared.journal.image(|image| Input::new(name, group, intent, in_flight_max, image, acks));
         let input = Arc::new(input);
         self.inputs.push(input.clone());

@@ -111,7 +111,8 @@ impl Shared {
         }
         // From here to the submit nothing awaits: settles reach the journal in the order in which floors moved.
         let (records, intent, settled) = tx.finish();
-        let commit = self.journal.submit(records, intent).expect("room() saw room for at least as much, in this very step");
+        let commit =
+            self.journal.submit(records, intent).expect("room() saw room for at least as much, in this very step");
         // The acker ends only with the engine, which then drops this task too.
         let _ = self.commits.send((commit, settled)).await;
         Ok(())
@@ -143,7 +144,10 @@ impl Shared {
                 Turned::DropNew => "inbox.drop_new",
                 Turned::DropOldest => "inbox.drop_oldest",
                 Turned::Error => {
-                    let error = NodeError::new(Class::Unknown, format!("the inbox behind `{node}` is full (inbox_overflow: error)"));
+                    let error = NodeError::new(
+                        Class::Unknown,
+                        format!("the inbox behind `{node}` is full (inbox_overflow: error)"),
+                    );
                     let letter = self.dead_letter(node, &item, error);
                     tx.end(node, &item, vec![letter]);
                     continue;
@@ -155,7 +159,14 @@ impl Shared {
     }
 
     /// Hands items to every outgoing edge; the items' branches are forked as needed. With no edge, the branches end.
-    pub(crate) async fn fan_out(&self, node: &Name, outputs: &[Arc<Inbox>], items: Vec<Item>, tx: &mut Tx, events: &mut Vec<Event>) {
+    pub(crate) async fn fan_out(
+        &self,
+        node: &Name,
+        outputs: &[Arc<Inbox>],
+        items: Vec<Item>,
+        tx: &mut Tx,
+        events: &mut Vec<Event>,
+    ) {
         let Some((last, others)) = outputs.split_last() else {
             for item in &items {
                 tx.end(node, item, Vec::new());

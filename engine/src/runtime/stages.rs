@@ -118,7 +118,8 @@ impl NodeTask {
     fn reborn(&self) -> Result<Box<dyn Node>, EngineError> {
         let mut node = (self.rebuild)()?;
         if let Some(durable) = &self.durable {
-            node.restore(&durable.state).map_err(|error| EngineError::Restore { node: self.name.to_string(), error })?;
+            node.restore(&durable.state)
+                .map_err(|error| EngineError::Restore { node: self.name.to_string(), error })?;
         }
         Ok(node)
     }
@@ -147,7 +148,9 @@ impl NodeTask {
 fn outputs_of(node: &str, input: &Packet, out: Output) -> Vec<Packet> {
     let make = |(index, (_, emitted))| match emitted {
         Emitted::Pass(packet) => packet,
-        Emitted::New(draft) => draft.into_packet(input.identity.derive(node, u32::try_from(index).expect("outputs are bounded"))),
+        Emitted::New(draft) => {
+            draft.into_packet(input.identity.derive(node, u32::try_from(index).expect("outputs are bounded")))
+        }
     };
     out.packets.into_iter().enumerate().map(make).collect()
 }
@@ -180,7 +183,11 @@ impl ChannelTask {
                     tx.end(&self.name, &item, Vec::new());
                     continue;
                 }
-                let append = Record::Append { channel: self.channel.clone(), seq: self.numbers.next(), packet: item.packet.encode() };
+                let append = Record::Append {
+                    channel: self.channel.clone(),
+                    seq: self.numbers.next(),
+                    packet: item.packet.encode(),
+                };
                 tx.end(&self.name, &item, vec![append]);
                 self.shared.commit_if_large(&mut tx).await?;
             }
@@ -222,7 +229,13 @@ impl SinkTask {
             while !items.is_empty() {
                 let packets: Vec<Packet> = items.iter().map(|item| item.packet.clone()).collect();
                 let results = self.sink.write(&packets).await;
-                assert!(results.len() <= items.len(), "sink `{}` answered {} for {}", self.name, results.len(), items.len());
+                assert!(
+                    results.len() <= items.len(),
+                    "sink `{}` answered {} for {}",
+                    self.name,
+                    results.len(),
+                    items.len()
+                );
                 let mut events = Vec::with_capacity(results.len());
                 let mut unavailable = results.is_empty();
                 let mut ended = 0;

@@ -44,7 +44,14 @@ struct Open {
 }
 
 impl Input {
-    pub(crate) fn new(name: Name, group: Name, intent: Intent, in_flight_max: usize, image: &Image, acks: Option<Arc<dyn Acks>>) -> Self {
+    pub(crate) fn new(
+        name: Name,
+        group: Name,
+        intent: Intent,
+        in_flight_max: usize,
+        image: &Image,
+        acks: Option<Arc<dyn Acks>>,
+    ) -> Self {
         let cursor = image.cursor(&name, &group);
         let newest = cursor.floor;
         let open = Mutex::new(Open { cursor, positions: BTreeMap::new(), newest, gaps: Vec::new(), in_flight: 0 });

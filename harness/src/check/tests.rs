@@ -14,12 +14,12 @@ use seaworthy_reports::run::{Answer, Fate};
 
 use super::*;
 use crate::figures::{SeedFacts, seed_run};
+use crate::history::Effect;
 use crate::history::{Applied, DiskFact, Probed};
 use crate::ledger::{Declared, LedgerError, answers, join, taking_part};
 use crate::plan::{Action, Start, Step};
 use crate::reference::tests::{events, flow};
 use crate::reference::{Expected, evaluate};
-use crate::system::Effect;
 
 const S: Ns = 1_000_000_000;
 

@@ -9,8 +9,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::hosts::HostIndex;
 use super::recorder::Recorder;
+use crate::history::Effect;
 use crate::plan::Dist;
-use crate::system::Effect;
 
 /// How often a stuck sink looks whether it is free again, ns of its host's clock.
 const STUCK_LOOK_NS: u64 = 10_000_000;
