@@ -12,8 +12,8 @@ use super::hosts::{HostIndex, Hosts, WorldTime};
 use super::seed::KeyedSeed;
 use super::sink::{Endpoint, Sinks};
 use super::trace::{Kind, Trace, Tracer, WORLD};
-use crate::history::{History, OfferRecord, Probed};
-use crate::system::{Effect, Offered};
+use crate::history::{Effect, History, OfferRecord, Probed};
+use crate::system::Offered;
 
 /// The events of the probe's catalogue, counted per place.
 const EVENT_NAMES: [&str; 14] = [
