@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc};
 use super::EngineError;
 use super::inbox::{Inbox, Turned};
 use super::tree::{Input, Item, Settled, Tx};
-use crate::env::Env;
+use crate::env::{Env, Work};
 use crate::journal::record::{DeadLetter, Name};
 use crate::journal::{Commit, Journal, Record};
 use crate::node::{Class, NodeError};
@@ -155,6 +155,30 @@ impl Shared {
             };
             events.push(event(What::Dropped { reason: reason.into() }, node, &item));
             tx.end(node, &item, Vec::new());
+        }
+    }
+
+    /// Begins the way of what entered at `node`, and commits what ended there at once.
+    pub(crate) async fn hand_on(
+        &self,
+        node: &Name,
+        outputs: &[Arc<Inbox>],
+        items: Vec<Item>,
+        mut tx: Tx,
+    ) -> Result<(), EngineError> {
+        let mut events = Vec::new();
+        self.charge(node, &items).await;
+        self.fan_out(node, outputs, items, &mut tx, &mut events).await;
+        self.emit(&events);
+        self.commit(tx).await
+    }
+
+    /// Pays for what `node` does with a batch.
+    pub(crate) async fn charge(&self, node: &Name, items: &[Item]) {
+        let bytes = items.iter().map(|item| item.packet.payload.len() as u64).sum();
+        let count = u32::try_from(items.len()).expect("a batch is bounded");
+        if let Some(debt) = self.env.cpu.charge(Work::Node(node), count, bytes) {
+            debt.await;
         }
     }
 

@@ -11,7 +11,6 @@ use super::inbox::Inbox;
 use super::inputs::Numbers;
 use super::shared::{BATCH, Shared, event};
 use super::tree::{Done, Item, Tx};
-use crate::env::Work;
 use crate::journal::Record;
 use crate::journal::record::{Name, Put};
 use crate::node::{Class, Emitted, Node, NodeError, Output, RegistryError, Sink};
@@ -42,18 +41,10 @@ pub(crate) struct NodeTask {
     pub(crate) outputs: Vec<Arc<Inbox>>,
 }
 
-fn size_of(items: &[Item]) -> (u32, u64) {
-    let bytes = items.iter().map(|item| item.packet.payload.len() as u64).sum();
-    (u32::try_from(items.len()).expect("a batch is bounded"), bytes)
-}
-
 impl NodeTask {
     pub(crate) async fn run(mut self) -> Result<(), EngineError> {
         while let Some(items) = self.inbox.take(BATCH).await {
-            let (count, bytes) = size_of(&items);
-            if let Some(debt) = self.shared.env.cpu.charge(Work::Node(&self.name), count, bytes) {
-                debt.await;
-            }
+            self.shared.charge(&self.name, &items).await;
             let (mut tx, mut events, mut onward) = (Tx::default(), Vec::with_capacity(items.len()), Vec::new());
             for item in items {
                 if self.done.take(&item) {
@@ -173,10 +164,7 @@ pub(crate) struct ChannelTask {
 impl ChannelTask {
     pub(crate) async fn run(mut self) -> Result<(), EngineError> {
         while let Some(items) = self.inbox.take(BATCH).await {
-            let (count, bytes) = size_of(&items);
-            if let Some(debt) = self.shared.env.cpu.charge(Work::Node(&self.name), count, bytes) {
-                debt.await;
-            }
+            self.shared.charge(&self.name, &items).await;
             let mut tx = Tx::default();
             for item in items {
                 if self.done.take(&item) {
@@ -212,10 +200,7 @@ const RETRY_CAP_NS: u64 = 2_000_000_000;
 impl SinkTask {
     pub(crate) async fn run(mut self) -> Result<(), EngineError> {
         while let Some(mut items) = self.inbox.take(BATCH).await {
-            let (count, bytes) = size_of(&items);
-            if let Some(debt) = self.shared.env.cpu.charge(Work::Node(&self.name), count, bytes) {
-                debt.await;
-            }
+            self.shared.charge(&self.name, &items).await;
             let mut tx = Tx::default();
             items.retain(|item| {
                 // A dead letter of this sink, from before a restart.
