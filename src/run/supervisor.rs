@@ -160,7 +160,12 @@ fn command(args: &Args, plan: &ProcessPlan, process: &PlannedProcess, ports: &Po
     if let Some(address) = ports.addresses.get(&process.id) {
         command.arg("--listen").arg(address.to_string());
     }
-    let mut peers: Vec<&str> = plan.channels.iter().filter(|channel| channel.producer == process.id).map(|channel| channel.host.as_str()).collect();
+    let mut peers: Vec<&str> = plan
+        .channels
+        .iter()
+        .filter(|channel| channel.producer == process.id)
+        .map(|channel| channel.host.as_str())
+        .collect();
     peers.sort_unstable();
     peers.dedup();
     for peer in peers {

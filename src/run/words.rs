@@ -99,7 +99,9 @@ mod tests {
 
     #[test]
     fn words_fit_a_pipe_and_are_read_back() {
-        let up = Word::up((0..100).map(|n| format!("lost.reported {n}..{n} (confirmed records that the disk destroyed)")).collect());
+        let up = Word::up(
+            (0..100).map(|n| format!("lost.reported {n}..{n} (confirmed records that the disk destroyed)")).collect(),
+        );
         let mut tally = Tally::default();
         for n in 0..17 {
             tally.dropped.insert(format!("{n:048}"), u64::MAX);

@@ -41,7 +41,8 @@ impl Bench {
     /// All files of the data directory, by name.
     fn data(&self) -> Vec<(String, Vec<u8>)> {
         let files = fs::read_dir(self.0.path().join("data/g")).unwrap().map(|entry| entry.unwrap());
-        let mut files: Vec<_> = files.map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap())).collect();
+        let mut files: Vec<_> =
+            files.map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap())).collect();
         files.sort();
         files
     }

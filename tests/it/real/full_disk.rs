@@ -80,7 +80,9 @@ fn fill_and_free(process: &str) {
     inner.args(["--segment-bytes", SEGMENT_BYTES]);
     let mut running = Running::start(in_small_disk(&disk, DISK_BYTES, &inner));
     for one in ["edge", "hub"] {
-        until(&mut running, "both are up", |running| running.has_said(&format!("up; SIGINT or SIGTERM stops it in good order process={one}")));
+        until(&mut running, "both are up", |running| {
+            running.has_said(&format!("up; SIGINT or SIGTERM stops it in good order process={one}"))
+        });
     }
     let hub = running.child("hub").expect("the hub is up");
     if process == "edge" {
@@ -134,13 +136,19 @@ fn a_full_disk_at_the_first_start_is_an_error_that_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let (disk, graph) = (dir.path().join("disk"), dir.path().join("g.yaml"));
     fs::create_dir(&disk).unwrap();
-    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/graphs/edge_hub.yaml"), dir.path().join("p.yaml")).unwrap();
+    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/graphs/edge_hub.yaml"), dir.path().join("p.yaml"))
+        .unwrap();
     super::bad_input::write_graph(&graph, "in.ndjson", "{\"n\": 1}\n", "");
     let mut inner = seaworthy();
     inner.arg("run").arg(&graph).arg("--data-dir").arg(disk.join("journal"));
     let mut running = Running::start(in_small_disk(&disk, "1m", &inner));
     assert_eq!(running.code(), Some(74), "{}", running.said());
-    assert!(running.has_said("the disk has no room for 8388608 bytes; free some, or choose smaller segments"), "{}", running.said());
-    let left: Vec<_> = fs::read_dir(dir.path().join("disk.kept/journal")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(
+        running.has_said("the disk has no room for 8388608 bytes; free some, or choose smaller segments"),
+        "{}",
+        running.said()
+    );
+    let left: Vec<_> =
+        fs::read_dir(dir.path().join("disk.kept/journal")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["LOCK"], "nothing else was left behind");
 }

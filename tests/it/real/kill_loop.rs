@@ -57,7 +57,8 @@ fn round(from: u64, to: u64) -> u64 {
         deaths += pids.len();
         next += 1;
         // The supervisor has seen it, so that the next kill meets another incarnation.
-        let gone = |running: &Running| targets.iter().zip(&pids).all(|(process, pid)| running.child(process) != Some(*pid));
+        let gone =
+            |running: &Running| targets.iter().zip(&pids).all(|(process, pid)| running.child(process) != Some(*pid));
         until(&mut running, "the supervisor's word of the kill", |running| running.has_ended() || gone(running));
     }
     assert_eq!(running.code(), Some(0), "{}", running.said());
@@ -71,7 +72,9 @@ fn round(from: u64, to: u64) -> u64 {
          raw, {} windows; the hub's journal holds each identity once ({} frames)",
         repeats.raw, repeats.windows, journal.frames
     );
-    eprintln!("kill_loop: a SIGKILL leaves the page cache alone, so this does not test fsync: the simulated power cut does");
+    eprintln!(
+        "kill_loop: a SIGKILL leaves the page cache alone, so this does not test fsync: the simulated power cut does"
+    );
     assert!(restarts > 0 && restarts <= deaths, "{restarts} restarts after {deaths} deaths\n{}", running.said());
     next
 }

@@ -1,6 +1,7 @@
 //! Edge and hub in two network namespaces, as on two machines, with a link that is cut for a while.
 #![expect(clippy::disallowed_methods, reason = "tests of real processes wait for real")]
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use rustix::process::Signal;
 
 use super::run::{Running, signal, until};
 use super::story::Story;
-use super::{frames, not_run, reader};
+use super::{frames, not_run};
 
 const HUB: &str = "10.231.77.1";
 const EDGE: &str = "10.231.77.2";
@@ -61,6 +62,36 @@ impl Drop for Machines {
     }
 }
 
+/// A source that has ended long before the hub is there: the edge stays until the hub has everything.
+#[test]
+fn an_edge_outlives_its_input_until_the_hub_has_it_all() {
+    let story = Story::new(1, 100);
+    let mut edge = story.command();
+    // Free until just now; a stranger who takes it would fail this test, not pass it.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    edge.args(["--only", "edge", "--peer", &format!("hub={address}")]);
+    let mut edge = Running::start(edge);
+    until(&mut edge, "it finds no hub", |edge| edge.has_said("the lane is down"));
+    std::thread::sleep(Duration::from_millis(1_000));
+    assert!(!edge.has_ended(), "it left with its outbox full\n{}", edge.said());
+    let mut hub = story.command();
+    hub.args(["--only", "hub", "--listen", &address.to_string()]);
+    let mut hub = Running::start(hub);
+    assert_eq!(edge.code(), Some(0), "{}", edge.said());
+    let (out, all) = (story.path("out"), (story.expected.quakes(), story.expected.windows()));
+    until(&mut hub, "all of it", |_| {
+        lines(&out.join("raw.ndjson")) >= all.0 && lines(&out.join("windows.ndjson")) >= all.1
+    });
+    signal(hub.pid(), Signal::TERM);
+    assert_eq!(hub.code(), Some(0), "{}", hub.said());
+    story.check_sinks(&out);
+}
+
+/// Lines that are there so far.
+fn lines(path: &Path) -> usize {
+    std::fs::read_to_string(path).map_or(0, |text| text.matches('\n').count())
+}
+
 #[test]
 fn network_namespaces() {
     let machines = match Machines::make() {
@@ -80,7 +111,6 @@ fn network_namespaces() {
     edge.args(["--only", "edge", "--peer", &format!("hub={HUB}:{port}"), "--allow-plaintext"]);
     let mut edge = Running::start(Machines::on(&machines.edge, &edge));
     let raw = story.path("out/raw.ndjson");
-    let lines = |path: &std::path::Path| if path.exists() { reader::lines(path).len() } else { 0 };
     until(&mut hub, "the first quakes", |_| lines(&raw) > 50);
     ip(&["-n", &machines.edge, "link", "set", "lan", "down"]).unwrap();
     std::thread::sleep(Duration::from_millis(1_500));
