@@ -1,5 +1,9 @@
 //! What is wrong from the start, and what becomes wrong on the way: typed, with the right code, and nothing lost.
-#![expect(clippy::disallowed_methods, reason = "tests of real processes read and write real files")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests of real processes read and write real files; a failure is the test\'s"
+)]
 
 use std::fs;
 use std::path::Path;

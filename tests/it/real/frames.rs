@@ -1,5 +1,9 @@
 //! An independent reader of journals, written from the format that `engine/src/journal/{segment,frame,record}.rs` document.
-#![expect(clippy::disallowed_methods, reason = "tests of real processes read real files")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests of real processes read real files; a failure is the test\'s"
+)]
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,9 @@
 //! A small file system that is filled and freed again while it holds a journal.
-#![expect(clippy::disallowed_methods, reason = "tests of real processes write real files and wait for real")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests of real processes write real files and wait for real; a failure is the test\'s"
+)]
 
 use std::fs::{self, File};
 use std::io::Write;

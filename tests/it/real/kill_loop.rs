@@ -38,7 +38,7 @@ fn kill_loop() {
 /// One run of the graph with kills `from..to`, as many as come before its input ends; gives the next.
 fn round(from: u64, to: u64) -> u64 {
     let lives: u64 = (from..to).map(|n| kill(n).1 + 350).sum();
-    let story = Story::new(1, i64::try_from(lives + 500).unwrap());
+    let story = Story::new(1, i64::try_from(lives + 500).expect("a round lasts minutes at most"));
     let mut command = story.command();
     command.args(["--segment-bytes", SEGMENT_BYTES, "--report"]).arg(story.path("report.json"));
     let mut running = Running::start(command);

@@ -1,5 +1,9 @@
 //! A binary with a node of its own (`examples/own_node.rs`), with a packet on which that node panics.
-#![expect(clippy::disallowed_methods, reason = "tests of real processes read and write real files")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests of real processes read and write real files; a failure is the test\'s"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,9 @@
 //! A command that runs, as a test sees it: what it says, its children, its end. Whatever is left ends with the test.
-#![expect(clippy::disallowed_methods, reason = "tests of real processes read and wait for real")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests of real processes read and wait for real; a failure is the test\'s"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

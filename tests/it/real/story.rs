@@ -1,5 +1,9 @@
 //! The reference process graph in a directory of its own, with the quakes as they are or many laps of them.
-#![expect(clippy::disallowed_methods, reason = "tests of real processes write real files")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests of real processes write real files; a failure is the test\'s"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
