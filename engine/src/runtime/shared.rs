@@ -61,6 +61,10 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
     /// Counts an entry, before it runs.
     pub(crate) fn entry_begins(&self) {
         self.entries.fetch_add(1, Ordering::Relaxed);
@@ -74,7 +78,7 @@ impl Shared {
 
     /// Completes once `stop` was called.
     pub(crate) async fn stopped(&self) {
-        self.until(|shared| shared.stopping.load(Ordering::Relaxed)).await;
+        self.until(Shared::is_stopping).await;
     }
 
     /// Completes once no entry is left.
