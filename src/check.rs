@@ -1,7 +1,8 @@
 //! `check`: all that is wrong with any number of files, each with its line.
 
 use miette::{Diagnostic, Severity};
-use seaworthy_engine::graph::{Loaded, Phase, Planned, load_any};
+use seaworthy_engine::graph::Phase;
+use seaworthy_engine::load::{Loaded, Planned, load_any};
 use seaworthy_engine::node::Registry;
 use seaworthy_harness::run::Prepared;
 use serde::Serialize;

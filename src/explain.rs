@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use seaworthy_engine::graph::{Diagnostic, Overflow, Phase, Plan, Planned, PlannedNode, Role, load_any};
+use seaworthy_engine::graph::{Diagnostic, Overflow, Phase, Plan, PlannedNode, Role};
+use seaworthy_engine::load::{Planned, load_any};
 use seaworthy_engine::node::Registry;
 use seaworthy_engine::process::ChannelPlan;
 use serde::Serialize;

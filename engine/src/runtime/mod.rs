@@ -292,7 +292,7 @@ impl Handle {
     /// Says that the channels' producers will send nothing more: once all is delivered, `run` returns.
     pub fn finish(&self) {
         if let Some(shared) = self.shared.upgrade() {
-            (0..self.channels_in).for_each(|_| shared.entry_ended());
+            shared.finish(self.channels_in);
         }
     }
 
