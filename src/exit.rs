@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use seaworthy_reports::result::Verdict;
+
 /// How a command ended. A machine may rely on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -44,6 +46,17 @@ impl Exit {
     pub fn and(self, other: Exit) -> Exit {
         let heavier = Exit::BY_WEIGHT.into_iter().find(|exit| [self, other].contains(exit));
         heavier.expect("every exit has its weight")
+    }
+}
+
+impl From<Verdict> for Exit {
+    fn from(verdict: Verdict) -> Exit {
+        match verdict {
+            Verdict::Pass => Exit::Pass,
+            Verdict::Fail => Exit::Failed,
+            Verdict::Void => Exit::Void,
+            Verdict::Regressed => Exit::Regressed,
+        }
     }
 }
 

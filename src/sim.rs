@@ -9,7 +9,7 @@ use seaworthy_harness::run::Prepared;
 use seaworthy_harness::scenario::{Seeds, seeds};
 use seaworthy_reports::pool::Pool;
 use seaworthy_reports::render::{json, text};
-use seaworthy_reports::result::{ResultFile, Scenario, Time, Verdict};
+use seaworthy_reports::result::{ResultFile, Scenario, Time};
 
 use crate::exit::Exit;
 use crate::files::{read_text, write_whole};
@@ -127,13 +127,7 @@ fn scenario(args: &Args, prepared: &Prepared) -> Exit {
     } else {
         show::report(&format!("{block}  {speed}      result: {dir}/result.json\n"))
     };
-    let verdict = match result.verdict {
-        Verdict::Pass => Exit::Pass,
-        Verdict::Fail => Exit::Failed,
-        Verdict::Void => Exit::Void,
-        Verdict::Regressed => Exit::Regressed,
-    };
-    verdict.and(shown)
+    Exit::from(result.verdict).and(shown)
 }
 
 fn pool(args: &Args, prepared: &Prepared) -> Result<Pool, Exit> {

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use miette::Diagnostic;
-use seaworthy_engine::graph::{Loaded, Phase, Planned, Role, load_any};
+use seaworthy_engine::graph::{Phase, Role};
+use seaworthy_engine::load::{Loaded, Planned, load_any};
 use seaworthy_engine::node::Registry;
 use seaworthy_engine::process::{PlannedProcess, ProcessPlan};
 use seaworthy_reports::pool::{Pool, ScenarioMeta};

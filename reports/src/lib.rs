@@ -1,6 +1,5 @@
 //! Plain run data in, figures, verdicts and renderings out. It knows neither the engine nor the harness.
 
-pub mod exit;
 pub mod histogram;
 pub mod phases;
 pub mod pool;

@@ -113,17 +113,6 @@ impl Verdict {
         };
         verdicts.into_iter().max_by_key(rank).unwrap_or(Verdict::Pass)
     }
-
-    /// The exit that it asks for.
-    #[must_use]
-    pub fn exit(self) -> crate::exit::Exit {
-        match self {
-            Verdict::Pass => crate::exit::Exit::Pass,
-            Verdict::Fail => crate::exit::Exit::Broken,
-            Verdict::Void => crate::exit::Exit::Void,
-            Verdict::Regressed => crate::exit::Exit::Regressed,
-        }
-    }
 }
 
 /// Which clock the times are of.

@@ -83,8 +83,7 @@ mod tests {
             #[command(flatten)]
             args: Args,
         }
-        let words = ["run", "p.yaml", "--only", process].iter().chain(arguments);
-        let args = Only::parse_from(words).args;
+        let args = Only::parse_from(["run", "p.yaml", "--only", process].iter().chain(arguments)).args;
         let (id, hub) = ("uplink".to_owned(), "hub".to_owned());
         let channel = ChannelPlan { id, producer: "edge".into(), consumer: hub.clone(), host: hub.clone(), group: hub };
         let found = Addresses::of(&args, process, &[channel], &["edge".into(), "hub".into()]);

@@ -30,12 +30,10 @@ use super::words::{self, Word};
 use super::{Args, data_dir};
 use crate::exit::Exit;
 
-/// The first wait before a restart; it doubles while children die young.
+/// The first wait before a restart; it doubles while children live shorter than they would now be waited for.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 /// The longest wait before a restart.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// A child that lived this many waits long begins again with the first.
-const HEALTHY_WAITS: u32 = 2;
 /// How long the others may take to stop when one child has ended the run.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -206,7 +204,7 @@ impl Keeper {
                 }
                 Err(error) => format!("it could not be started: {error}"),
             };
-            if began.elapsed() >= wait * HEALTHY_WAITS {
+            if began.elapsed() >= wait {
                 wait = BACKOFF_FIRST;
             }
             let (id, restarts) = (&self.id, self.report.starts);

@@ -6,7 +6,6 @@ use super::EngineError;
 use super::inbox::Inbox;
 use super::shared::{BATCH, Shared, event};
 use super::tree::{Input, Item, Tx};
-use crate::env::Work;
 use crate::journal::record::Name;
 use crate::node::{Class, Entry, NodeError, Resume, Source};
 use crate::observe::What;
@@ -32,8 +31,7 @@ pub(crate) async fn source(
     let failed = |error: NodeError| EngineError::Source { node: node.to_string(), error };
     source.start(Resume { floor: cursor.floor, position: cursor.position.clone() }).await.map_err(failed)?;
     let producer = producer(&shared.process, &node);
-    // A packet and its dead letter fit a frame.
-    let payload_bytes_max = shared.journal.frame_bytes_max() / 2;
+    let payload_bytes_max = shared.payload_bytes_max();
     loop {
         let entries = tokio::select! {
             biased;
@@ -47,14 +45,12 @@ pub(crate) async fn source(
         let (mut tx, mut events) = (Tx::default(), Vec::with_capacity(entries.len()));
         let mut items = Vec::with_capacity(entries.len());
         let mut known = Vec::new();
-        let mut bytes = 0;
         for Entry { seq, draft, position } in entries {
             if cursor.has(seq) {
                 // Settled before the restart: whoever offers it again may forget it.
                 known.push(seq);
                 continue;
             }
-            bytes += draft.payload.len() as u64;
             // The numbering goes on across restarts, so the identity does too: one epoch a journal's life.
             let identity = Identity::Entered { producer, epoch: Epoch(1), pseq: seq };
             let item = Item { packet: draft.into_packet(identity), tree: input.begin(seq, Some(position)) };
@@ -75,15 +71,7 @@ pub(crate) async fn source(
             acks.settled(&known);
         }
         shared.emit(&events);
-        let mut events = Vec::new();
-        if let Some(debt) =
-            shared.env.cpu.charge(Work::Node(&node), u32::try_from(items.len()).unwrap_or(u32::MAX), bytes)
-        {
-            debt.await;
-        }
-        shared.fan_out(&node, &outputs, items, &mut tx, &mut events).await;
-        shared.emit(&events);
-        shared.commit(tx).await?;
+        shared.hand_on(&node, &outputs, items, tx).await?;
     }
     outputs.iter().for_each(|inbox| inbox.leave());
     shared.entry_ended();
@@ -108,15 +96,13 @@ pub(crate) async fn channel(
                 shared.journal.read(&input.name, next, room, READ_BYTES).await
             } => packets?,
         };
-        let (mut tx, mut events) = (Tx::default(), Vec::with_capacity(packets.len()));
+        let mut events = Vec::with_capacity(packets.len());
         let mut items = Vec::with_capacity(packets.len());
-        let mut bytes = 0;
         for (seq, encoded) in packets {
             next = seq.next();
             if cursor.has(seq) {
                 continue;
             }
-            bytes += encoded.len() as u64;
             let packet = Packet::decode(&encoded).map_err(|error| EngineError::Decode {
                 channel: input.name.to_string(),
                 seq,
@@ -129,15 +115,7 @@ pub(crate) async fn channel(
             items.push(item);
         }
         shared.emit(&events);
-        let mut events = Vec::new();
-        if let Some(debt) =
-            shared.env.cpu.charge(Work::Node(&node), u32::try_from(items.len()).unwrap_or(u32::MAX), bytes)
-        {
-            debt.await;
-        }
-        shared.fan_out(&node, &outputs, items, &mut tx, &mut events).await;
-        shared.emit(&events);
-        shared.commit(tx).await?;
+        shared.hand_on(&node, &outputs, items, Tx::default()).await?;
     }
     outputs.iter().for_each(|inbox| inbox.leave());
     Ok(())

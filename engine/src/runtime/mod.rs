@@ -228,16 +228,18 @@ impl Engine {
         };
         tokio::pin!(quiet);
         let mut ended_quietly = false;
-        while self.work_left > 0 {
+        // With its inputs a process may end all its work long before its lanes have handed over what is in the outbox.
+        while self.work_left > 0 || !shared.is_stopping() {
             tokio::select! {
                 biased;
-                ended = self.tasks.join_next() => match ended.expect("work is left, so tasks are") {
+                ended = self.tasks.join_next() => match ended.expect("the services are tasks that never end") {
                     Ok((Kind::Work, Ok(()))) => self.work_left -= 1,
                     Ok((Kind::Service, Ok(()))) => {}
                     Ok((_, Err(error))) => return Err(error),
                     Err(error) => return Err(EngineError::Panic(error.to_string())),
                 },
                 () = &mut quiet, if !ended_quietly => ended_quietly = true,
+                () = shared.stopped(), if self.work_left == 0 => {}
             }
         }
         // The lanes end first, or they would see a journal that is closed under them and cry.
@@ -290,7 +292,7 @@ impl Handle {
     /// Says that the channels' producers will send nothing more: once all is delivered, `run` returns.
     pub fn finish(&self) {
         if let Some(shared) = self.shared.upgrade() {
-            (0..self.channels_in).for_each(|_| shared.entry_ended());
+            shared.finish(self.channels_in);
         }
     }
 

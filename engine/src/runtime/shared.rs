@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc};
 use super::EngineError;
 use super::inbox::{Inbox, Turned};
 use super::tree::{Input, Item, Settled, Tx};
-use crate::env::Env;
+use crate::env::{Env, Work};
 use crate::journal::record::{DeadLetter, Name};
 use crate::journal::{Commit, Journal, Record};
 use crate::node::{Class, NodeError};
@@ -29,6 +29,7 @@ pub(crate) struct Shared {
     stopping: AtomicBool,
     /// Entries that may still bring something in from outside: running sources, and channels until `finish`.
     entries: AtomicUsize,
+    finished: AtomicBool,
     changed: Notify,
 }
 
@@ -46,6 +47,7 @@ impl Shared {
             commits,
             stopping: AtomicBool::new(false),
             entries: AtomicUsize::new(0),
+            finished: AtomicBool::new(false),
             changed: Notify::new(),
         };
         (Arc::new(shared), Acker(receiver))
@@ -61,6 +63,10 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
     /// Counts an entry, before it runs.
     pub(crate) fn entry_begins(&self) {
         self.entries.fetch_add(1, Ordering::Relaxed);
@@ -72,9 +78,21 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
+    /// The channels will bring in nothing more. Saying so again changes nothing.
+    pub(crate) fn finish(&self, channels: usize) {
+        if !self.finished.swap(true, Ordering::Relaxed) {
+            (0..channels).for_each(|_| self.entry_ended());
+        }
+    }
+
+    /// Largest payload that may enter or be made: a packet and its dead letter fit a frame of the journal.
+    pub(crate) fn payload_bytes_max(&self) -> usize {
+        self.journal.frame_bytes_max() / 2
+    }
+
     /// Completes once `stop` was called.
     pub(crate) async fn stopped(&self) {
-        self.until(|shared| shared.stopping.load(Ordering::Relaxed)).await;
+        self.until(Shared::is_stopping).await;
     }
 
     /// Completes once no entry is left.
@@ -155,6 +173,30 @@ impl Shared {
             };
             events.push(event(What::Dropped { reason: reason.into() }, node, &item));
             tx.end(node, &item, Vec::new());
+        }
+    }
+
+    /// Begins the way of what entered at `node`, and commits what ended there at once.
+    pub(crate) async fn hand_on(
+        &self,
+        node: &Name,
+        outputs: &[Arc<Inbox>],
+        items: Vec<Item>,
+        mut tx: Tx,
+    ) -> Result<(), EngineError> {
+        let mut events = Vec::new();
+        self.charge(node, &items).await;
+        self.fan_out(node, outputs, items, &mut tx, &mut events).await;
+        self.emit(&events);
+        self.commit(tx).await
+    }
+
+    /// Pays for what `node` does with a batch.
+    pub(crate) async fn charge(&self, node: &Name, items: &[Item]) {
+        let bytes = items.iter().map(|item| item.packet.payload.len() as u64).sum();
+        let count = u32::try_from(items.len()).expect("a batch is bounded");
+        if let Some(debt) = self.env.cpu.charge(Work::Node(node), count, bytes) {
+            debt.await;
         }
     }
 

@@ -11,7 +11,6 @@ use super::inbox::Inbox;
 use super::inputs::Numbers;
 use super::shared::{BATCH, Shared, event};
 use super::tree::{Done, Item, Tx};
-use crate::env::Work;
 use crate::journal::Record;
 use crate::journal::record::{Name, Put};
 use crate::node::{Class, Emitted, Node, NodeError, Output, RegistryError, Sink};
@@ -42,18 +41,10 @@ pub(crate) struct NodeTask {
     pub(crate) outputs: Vec<Arc<Inbox>>,
 }
 
-fn size_of(items: &[Item]) -> (u32, u64) {
-    let bytes = items.iter().map(|item| item.packet.payload.len() as u64).sum();
-    (u32::try_from(items.len()).expect("a batch is bounded"), bytes)
-}
-
 impl NodeTask {
     pub(crate) async fn run(mut self) -> Result<(), EngineError> {
         while let Some(items) = self.inbox.take(BATCH).await {
-            let (count, bytes) = size_of(&items);
-            if let Some(debt) = self.shared.env.cpu.charge(Work::Node(&self.name), count, bytes) {
-                debt.await;
-            }
+            self.shared.charge(&self.name, &items).await;
             let (mut tx, mut events, mut onward) = (Tx::default(), Vec::with_capacity(items.len()), Vec::new());
             for item in items {
                 if self.done.take(&item) {
@@ -106,13 +97,38 @@ impl NodeTask {
                 let message = "the plugin wrote state, but is registered without (Registry::stateful)";
                 Ok(Err(NodeError::new(Class::Unknown, message)))
             }
-            Ok(Ok(())) => Ok(Ok(out)),
+            Ok(Ok(())) => match self.too_large(&out) {
+                // The node has moved on, the packet has not: it forgets what it did.
+                Some(error) if self.durable.is_some() => {
+                    self.node = self.reborn()?;
+                    Ok(Err(error))
+                }
+                Some(error) => Ok(Err(error)),
+                None => Ok(Ok(out)),
+            },
             Ok(Err(error)) => Ok(Err(error)),
             Err(panic) => {
                 self.node = self.reborn()?;
                 Ok(Err(NodeError::new(Class::PluginPanic, panic_message(&*panic))))
             }
         }
+    }
+
+    /// Outputs and state changes that no frame of the journal can hold.
+    fn too_large(&self, out: &Output) -> Option<NodeError> {
+        let limit = self.shared.payload_bytes_max();
+        let made =
+            |(_, emitted): &(_, Emitted)| if let Emitted::New(draft) = emitted { draft.payload.len() } else { 0 };
+        let sizes = out.packets.iter().map(made);
+        // A stateful node's outputs and state are one transaction; other outputs go their ways alone.
+        let bytes = if self.durable.is_some() {
+            let state = out.state.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len));
+            sizes.chain(state).sum()
+        } else {
+            sizes.max().unwrap_or(0)
+        };
+        let message = || format!("the node made {bytes} bytes of it; at most {limit} fit");
+        (bytes > limit).then(|| NodeError::new(Class::SizeExceeded, message()))
     }
 
     fn reborn(&self) -> Result<Box<dyn Node>, EngineError> {
@@ -173,10 +189,7 @@ pub(crate) struct ChannelTask {
 impl ChannelTask {
     pub(crate) async fn run(mut self) -> Result<(), EngineError> {
         while let Some(items) = self.inbox.take(BATCH).await {
-            let (count, bytes) = size_of(&items);
-            if let Some(debt) = self.shared.env.cpu.charge(Work::Node(&self.name), count, bytes) {
-                debt.await;
-            }
+            self.shared.charge(&self.name, &items).await;
             let mut tx = Tx::default();
             for item in items {
                 if self.done.take(&item) {
@@ -212,10 +225,7 @@ const RETRY_CAP_NS: u64 = 2_000_000_000;
 impl SinkTask {
     pub(crate) async fn run(mut self) -> Result<(), EngineError> {
         while let Some(mut items) = self.inbox.take(BATCH).await {
-            let (count, bytes) = size_of(&items);
-            if let Some(debt) = self.shared.env.cpu.charge(Work::Node(&self.name), count, bytes) {
-                debt.await;
-            }
+            self.shared.charge(&self.name, &items).await;
             let mut tx = Tx::default();
             items.retain(|item| {
                 // A dead letter of this sink, from before a restart.
