@@ -264,14 +264,11 @@ impl Prepared {
         let channels: Vec<ChannelAt> = self.channels();
         let case = Case { history: &history, ledger: &ledger, plan, limits: &limits, channels: &channels };
         let mut violations = seen;
-        for found in check::judge_all(&case, &[]) {
-            // The world names a panic before the check of that name finds it in the history.
-            if !violations.contains(&found)
-                && !(found.check == "engine.panic" && violations.iter().any(|v| v.check == found.check))
-            {
-                violations.push(found);
-            }
-        }
+        // The world names a panic before the check of that name finds it in the history.
+        let panicked = violations.iter().any(|violation| violation.check == "engine.panic");
+        let mut found = check::judge_all(&case, &[]);
+        found.retain(|violation| !(panicked && violation.check == "engine.panic"));
+        violations.extend(found);
         violations.sort_by_key(|violation| violation.at_ns);
         let sometimes = hits.lock().expect("nothing panics in a watch").finish();
         let facts = SeedFacts {
