@@ -28,7 +28,7 @@ use crate::reference;
 use crate::scenario::{self, Expr, Readings, Scenario, ScenarioErrors, World, WorldChannel, WorldNode};
 use crate::sim::recorder::Recorder;
 use crate::sim::trace::Trace;
-use crate::sim::world::{SeedOutcome, WorldOptions, run_seed};
+use crate::world::{SeedOutcome, WorldOptions, run_seed};
 
 /// Gives the text of a file by path.
 pub type ReadText<'a> = &'a dyn Fn(&str) -> io::Result<String>;

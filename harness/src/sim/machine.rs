@@ -27,14 +27,14 @@ const BACKOFF_NS: (u64, u64) = (100_000_000, 1_000_000_000);
 const STABLE_NS: u64 = 10_000_000_000;
 
 /// How software ended by itself.
-pub(super) enum Exit {
+pub(crate) enum Exit {
     Done,
     Failed(BootError),
     Panicked(String),
 }
 
 /// A machine. Its disk, clock and cores outlive the incarnations of its software.
-pub(super) struct Machine {
+pub(crate) struct Machine {
     pub index: HostIndex,
     pub name: String,
     pub disk: SimDisk,

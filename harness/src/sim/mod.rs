@@ -8,18 +8,13 @@ pub mod disk;
 pub mod seed;
 
 pub(crate) mod hosts;
-mod machine;
+pub(crate) mod machine;
 pub mod net;
-mod offering;
-mod panics;
+pub(crate) mod offering;
+pub(crate) mod panics;
 pub mod recorder;
 pub mod sink;
-#[cfg(test)]
-mod tests;
-#[cfg(test)]
-mod toy;
 pub mod trace;
-pub mod world;
 
 /// The world's time: virtual nanoseconds since its start. Never goes back.
 pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;

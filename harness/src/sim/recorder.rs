@@ -41,12 +41,12 @@ pub struct Recorder {
     inner: Mutex<Inner>,
 }
 
-pub(super) struct Inner {
+pub(crate) struct Inner {
     tracer: Tracer,
-    pub(super) history: History,
+    pub(crate) history: History,
     /// A host, its places, and how often each event happened there.
     counts: Vec<BTreeMap<Place, [u64; EVENT_NAMES.len()]>>,
-    pub(super) sinks: Sinks,
+    pub(crate) sinks: Sinks,
     /// Entries whose next offer is to be swallowed, and how many were so far.
     swallow: BTreeMap<String, (bool, u64)>,
 }
@@ -213,13 +213,13 @@ impl Recorder {
         (history, inner.tracer.finish())
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
-    pub(super) fn visible(&mut self, effect: Effect) {
+    pub(crate) fn visible(&mut self, effect: Effect) {
         let place = xxh3_64(effect.endpoint.as_bytes()) ^ xxh3_64(effect.packet_id.as_bytes()).rotate_left(1);
         self.tracer.record(effect.at_ns, WORLD, Kind::Effect as u16, place, xxh3_64(&effect.content));
         self.history.effects.push(effect);

@@ -1,27 +1,36 @@
 //! The world: one turmoil simulation around a system, its load and its plan, from the first boot to the last check-out.
 //! The only place that builds a simulation, so that seed and epoch are always set.
 
+#[cfg(test)]
+mod net_tests;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tonic_tests;
+#[cfg(test)]
+mod toy;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::cpu::CpuModel;
-use super::hosts::Hosts;
-use super::machine::{Exit, Machine};
-use super::net::{Network, Route};
-use super::offering::{offer_all, plan};
-use super::panics::{Caught, guard};
-use super::recorder::Recorder;
-use super::trace::{Kind, Trace};
-use super::{TICK_NS, disk::SimDisk};
 use crate::check::Violation;
 use crate::fault::driver::Driver;
 use crate::fault::{Controls, Gauges, LaneFaults, Trigger};
 use crate::history::History;
 use crate::load::{EPOCH_UNIX_NS, LoadEvent};
 use crate::plan::{Ns, Plan};
+use crate::sim::cpu::CpuModel;
+use crate::sim::hosts::Hosts;
+use crate::sim::machine::{Exit, Machine};
+use crate::sim::net::{Network, Route};
+use crate::sim::offering::{offer_all, plan};
+use crate::sim::panics::{Caught, guard};
+use crate::sim::recorder::Recorder;
+use crate::sim::trace::{Kind, Trace};
+use crate::sim::{TICK_NS, disk::SimDisk};
 use crate::system::{HostSpec, System};
 
 /// The load's own host.
