@@ -132,6 +132,11 @@ pub fn channel_name(channel: &str) -> Name {
     format!("channel/{channel}").into()
 }
 
+/// Whether `name` is the journal's name for `channel`.
+pub(crate) fn is_channel(name: &str, channel: &str) -> bool {
+    name.strip_prefix("channel/") == Some(channel)
+}
+
 /// The journal's name for the durable outputs of a stateful node.
 pub(crate) fn stage_name(node: &str) -> Name {
     format!("stage/{node}").into()

@@ -30,7 +30,7 @@ use crate::lane::{self, LaneError};
 use crate::node::{Acks, NodeContext, NodeError, Registry, RegistryError, Sink, Source};
 use crate::packet::{Epoch, Seq};
 use inbox::Inbox;
-use inputs::{Numbers, channel_name, source_name, stage_name};
+use inputs::{Numbers, channel_name, is_channel, source_name, stage_name};
 use shared::Shared;
 use stages::{ChannelTask, Durable, NodeTask, SinkTask};
 use tree::{Done, Input};
@@ -272,7 +272,11 @@ impl Handle {
     #[must_use]
     pub fn backlog(&self, channel: &str) -> Option<u64> {
         let shared = self.shared.upgrade()?;
-        shared.journal.image(|image| image.channel(&channel_name(channel)).map(crate::journal::image::Packets::backlog))
+        shared.journal.image(|image| {
+            // Asked between any two steps of a simulation: the few names are compared in place.
+            let mut channels = image.channels().filter(|(name, _)| is_channel(name, channel));
+            channels.next().map(|(_, packets)| packets.backlog())
+        })
     }
 
     /// Trees of all inputs that are not settled durably; `None` when the engine is gone.

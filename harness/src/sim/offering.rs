@@ -96,7 +96,7 @@ impl Hand {
                 .events
                 .get(next)
                 .filter(|_| open)
-                .map(|(_, event)| event.intended_ns.saturating_sub(self.recorder.now_ns()));
+                .map(|(_, event)| event.intended_ns.saturating_sub(self.recorder.now_on_ns(self.host)));
             match wait_ns {
                 Some(0) => {
                     out.push(self.offer(entry, next));

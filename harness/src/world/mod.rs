@@ -294,7 +294,7 @@ impl World {
                 self.take_down(down.host, down.power, down.torn, Some(down.until_ns))?;
             }
         }
-        for machine in self.machines.clone() {
+        for machine in &self.machines {
             if machine.restart_ns.get().is_some_and(|at| at <= self.now_ns) {
                 machine.restart_ns.set(None);
                 self.network.host_up(machine.index);
@@ -333,8 +333,9 @@ impl World {
 
     /// Takes down what ended by itself, and starts it again unless it ended for good.
     fn take_exits(&mut self, phase: Phase) -> Result<bool, Caught> {
-        for machine in self.machines.clone() {
-            let Some(exit) = machine.exit.take() else { continue };
+        for at in 0..self.machines.len() {
+            let Some(exit) = self.machines[at].exit.take() else { continue };
+            let machine = self.machines[at].clone();
             let (restart_ns, goes_on) = match exit {
                 Exit::Done => (None, true),
                 Exit::Failed(error) => {
