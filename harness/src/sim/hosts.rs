@@ -1,7 +1,7 @@
 //! What every part of a world shares: who the hosts are, which incarnation of each lives, and what time it is.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
