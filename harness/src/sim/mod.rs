@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+#[cfg(test)]
+mod canary;
 pub mod clock;
 pub mod cpu;
 pub mod disk;
 pub mod seed;
 
 pub(crate) mod hosts;
+pub(crate) mod lies;
 mod machine;
 pub mod net;
 mod offering;
