@@ -4,4 +4,5 @@ mod command;
 mod conformance;
 mod diagnostics;
 mod journal;
+mod must_fail;
 mod real;

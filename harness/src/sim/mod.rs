@@ -8,6 +8,7 @@ pub mod disk;
 pub mod seed;
 
 pub(crate) mod hosts;
+pub(crate) mod lies;
 pub(crate) mod machine;
 pub mod net;
 pub(crate) mod offering;

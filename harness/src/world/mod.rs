@@ -2,6 +2,8 @@
 //! The only place that builds a simulation, so that seed and epoch are always set.
 
 #[cfg(test)]
+mod canary;
+#[cfg(test)]
 mod net_tests;
 #[cfg(test)]
 mod tests;
