@@ -159,7 +159,9 @@ impl Network {
             .collect();
         let mut stale = Vec::new();
         for (id, side) in ends {
-            if !power {
+            if power {
+                state.lose_unsent(id, side);
+            } else {
                 state.say_goodbye(self, id, side);
             }
             stale.extend(state.let_go(id, side));
@@ -260,6 +262,14 @@ impl State {
             self.send(network, id, side, What::Reset);
         } else {
             self.send_fin(network, id, side);
+        }
+    }
+
+    /// What waits before a closed gate is still in its sender's memory, and goes with the power.
+    fn lose_unsent(&mut self, id: PipeId, side: Side) {
+        let gate = self.pipe(id).ways[side].gate;
+        if !self.gates[gate].is_open() {
+            self.pipe(id).ways[side].segments.clear();
         }
     }
 

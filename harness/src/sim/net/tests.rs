@@ -195,6 +195,28 @@ fn a_killed_process_says_goodbye_through_the_gates() {
 }
 
 #[test]
+fn what_a_cut_holds_back_outlives_its_process_but_not_the_power() {
+    let send = |env: Env, incarnation, _| async move {
+        if incarnation == 1 {
+            let mut stream = env.net.connect("b").await.unwrap();
+            sleep(&env, 1500).await;
+            stream.write_u8(7).await.unwrap();
+            std::future::pending::<()>().await;
+        }
+    };
+    let receive = |env: Env, _, log: Log| async move {
+        let mut stream = env.net.listen("b").await.unwrap().accept().await.unwrap();
+        log.say(how(stream.read_u8().await));
+    };
+    let cut = (SECOND, Some(2 * SECOND), Action::NetCut { link: link() });
+    let (host, restart_ns) = ("a".to_owned(), SECOND);
+    let killed = (2 * SECOND, None, Action::HostCrash { host: host.clone(), restart_ns });
+    let off = (2 * SECOND, None, Action::HostPowerCut { host, restart_ns });
+    assert_eq!(run(1, 5, &[cut.clone(), killed], send, receive), [(3000, "7".into())]);
+    assert_eq!(run(1, 5, &[cut, off], send, receive), []);
+}
+
+#[test]
 fn after_a_power_cut_only_who_speaks_learns_of_it() {
     let cut = |ms| (SECOND, None, Action::HostPowerCut { host: "a".into(), restart_ns: ms * MS });
     let seen = run(1, 40, &[cut(100)], hold, read_all);
