@@ -45,14 +45,19 @@ pub(crate) fn hashes(text: &str) -> Result<Hashes, String> {
 
 /// The names of the checks that some seed tripped, each once, sorted.
 pub(crate) fn tripped(text: &str) -> Result<Vec<String>, String> {
+    let result = parse(text)?;
     let mut checks = Vec::new();
-    for (scenario, seed) in seeds(&parse(text)?)? {
+    for (scenario, seed) in seeds(&result)? {
         let violations = seed["violations"].as_array().ok_or(format!("{scenario}: a seed without violations"))?;
         for violation in violations {
             let check = violation["check"].as_str().ok_or(format!("{scenario}: a violation without its check"))?;
             checks.push(check.to_owned());
         }
     }
+    let scenarios = result["scenarios"].as_array().into_iter().flatten();
+    let objectives = scenarios.flat_map(|scenario| scenario["expect"].as_array().into_iter().flatten());
+    let missed = objectives.filter(|objective| objective["verdict"] == "fail");
+    checks.extend(missed.filter_map(|objective| objective["what"].as_str()).map(str::to_owned));
     checks.sort();
     checks.dedup();
     Ok(checks)

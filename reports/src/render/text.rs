@@ -1,6 +1,7 @@
 //! The terminal block of a scenario: its verdict, a line of figures, each expectation with its margin, and for a failure
 //! what broke, in which seed, and the line to paste.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::result::{Expectation, Figure, ResultFile, Scenario, Time, Verdict, Violation};
@@ -173,17 +174,26 @@ fn margin(got: &Figure, limit: &str) -> Option<String> {
 fn violations(text: &mut String, scenario: &Scenario) {
     let failing: Vec<_> = scenario.seeds.iter().filter(|seed| !seed.violations.is_empty()).collect();
     for seed in failing.iter().take(SHOWN_SEEDS) {
-        for Violation { check, message, .. } in seed.violations.iter().take(SHOWN_VIOLATIONS) {
+        let shown = shown(&seed.violations);
+        for Violation { check, message, .. } in &shown {
             line(text, &format!("  {check} (seed {}): {message}", seed.seed));
         }
-        if seed.violations.len() > SHOWN_VIOLATIONS {
-            line(text, &format!("  and {} more in seed {}", seed.violations.len() - SHOWN_VIOLATIONS, seed.seed));
+        if seed.violations.len() > shown.len() {
+            line(text, &format!("  and {} more in seed {}", seed.violations.len() - shown.len(), seed.seed));
         }
     }
     if failing.len() > SHOWN_SEEDS {
         let rest: Vec<String> = failing[SHOWN_SEEDS..].iter().take(20).map(|seed| seed.seed.to_string()).collect();
         line(text, &format!("  and {} more failing seeds: {}", failing.len() - SHOWN_SEEDS, rest.join(" ")));
     }
+}
+
+/// The first few, in order of time, and in any case the first of each check.
+fn shown(violations: &[Violation]) -> Vec<&Violation> {
+    let mut named: BTreeSet<&str> = BTreeSet::new();
+    let firsts = violations.iter().map(|violation| named.insert(&violation.check)).collect::<Vec<_>>();
+    let picked = violations.iter().zip(firsts).enumerate().filter(|(at, (_, first))| *first || *at < SHOWN_VIOLATIONS);
+    picked.map(|(_, (violation, _))| violation).collect()
 }
 
 /// The line that shows the failure again, with its first failing seed.
