@@ -7,12 +7,6 @@ use seaworthy_reports::slo::{self, Count, Part, Ratio, Unit};
 use crate::check::Limits;
 use crate::scenario::{Metric, Objective, Op, Ordering, Phase, Scenario, Stat, Until};
 
-/// Most packets that may wait inside a system under test at once, unless a scenario says otherwise: an hour of a full
-/// uplink at the rates of this version.
-const BACKLOG_MAX: u64 = 50_000;
-/// Most bytes that a host's journal may hold: the simulated disk, nearly full.
-const DISK_BYTES_MAX: u64 = 60 << 20;
-
 /// An objective of `[expect]` in the reports' words.
 #[must_use]
 pub fn objective(objective: &Objective) -> slo::Objective {
@@ -89,9 +83,9 @@ fn report_phase(phase: &Phase) -> ReportPhase {
     }
 }
 
-/// What the checks allow: nothing, but what an objective of the file judges over all seeds instead.
+/// What the checks allow on those hosts: nothing, but what an objective of the file judges over all seeds instead.
 #[must_use]
-pub fn limits(scenario: &Scenario) -> Limits {
+pub fn limits<'a>(scenario: &Scenario, hosts: impl Iterator<Item = &'a str>) -> Limits {
     let judged = |wanted: &[Metric]| scenario.expect.iter().any(|objective| wanted.contains(&objective.what));
     let zero_unless = |wanted: &[Metric]| if judged(wanted) { None } else { Some(0) };
     let shed = if scenario.promise.drops.is_empty() { zero_unless(&[Metric::Shed, Metric::DropRatio]) } else { None };
@@ -101,15 +95,10 @@ pub fn limits(scenario: &Scenario) -> Limits {
         unresolved: zero_unless(&[Metric::Unresolved]),
         rejected: zero_unless(&[Metric::Rejected]),
         shed,
-        expired: zero_unless(&[Metric::Expired]),
         dead_lettered: zero_unless(&[Metric::DeadLettered]),
         key_order: scenario.promise.ordering == Ordering::PerKey,
-        backlog_max: Some(BACKLOG_MAX),
-        disk_bytes_max: scenario_hosts(scenario).map(|host| (host, DISK_BYTES_MAX)).collect(),
+        backlog_max: Some(scenario.promise.backlog_max),
+        disk_bytes_max: hosts.map(|host| (host.to_owned(), scenario.promise.disk_bytes_max)).collect(),
         retries: 0,
     }
-}
-
-fn scenario_hosts(scenario: &Scenario) -> impl Iterator<Item = String> {
-    scenario.loads.iter().filter_map(|load| load.entry.split_once('.').map(|(host, _)| host.to_owned()))
 }

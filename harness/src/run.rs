@@ -259,7 +259,7 @@ impl Prepared {
             ..outside::declared(&history)
         };
         let ledger = ledger::join(&history, &expected, &declared).map_err(fail)?;
-        let limits = adapt::limits(&self.scenario);
+        let limits = adapt::limits(&self.scenario, self.processes.processes.iter().map(|process| &*process.id));
         let channels: Vec<ChannelAt> = self.channels();
         let case = Case { history: &history, ledger: &ledger, plan, limits: &limits, channels: &channels };
         let mut violations = seen;

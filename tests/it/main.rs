@@ -4,3 +4,4 @@ mod command;
 mod conformance;
 mod diagnostics;
 mod journal;
+mod must_fail;

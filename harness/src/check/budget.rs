@@ -1,4 +1,4 @@
-//! `rejected`, `shed`, `expired`, `dead_lettered`: ends that are declared, so not lost, but allowed only in the number that
+//! `rejected`, `shed`, `dead_lettered`: ends that are declared, so not lost, but allowed only in the number that
 //! the scenario gives.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,20 +22,12 @@ pub(super) fn rejected(case: &Case<'_>) -> Vec<(Ns, String)> {
         .collect()
 }
 
-pub(super) fn shed(case: &Case<'_>) -> Vec<(Ns, String)> {
-    dropped(case, Fate::Shed, "dropped by a rule", case.limits.shed)
-}
-
-pub(super) fn expired(case: &Case<'_>) -> Vec<(Ns, String)> {
-    dropped(case, Fate::Expired, "dropped as too old", case.limits.expired)
-}
-
 /// An event counts once, at the first sink that misses it.
-fn dropped(case: &Case<'_>, fate: Fate, how: &str, allowed: Option<u64>) -> Vec<(Ns, String)> {
-    let Some(allowed) = allowed else { return vec![] };
+pub(super) fn shed(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let Some(allowed) = case.limits.shed else { return vec![] };
     let mut events: BTreeMap<usize, &str> = BTreeMap::new();
     for account in &case.ledger.sinks {
-        for row in account.rows.iter().filter(|row| row.fate == fate) {
+        for row in account.rows.iter().filter(|row| row.fate == Fate::Shed) {
             events.entry(row.offer).or_insert(&account.sink);
         }
     }
@@ -43,7 +35,7 @@ fn dropped(case: &Case<'_>, fate: Fate, how: &str, allowed: Option<u64>) -> Vec<
     over.map(|(at, sink)| {
         let offer = case.offer(at);
         let due = seconds(offer.intended_ns);
-        (offer.intended_ns, format!("{}, due {due}, {how} before {sink}", offer.packet_id))
+        (offer.intended_ns, format!("{}, due {due}, dropped by a rule before {sink}", offer.packet_id))
     })
     .collect()
 }

@@ -54,8 +54,6 @@ pub struct Limits {
     pub rejected: Option<u64>,
     /// Events that may be dropped by a named rule.
     pub shed: Option<u64>,
-    /// Events that may be dropped as too old.
-    pub expired: Option<u64>,
     /// Dead letters that may be written.
     pub dead_lettered: Option<u64>,
     /// Whether packets of one key keep their order.
@@ -76,7 +74,6 @@ impl Default for Limits {
             unresolved: Some(0),
             rejected: Some(0),
             shed: Some(0),
-            expired: Some(0),
             dead_lettered: Some(0),
             key_order: true,
             backlog_max: None,
@@ -124,7 +121,7 @@ impl Case<'_> {
 type Judge = fn(&Case<'_>) -> Vec<(Ns, String)>;
 
 /// The built-in checks by name. Each has a sabotage in `scenarios/must_fail/`.
-const CHECKS: [(&str, Judge); 18] = [
+const CHECKS: [(&str, Judge); 17] = [
     ("lost", lost::silent),
     ("lost.reported", lost::reported),
     ("unexpected", unexpected::judge),
@@ -132,7 +129,6 @@ const CHECKS: [(&str, Judge); 18] = [
     ("unresolved", unresolved::judge),
     ("rejected", budget::rejected),
     ("shed", budget::shed),
-    ("expired", budget::expired),
     ("dead_lettered", budget::dead_lettered),
     ("bounds.backlog", bounds::backlog),
     ("bounds.disk", bounds::disk),

@@ -230,8 +230,6 @@ fn declared_ends_are_not_lost_but_counted() {
     };
     let shed = declared(Declared { shed: names(), ..Declared::default() });
     assert_eq!(shed, ["shed: q4, due 4.000 s, dropped by a rule before hub.raw"]);
-    let expired = declared(Declared { expired: names(), ..Declared::default() });
-    assert_eq!(expired, ["expired: q4, due 4.000 s, dropped as too old before hub.raw"]);
 }
 
 #[test]

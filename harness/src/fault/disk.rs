@@ -1,4 +1,4 @@
-//! Faults of disks: full, slow, failing, lying.
+//! Faults of disks: full, slow, failing.
 
 use super::Controls;
 use crate::plan::Action;
@@ -15,9 +15,6 @@ pub(super) fn set(controls: &Controls<'_>, action: &Action, on: bool) -> bool {
         Action::DiskEio { host, op, ratio_ppm } => {
             with(host).into_iter().for_each(|disk| disk.set_eio(on.then_some((*op, *ratio_ppm))));
         }
-        Action::Sabotage { breach, on: host } if breach == "lying_sync" => {
-            with(host).into_iter().for_each(|disk| disk.set_lying_sync(on));
-        }
         _ => return false,
     }
     true
@@ -31,7 +28,6 @@ pub(super) fn hits(controls: &Controls<'_>, action: &Action) -> Option<u64> {
         Action::DiskFull { host } => Some(counted(host, |hits| hits.full)),
         Action::DiskLatency { host, .. } => Some(counted(host, |hits| hits.latency)),
         Action::DiskEio { host, .. } => Some(counted(host, |hits| hits.eio)),
-        Action::Sabotage { breach, on } if breach == "lying_sync" => Some(counted(on, |hits| hits.lying)),
         _ => None,
     }
 }

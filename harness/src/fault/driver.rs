@@ -118,7 +118,7 @@ impl Driver {
         let step = &self.steps[active.step];
         let mut counted = active.own_hits + hits(controls, &step.action) - active.hits_before;
         counted += controls.network.heal(active.step);
-        if step.for_ns.is_some() || !lasts(&step.action) {
+        if step.for_ns.is_some() || !sabotage::lasts(&step.action) {
             set(controls, &step.action, false);
         }
         // Another step may still want what this one has just switched off.
@@ -182,9 +182,9 @@ fn hits(controls: &Controls<'_>, action: &Action) -> u64 {
 }
 
 /// Whether two actions turn the same switch of the same target.
-fn like(a: &Action, b: &Action) -> bool {
+fn like(one: &Action, other: &Action) -> bool {
     use Action::{AckDelay, AckDuplicate, AckLose, DiskEio, DiskFull, DiskLatency, Sabotage, SinkSlow};
-    match (a, b) {
+    match (one, other) {
         (DiskFull { host: a }, DiskFull { host: b })
         | (DiskLatency { host: a, .. }, DiskLatency { host: b, .. })
         | (DiskEio { host: a, .. }, DiskEio { host: b, .. })
@@ -193,16 +193,7 @@ fn like(a: &Action, b: &Action) -> bool {
         | (AckLose { channel: a, .. }, AckLose { channel: b, .. })
         | (SinkSlow { sink: a, .. }, SinkSlow { sink: b, .. }) => a == b,
         // A sabotage that strikes once is spent; only what lasts is wanted again.
-        (Sabotage { breach: x, on: a }, Sabotage { breach: y, on: b }) => {
-            x == y && a == b && LASTING.contains(&x.as_str())
-        }
+        (Sabotage { breach: x, on: a }, Sabotage { breach: y, on: b }) => x == y && a == b && sabotage::lasts(one),
         _ => false,
     }
-}
-
-/// Sabotages that go on until they are healed; the others strike once.
-const LASTING: [&str; 3] = ["stuck_sink", "lying_sync", "forge_ack"];
-
-fn lasts(action: &Action) -> bool {
-    matches!(action, Action::Sabotage { breach, .. } if LASTING.contains(&breach.as_str()))
 }

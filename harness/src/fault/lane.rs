@@ -25,7 +25,7 @@ pub(super) fn set(controls: &Controls<'_>, action: &Action, on: bool) -> bool {
             Action::AckDelay { add, .. } => lanes.set_delay(channel, on.then_some(*add)),
             Action::AckDuplicate { ratio_ppm, .. } => lanes.set_duplicate(channel, on.then_some(*ratio_ppm)),
             Action::AckLose { ratio_ppm, .. } => lanes.set_lose(channel, on.then_some(*ratio_ppm)),
-            _ => lanes.set_forge(channel, on),
+            other => unreachable!("channel() knows what {other:?} is done to"),
         }
     }
     true
@@ -42,7 +42,6 @@ fn channel(action: &Action) -> Option<&str> {
         Action::AckDelay { channel, .. } | Action::AckDuplicate { channel, .. } | Action::AckLose { channel, .. } => {
             Some(channel)
         }
-        Action::Sabotage { breach, on } if breach == "forge_ack" => Some(on),
         _ => None,
     }
 }

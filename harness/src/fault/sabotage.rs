@@ -1,48 +1,119 @@
-//! Sabotages at the borders: deliberate breaches at a sink or an entry, each to see one check fail.
+//! Sabotages: deliberate breaches by the world around the system, each to see one check fail. The kinds of a scenario
+//! (`scenario::kinds::SABOTAGES`) and the list below are the same.
+
+use std::collections::BTreeSet;
+
+use seaworthy_engine::journal::{frame, segment};
 
 use super::Controls;
+use crate::outside;
 use crate::plan::Action;
+use crate::sim::lies::Lie;
 use crate::sim::sink::Breach;
+use crate::system::Offered;
 
-/// What a name stands for.
-enum At {
-    Once(Breach),
+/// What is broken, and by whom.
+#[derive(Clone, Copy)]
+enum Sabotage {
+    /// The outside system behind a sink.
+    Effect(Breach),
+    /// A sink that takes nothing.
     Stuck,
+    /// The border: an offer is answered, and the system never gets it.
     Swallow,
+    Reject,
+    /// A host's probe.
+    Probe(Lie),
+    /// A host's disk.
+    LyingSync,
+    Rot,
+    /// The peer in the middle of a lane.
+    ForgeAck,
 }
 
-fn parse(action: &Action) -> Option<(At, &str)> {
+fn parse(action: &Action) -> Option<(Sabotage, &str)> {
     let Action::Sabotage { breach, on } = action else { return None };
-    let at = match breach.as_str() {
-        "lose_effect" => At::Once(Breach::Lose),
-        "duplicate_effect" => At::Once(Breach::Duplicate),
-        "reorder_effect" => At::Once(Breach::Reorder),
-        "corrupt_effect" => At::Once(Breach::Corrupt),
-        "unexpected_effect" => At::Once(Breach::Unexpected),
-        "stuck_sink" => At::Stuck,
-        "swallow_offer" => At::Swallow,
+    let sabotage = match breach.as_str() {
+        "lose_effect" => Sabotage::Effect(Breach::Lose),
+        "duplicate_effect" => Sabotage::Effect(Breach::Duplicate),
+        "reorder_effect" => Sabotage::Effect(Breach::Reorder),
+        "corrupt_effect" => Sabotage::Effect(Breach::Corrupt),
+        "unexpected_effect" => Sabotage::Effect(Breach::Unexpected),
+        "stuck_sink" => Sabotage::Stuck,
+        "swallow_offer" => Sabotage::Swallow,
+        "reject_offer" => Sabotage::Reject,
+        "repeat_committed" => Sabotage::Probe(Lie::RepeatCommitted),
+        "repeat_settled" => Sabotage::Probe(Lie::RepeatSettled),
+        "repeat_granted" => Sabotage::Probe(Lie::RepeatGranted),
+        "grant_settled" => Sabotage::Probe(Lie::GrantSettled),
+        "panic" => Sabotage::Probe(Lie::Panic),
+        "lying_sync" => Sabotage::LyingSync,
+        "rot" => Sabotage::Rot,
+        "forge_ack" => Sabotage::ForgeAck,
         _ => return None,
     };
-    Some((at, on))
+    Some((sabotage, on))
 }
 
-/// Switches a sabotage of a sink or an entry; false when it isn't one.
+/// Whether it goes on until it is healed, also beyond the end of the load; the others strike and are spent.
+pub(super) fn lasts(action: &Action) -> bool {
+    matches!(parse(action), Some((Sabotage::Stuck | Sabotage::LyingSync | Sabotage::ForgeAck, _)))
+}
+
+/// Switches a sabotage; false when it isn't one.
 pub(super) fn set(controls: &Controls<'_>, action: &Action, on: bool) -> bool {
-    let Some((at, on_what)) = parse(action) else { return false };
-    let sink = controls.recorder.sink(on_what);
-    match at {
-        At::Once(breach) => sink.set_breach(breach, on),
-        At::Stuck => sink.set_stuck(on),
-        At::Swallow => controls.recorder.set_swallow(on_what, on),
+    let Some((sabotage, target)) = parse(action) else { return false };
+    let recorder = controls.recorder;
+    match sabotage {
+        Sabotage::Effect(breach) => recorder.sink(target).set_breach(breach, on),
+        Sabotage::Stuck => recorder.sink(target).set_stuck(on),
+        Sabotage::Swallow => recorder.set_steal(target, on.then_some(Offered::Accepted)),
+        Sabotage::Reject => {
+            recorder.set_steal(target, on.then(|| Offered::Rejected { reason: "sabotage".to_owned() }));
+        }
+        Sabotage::Probe(lie) => recorder.set_lie(target, lie, on),
+        Sabotage::LyingSync => controls.disk(target).into_iter().for_each(|disk| disk.set_lying_sync(on)),
+        Sabotage::Rot if on => rot(controls, target),
+        Sabotage::Rot => {}
+        Sabotage::ForgeAck => controls.lanes.into_iter().for_each(|lanes| lanes.set_forge(target, on)),
     }
     true
 }
 
 /// How often something went wrong there so far.
 pub(super) fn hits(controls: &Controls<'_>, action: &Action) -> Option<u64> {
-    let (at, on_what) = parse(action)?;
-    Some(match at {
-        At::Swallow => controls.recorder.swallowed(on_what),
-        At::Once(_) | At::Stuck => controls.recorder.sink(on_what).hits(),
+    let (sabotage, target) = parse(action)?;
+    let disk = || controls.disk(target).map(|disk| disk.fault_hits()).unwrap_or_default();
+    Some(match sabotage {
+        Sabotage::Effect(_) | Sabotage::Stuck => controls.recorder.sink(target).hits(),
+        Sabotage::Swallow | Sabotage::Reject => controls.recorder.stolen(target),
+        Sabotage::Probe(lie) => controls.recorder.lies(target, lie),
+        Sabotage::LyingSync => disk().lying,
+        Sabotage::Rot => disk().rot,
+        Sabotage::ForgeAck => controls.lanes.map_or(0, |lanes| lanes.hits(target)),
     })
+}
+
+/// Spoils a byte in the middle of the host's journal: long confirmed, and never written again.
+fn rot(controls: &Controls<'_>, host: &str) {
+    let Some(disk) = controls.disk(host) else { return };
+    let frames: BTreeSet<frame::At> = outside::records(&disk.snapshot()).into_iter().map(|(at, _)| at).collect();
+    if let Some(at) = frames.iter().nth(frames.len() / 2) {
+        disk.rot(&segment::name(at.segment), at.offset + frame::HEADER as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::kinds::SABOTAGES;
+
+    #[test]
+    fn every_kind_that_a_scenario_may_name_is_one() {
+        for kind in SABOTAGES {
+            let breach = kind.id.strip_prefix("sabotage.").unwrap().to_owned();
+            let action = Action::Sabotage { breach, on: "hub".to_owned() };
+            assert!(parse(&action).is_some(), "{}", kind.id);
+        }
+    }
 }

@@ -15,6 +15,12 @@ use super::shape::{Named, Text};
 use super::spec::{File, PromiseText, SeedsText, SimText, SometimesText};
 use super::value::{self, MS, SECOND, Seeds, ValueError, nearest};
 
+/// Most packets that may wait inside a system under test at once, unless its promise says otherwise: an hour of a full
+/// uplink at the rates of this version.
+const BACKLOG_MAX: u64 = 50_000;
+/// Most bytes that a host's disk may hold, unless the promise says otherwise: the simulated disk, nearly full.
+const DISK_BYTES_MAX: u64 = 60 << 20;
+
 /// What a file is checked against and where its errors go.
 pub(super) struct Checker<'a> {
     pub world: &'a World,
@@ -127,7 +133,13 @@ impl Checker<'_> {
     }
 
     fn promise(&mut self, text: Option<PromiseText>) -> Promise {
-        let mut promise = Promise { ordering: Ordering::PerKey, idempotent: Vec::new(), drops: BTreeMap::new() };
+        let mut promise = Promise {
+            ordering: Ordering::PerKey,
+            idempotent: Vec::new(),
+            drops: BTreeMap::new(),
+            backlog_max: BACKLOG_MAX,
+            disk_bytes_max: DISK_BYTES_MAX,
+        };
         let Some(text) = text else { return promise };
         if let Some(delivery) = text.delivery.filter(|delivery| delivery.value != "at-least-once") {
             let what = format!("the delivery promise `{}`", delivery.value);
@@ -152,6 +164,12 @@ impl Checker<'_> {
                 Some(other) => self.wrong_target(&sink, &other, "`idempotent`", "a sink, such as \"hub.raw\""),
                 None => {}
             }
+        }
+        if let Some(backlog) = text.backlog {
+            promise.backlog_max = backlog.value;
+        }
+        if let Some(disk) = text.disk.and_then(|disk| self.value("disk", &disk, value::bytes)) {
+            promise.disk_bytes_max = disk;
         }
         for (rule, limit) in text.drops.0.into_iter().filter_map(|(rule, limit)| Some((rule, limit?))) {
             let read = Limit::parse(&limit.value, Unit::Ratio).map_err(|error| bad_limit(error, &limit.at));

@@ -66,10 +66,17 @@ pub const FAULTS: [Kind; 15] = [
     kind("sink.slow", On::Sink, &["add"], &["for"]),
 ];
 
-/// The sabotages: breaches that the world or the lane proxy commits, each to see one check fail. To add one, add a line.
-pub const SABOTAGES: [Kind; 10] = [
+/// The sabotages: breaches that the world or the lane proxy commits, each to see one check fail. To add one, add a line
+/// here and an arm in `fault/sabotage.rs`.
+pub const SABOTAGES: [Kind; 16] = [
     kind("sabotage.forge_ack", On::Channel, &[], &["for"]),
     kind("sabotage.lying_sync", On::Host, &[], &["for"]),
+    kind("sabotage.rot", On::Host, &[], &[]),
+    kind("sabotage.repeat_committed", On::Host, &[], &["for"]),
+    kind("sabotage.repeat_settled", On::Host, &[], &["for"]),
+    kind("sabotage.repeat_granted", On::Host, &[], &["for"]),
+    kind("sabotage.grant_settled", On::Host, &[], &["for"]),
+    kind("sabotage.panic", On::Host, &[], &["for"]),
     kind("sabotage.lose_effect", On::Sink, &[], &["for"]),
     kind("sabotage.duplicate_effect", On::Sink, &[], &["for"]),
     kind("sabotage.reorder_effect", On::Sink, &[], &["for"]),
@@ -77,7 +84,7 @@ pub const SABOTAGES: [Kind; 10] = [
     kind("sabotage.unexpected_effect", On::Sink, &[], &["for"]),
     kind("sabotage.stuck_sink", On::Sink, &[], &["for"]),
     kind("sabotage.swallow_offer", On::Source, &[], &["for"]),
-    kind("sabotage.memory_hog", On::Host, &[], &["for"]),
+    kind("sabotage.reject_offer", On::Source, &[], &["for"]),
 ];
 
 /// Kinds of HARNESS.md §3 that later versions bring.

@@ -90,6 +90,10 @@ pub struct Promise {
     pub idempotent: Vec<String>,
     /// Named rules that may drop, each with its limit as a share of what was accepted.
     pub drops: BTreeMap<String, Limit>,
+    /// Most packets that may wait inside the system at once.
+    pub backlog_max: u64,
+    /// Most bytes that a host's disk may hold.
+    pub disk_bytes_max: u64,
 }
 
 /// A promise of order.

@@ -64,6 +64,10 @@ section! {
         "idempotent" => idempotent: Vec<Text>,
         /// Named rules that may drop, each with its limit, such as `"policy.shed" = "<= 0.1%"`.
         "drops" => drops: Named<Text>,
+        /// Most packets that may wait inside the system at once. Default 50000.
+        "backlog" => backlog: Option<Count>,
+        /// Most bytes that a host's disk may hold, such as `8MiB`. Default `60MiB`.
+        "disk" => disk: Option<Text>,
     }
 }
 

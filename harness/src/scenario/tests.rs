@@ -292,10 +292,10 @@ fn every_scenario_of_the_repository_compiles_for_64_seeds() {
                 }
             }
         }
-        assert_eq!(steps == 0, scenario.id == "smoke", "{path}: {steps} steps");
+        assert_eq!(steps == 0, ["smoke", "poison"].contains(&&*scenario.id), "{path}: {steps} steps");
     }
     let known: std::collections::BTreeSet<String> = kinds::SABOTAGES.iter().map(|kind| kind.id.to_owned()).collect();
-    assert_eq!(sabotaged, known, "each sabotage has a file in must_fail/, and each file one sabotage");
+    assert_eq!(sabotaged, known, "each sabotage has a file in must_fail/");
 }
 
 #[test]

@@ -113,6 +113,23 @@ pub fn share(text: &str) -> Result<f64, ValueError> {
     (0.0..=1.0).contains(&share).then_some(share).ok_or_else(bad)
 }
 
+/// A number of bytes such as `512`, `64KiB` or `8MiB`.
+///
+/// # Errors
+/// No whole number of bytes, or a unit other than those.
+pub fn bytes(text: &str) -> Result<u64, ValueError> {
+    let bad = || wrong(text, "a number of bytes", "write it with a unit, such as \"64KiB\" or \"8MiB\"");
+    let (number, unit) = number_and_unit(text).ok_or_else(bad)?;
+    let scale = match unit {
+        "" | "B" => 1.0,
+        "KiB" => 1024.0,
+        "MiB" => 1024.0 * 1024.0,
+        _ => return Err(bad()),
+    };
+    let bytes = number * scale;
+    (bytes.fract() == 0.0 && bytes <= 1e15).then_some(bytes as u64).ok_or_else(bad)
+}
+
 /// `name(a, b)` as its name and its arguments, or the whole text as a name without arguments.
 pub(super) fn call(text: &str) -> (&str, Option<Vec<&str>>) {
     let text = text.trim();

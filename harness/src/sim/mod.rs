@@ -8,6 +8,7 @@ pub mod disk;
 pub mod seed;
 
 pub(crate) mod hosts;
+pub(crate) mod lies;
 mod machine;
 pub mod net;
 mod offering;

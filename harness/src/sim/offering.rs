@@ -121,9 +121,9 @@ impl Hand {
         self.recorder.offered(self.host, *at);
         let offer =
             Offer { host: entry.host.clone(), entry: entry.node.clone(), seq: event.seq, draft: event.draft.clone() };
-        let answer = match self.recorder.swallow(&event.entry) {
-            true => Offered::Accepted,
-            false => self.system.offer(&self.env, offer).await,
+        let answer = match self.recorder.steal(&event.entry) {
+            Some(answer) => answer,
+            None => self.system.offer(&self.env, offer).await,
         };
         self.recorder.answered(self.host, *at, &answer);
         (i, answer)

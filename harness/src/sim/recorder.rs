@@ -9,6 +9,7 @@ use seaworthy_engine::observe::{Event, Place, What};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::hosts::{HostIndex, Hosts, WorldTime};
+use super::lies::{Lie, Lies};
 use super::seed::KeyedSeed;
 use super::sink::{Endpoint, Sinks};
 use super::trace::{Kind, Trace, Tracer, WORLD};
@@ -47,8 +48,9 @@ pub(super) struct Inner {
     /// A host, its places, and how often each event happened there.
     counts: Vec<BTreeMap<Place, [u64; EVENT_NAMES.len()]>>,
     pub(super) sinks: Sinks,
-    /// Entries whose next offer is to be swallowed, and how many were so far.
-    swallow: BTreeMap<String, (bool, u64)>,
+    /// What becomes of an entry's next offer, and how many were answered in the system's place so far.
+    stolen: BTreeMap<String, (Option<Offered>, u64)>,
+    pub(super) lies: Lies,
 }
 
 impl Recorder {
@@ -61,7 +63,8 @@ impl Recorder {
             history: History::default(),
             counts: Vec::new(),
             sinks: Sinks::default(),
-            swallow: BTreeMap::new(),
+            stolen: BTreeMap::new(),
+            lies: Lies::default(),
         };
         Arc::new(Recorder {
             seed: KeyedSeed(seed),
@@ -146,22 +149,34 @@ impl Recorder {
         self.lock().history.offers = offers;
     }
 
-    /// Sabotage: the next offer of the entry is answered as accepted and never handed over.
-    pub(crate) fn set_swallow(&self, entry: &str, on: bool) {
-        self.lock().swallow.entry(entry.to_owned()).or_default().0 = on;
+    /// Sabotage: the next offer of the entry gets `answer` and is never handed over; `None` disarms it.
+    pub(crate) fn set_steal(&self, entry: &str, answer: Option<Offered>) {
+        self.lock().stolen.entry(entry.to_owned()).or_default().0 = answer;
     }
 
-    /// How many offers of the entry were swallowed.
-    pub(crate) fn swallowed(&self, entry: &str) -> u64 {
-        self.lock().swallow.get(entry).map_or(0, |(_, hits)| *hits)
+    /// How many offers of the entry were answered in the system's place.
+    pub(crate) fn stolen(&self, entry: &str) -> u64 {
+        self.lock().stolen.get(entry).map_or(0, |(_, hits)| *hits)
     }
 
-    /// Whether this offer of the entry is to be swallowed.
-    pub(crate) fn swallow(&self, entry: &str) -> bool {
+    /// The answer to this offer of the entry, where the system is not to get it.
+    pub(crate) fn steal(&self, entry: &str) -> Option<Offered> {
         let mut inner = self.lock();
-        let Some((armed, hits)) = inner.swallow.get_mut(entry) else { return false };
-        *hits += u64::from(*armed);
-        std::mem::take(armed)
+        let (answer, hits) = inner.stolen.get_mut(entry)?;
+        *hits += u64::from(answer.is_some());
+        answer.take()
+    }
+
+    /// Sabotage: the host's probe tells what never was.
+    pub(crate) fn set_lie(&self, host: &str, lie: Lie, on: bool) {
+        if let Some(host) = self.hosts().index(host) {
+            self.lock().lies.set(host, lie, on);
+        }
+    }
+
+    /// How many lies of that kind the host's probe has told.
+    pub(crate) fn lies(&self, host: &str, lie: Lie) -> u64 {
+        self.hosts().index(host).map_or(0, |host| self.lock().lies.hits(host, lie))
     }
 
     /// The offer at `at` of the plan is handed over once more.
@@ -224,6 +239,22 @@ impl Inner {
         self.tracer.record(effect.at_ns, WORLD, Kind::Effect as u16, place, xxh3_64(&effect.content));
         self.history.effects.push(effect);
     }
+
+    /// Traces and counts a probe event.
+    fn count(&mut self, host: HostIndex, at_ns: u64, event: &Event) {
+        let number = number(&event.what);
+        let kind = Kind::Event as u16 | (number as u16) << 8;
+        self.tracer.record(at_ns, host as u16, kind, event.seq.0, xxh3_64(event.place.as_bytes()));
+        let counts = &mut self.counts[host];
+        match counts.get_mut(&event.place) {
+            Some(counts) => counts[number] += 1,
+            None => {
+                let mut first = [0; EVENT_NAMES.len()];
+                first[number] = 1;
+                counts.insert(event.place.clone(), first);
+            }
+        }
+    }
 }
 
 struct HostProbe {
@@ -241,22 +272,20 @@ impl Probe for HostProbe {
         let at_ns = self.recorder.now_ns();
         let name = hosts.name(self.host);
         let mut inner = self.recorder.lock();
+        if inner.lies.panics(self.host) {
+            drop(inner);
+            panic!("sabotage: the probe broke");
+        }
         let inner = &mut *inner;
-        for event in events {
-            let number = number(&event.what);
-            let kind = Kind::Event as u16 | (number as u16) << 8;
-            inner.tracer.record(at_ns, self.host as u16, kind, event.seq.0, xxh3_64(event.place.as_bytes()));
-            let counts = &mut inner.counts[self.host];
-            match counts.get_mut(&event.place) {
-                Some(counts) => counts[number] += 1,
-                None => {
-                    let mut first = [0; EVENT_NAMES.len()];
-                    first[number] = 1;
-                    counts.insert(event.place.clone(), first);
-                }
-            }
-            let event = event.clone();
+        let probed = |inner: &mut Inner, event: Event| {
+            inner.count(self.host, at_ns, &event);
             inner.history.events.push(Probed { at_ns, host: name.clone(), incarnation: self.incarnation, event });
+        };
+        for event in events {
+            probed(inner, event.clone());
+            for what in inner.lies.behind(self.host, &event.place, &event.what) {
+                probed(inner, Event { what, ..event.clone() });
+            }
         }
     }
 }

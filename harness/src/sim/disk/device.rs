@@ -492,6 +492,7 @@ impl Device {
         let Some(ino) = self.names.file(path) else { return false };
         let rotted = self.inodes.get_mut(&ino).expect("a name leads to a file").content.rot(at);
         if rotted {
+            self.faults.hits.rot += 1;
             self.note(now, format!("byte {at} of {path} rotted"));
         }
         rotted

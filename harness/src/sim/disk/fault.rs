@@ -28,13 +28,15 @@ pub struct DiskHits {
     pub eio: u64,
     /// Syncs that lied.
     pub lying: u64,
+    /// Bytes that rotted.
+    pub rot: u64,
 }
 
 impl DiskHits {
     /// All of them.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.full + self.latency + self.eio + self.lying
+        self.full + self.latency + self.eio + self.lying + self.rot
     }
 }
 
