@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(test)]
+mod canary;
 pub mod clock;
 pub mod cpu;
 pub mod disk;
