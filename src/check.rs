@@ -1,20 +1,22 @@
 //! `check`: all that is wrong with any number of files, each with its line.
 
 use miette::{Diagnostic, Severity};
-use seaworthy_engine::graph::{Loaded, Phase, Planned, load_any};
+use seaworthy_engine::graph::Phase;
+use seaworthy_engine::load::{Loaded, Planned, load_any};
 use seaworthy_engine::node::Registry;
+use seaworthy_harness::run::Prepared;
 use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::files::read_text;
-use crate::show;
+use crate::{scenario_files, show};
 
-/// Finds all that is wrong with graphs and process graphs, before anything starts.
+/// Finds all that is wrong with graphs, process graphs and scenarios, before anything starts.
 #[derive(clap::Args)]
-#[command(after_help = "Example: seaworthy check edge.yaml process.yaml\n\n\
+#[command(after_help = "Example: seaworthy check edge.yaml process.yaml scenarios/uplink_cut.toml\n\n\
     Ends with 0 when no file has an error (warnings are fine), with 2 when one has.")]
 pub(crate) struct Args {
-    /// Graphs and process graphs (.yaml, .yml).
+    /// Graphs and process graphs (.yaml, .yml), and scenarios (.toml).
     #[arg(required = true)]
     files: Vec<String>,
     /// Prints one JSON document instead of text.
@@ -25,7 +27,7 @@ pub(crate) struct Args {
 /// A file that no part of the command reads.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 #[error("can't check {path}: its name doesn't say what it is")]
-#[diagnostic(code(file::unknown_kind), help("graphs and process graphs end in .yaml or .yml"))]
+#[diagnostic(code(file::unknown_kind), help("graphs and process graphs end in .yaml or .yml, scenarios in .toml"))]
 struct UnknownKind {
     path: String,
 }
@@ -52,6 +54,16 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
 fn check(path: &str, registry: &Registry) -> Checked {
     match path.rsplit_once('.').map(|(_, extension)| extension) {
         Some("yaml" | "yml") => graph(load_any(path, &read_text, registry, Phase::Check)),
+        Some("toml") => match Prepared::read(path, &read_text, registry) {
+            Ok(prepared) => {
+                let faults = show::count(prepared.scenario().faults.len(), "fault", "faults");
+                Checked { what: format!("scenario, {faults}"), found: Vec::new(), exit: Exit::Pass }
+            }
+            Err(error) => {
+                let exit = scenario_files::exit_of(&error);
+                Checked { what: "scenario".to_owned(), found: scenario_files::diagnostics(path, error), exit }
+            }
+        },
         _ => Checked {
             what: "unknown".to_owned(),
             found: vec![Box::new(UnknownKind { path: path.to_owned() })],

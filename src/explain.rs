@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use seaworthy_engine::graph::{Diagnostic, Overflow, Phase, Plan, Planned, PlannedNode, Role, load_any};
+use seaworthy_engine::graph::{Diagnostic, Overflow, Phase, Plan, PlannedNode, Role};
+use seaworthy_engine::load::{Planned, load_any};
 use seaworthy_engine::node::Registry;
 use seaworthy_engine::process::ChannelPlan;
 use serde::Serialize;
@@ -111,7 +112,7 @@ impl Explained {
             put(
                 &mut text,
                 format_args!(
-                    "  disk     its journal: positions, state and dead letters; no bound of its own in this version\n\n"
+                    "  disk     its journal: positions, state and dead letters; at most 4 GiB of segments, or what the disk has\n\n"
                 ),
             );
             for (names, edge) in grouped(edges) {
@@ -222,7 +223,7 @@ fn channel(plan: &ChannelPlan) -> Channel {
         crash: format!("{producer} sends again what its outbox holds; {host} delivers again what was not settled"),
     };
     let disk = format!(
-        "{producer}'s outbox until {host} has it, {host}'s journal until {consumer} settles it; bound: the disk"
+        "{producer}'s outbox until {host} has it, {host}'s journal until {consumer} settles it; bound: 4 GiB of segments each, or the disk"
     );
     Channel { id, producer, consumer, host, group, disk, behaviour }
 }

@@ -1,5 +1,8 @@
 //! Scenarios named on the command line: read whole, and everything that is wrong with them shown.
 
+use std::io;
+
+use miette::Diagnostic;
 use seaworthy_engine::node::Registry;
 use seaworthy_harness::run::{PrepareError, Prepared};
 
@@ -9,7 +12,11 @@ use crate::show;
 
 /// Reads a scenario and what it names, or shows why it can't be run.
 pub(crate) fn prepare(path: &str, registry: &Registry) -> Result<Prepared, Exit> {
-    Prepared::read(path, &read_text, registry).map_err(|error| refuse(path, &error))
+    Prepared::read(path, &read_text, registry).map_err(|error| {
+        let exit = exit_of(&error);
+        diagnostics(path, error).iter().for_each(|found| show::problem(found.as_ref()));
+        exit
+    })
 }
 
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -21,21 +28,23 @@ struct Refused {
     help: Option<String>,
 }
 
-fn refuse(path: &str, error: &PrepareError) -> Exit {
+/// What a scenario that can't be used ends a command with: 74 where a file is there but can't be read, else 2.
+pub(crate) fn exit_of(error: &PrepareError) -> Exit {
     match error {
-        PrepareError::Scenario(errors) => {
-            errors.errors.iter().for_each(|error| show::problem(error));
-            Exit::Usage
-        }
-        PrepareError::Graph(errors) => {
-            errors.iter().for_each(|error| show::problem(error.as_ref()));
-            Exit::Usage
-        }
-        PrepareError::Read { .. } | PrepareError::Rows(_) | PrepareError::Load(_) | PrepareError::Unfed { .. } => {
+        PrepareError::Read { source, .. } if source.kind() != io::ErrorKind::NotFound => Exit::Environment,
+        _ => Exit::Usage,
+    }
+}
+
+/// Everything that is wrong with it, each with its place.
+pub(crate) fn diagnostics(path: &str, error: PrepareError) -> Vec<Box<dyn Diagnostic>> {
+    match error {
+        PrepareError::Scenario(errors) => vec![errors],
+        PrepareError::Graph(errors) => errors.into_iter().map(|error| error as _).collect(),
+        error => {
             let help = matches!(error, PrepareError::Read { .. })
                 .then(|| format!("paths in a file are relative to that file; this one was asked for by {path}"));
-            show::problem(&Refused { message: error.to_string(), help });
-            Exit::Usage
+            vec![Box::new(Refused { message: error.to_string(), help })]
         }
     }
 }

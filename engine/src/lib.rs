@@ -5,6 +5,7 @@ pub mod env;
 pub mod graph;
 pub mod journal;
 pub mod lane;
+pub mod load;
 pub mod node;
 pub mod nodes;
 pub mod observe;

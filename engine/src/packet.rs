@@ -199,7 +199,12 @@ impl Packet {
     /// The encoding that journals store and lanes carry (postcard of [`Fields`]).
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        postcard::to_allocvec(&self.0.fields).expect("a packet holds only types that postcard can write").into()
+        let Fields { packet_id, source_id, key, payload, .. } = &self.0.fields;
+        // Identity, time and lengths; what is in `meta` may make it grow.
+        const FIXED: usize = 64;
+        let bytes = FIXED + packet_id.len() + source_id.len() + key.as_ref().map_or(0, String::len) + payload.len();
+        let out = postcard::to_extend(&self.0.fields, Vec::with_capacity(bytes));
+        out.expect("a packet holds only types that postcard can write").into()
     }
 
     /// Reads what `encode` wrote.

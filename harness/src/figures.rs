@@ -1,7 +1,8 @@
 //! From a judged history to the plain data that the reports read.
 
-use std::collections::BTreeMap;
+use std::hash::Hash;
 
+use indexmap::IndexMap;
 use seaworthy_engine::observe::What;
 use seaworthy_engine::packet::Identity;
 use seaworthy_reports::run::{AtSink, Broken, EventRun, FaultRun, SeedRun, Work};
@@ -92,7 +93,7 @@ pub fn seed_run(facts: SeedFacts, history: &History, ledger: &Ledger, violations
 /// Work per distinct (stage, event). The stages are the nodes of the graphs, the way over each channel, and the endpoints,
 /// where it is what they hold that counts.
 fn work(history: &History) -> Vec<Work> {
-    let mut nodes: BTreeMap<(&str, &str, Identity), Work> = BTreeMap::new();
+    let mut nodes: IndexMap<(&str, &str, Identity), Work> = IndexMap::new();
     for probed in &history.events {
         let worked = match &probed.event.what {
             What::Processed | What::Committed => true,
@@ -102,13 +103,13 @@ fn work(history: &History) -> Vec<Work> {
         let Some(identity) = probed.event.identity.filter(|_| worked) else { continue };
         count(&mut nodes, (&*probed.host, &*probed.event.place, identity), probed.at_ns);
     }
-    let mut sinks: BTreeMap<(&str, &str), Work> = BTreeMap::new();
+    let mut sinks: IndexMap<(&str, &str), Work> = IndexMap::new();
     for effect in &history.effects {
         count(&mut sinks, (&*effect.endpoint, &*effect.packet_id), effect.at_ns);
     }
     nodes.into_values().chain(sinks.into_values()).collect()
 }
 
-fn count<K: Ord>(stages: &mut BTreeMap<K, Work>, key: K, at_ns: u64) {
+fn count<K: Hash + Eq>(stages: &mut IndexMap<K, Work>, key: K, at_ns: u64) {
     stages.entry(key).and_modify(|work| work.again += 1).or_insert(Work { first_ns: at_ns, again: 0 });
 }

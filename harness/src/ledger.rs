@@ -189,10 +189,13 @@ struct Slot {
 pub fn join(history: &History, expected: &Expected, declared: &Declared) -> Result<Ledger, LedgerError> {
     let answers = answers(history);
     let mut offers: BTreeMap<EventKey, usize> = BTreeMap::new();
+    let mut fates = Vec::with_capacity(history.offers.len());
     for (at, (offer, answer)) in history.offers.iter().zip(&answers).enumerate() {
         let wrong = |what| LedgerError::Offer { entry: offer.entry.to_string(), seq: offer.seq, what };
         let key = (offer.entry.clone(), offer.seq);
-        let evaluated = expected.events.contains_key(&key);
+        let expects = expected.events.get(&key).map(Vec::as_slice);
+        let evaluated = expects.is_some();
+        fates.push(expects);
         if evaluated != matches!(answer, Answer::Accepted | Answer::Recovered) {
             let (entry, packet_id) = (offer.entry.to_string(), offer.packet_id.to_string());
             return Err(LedgerError::TakingPart { entry, seq: offer.seq, packet_id, answer: *answer, evaluated });
@@ -210,7 +213,7 @@ pub fn join(history: &History, expected: &Expected, declared: &Declared) -> Resu
         return Err(LedgerError::Endpoint(effect.endpoint.clone()));
     }
     let dead: BTreeSet<&str> = history.dead_letters.iter().map(|(_, packet_id, _)| packet_id.as_str()).collect();
-    let books = Books { history, expected, declared, answers: &answers, offers: &offers, dead };
+    let books = Books { history, expected, declared, answers: &answers, offers: &offers, fates, dead };
     let sinks = (0..expected.sinks.len()).map(|sink| books.account(sink)).collect::<Result<_, _>>()?;
     Ok(Ledger { answers, sinks })
 }
@@ -221,6 +224,8 @@ struct Books<'a> {
     declared: &'a Declared,
     answers: &'a [Answer],
     offers: &'a BTreeMap<EventKey, usize>,
+    /// What each offer should come to at the sinks that its entry reaches; `None` where it took no part.
+    fates: Vec<Option<&'a [Expect]>>,
     dead: BTreeSet<&'a str>,
 }
 
@@ -229,7 +234,7 @@ impl Books<'_> {
     fn expect(&self, at: usize, sink: usize) -> Option<Option<&Expect>> {
         let offer = &self.history.offers[at];
         let place = self.expected.reach.get(&offer.entry)?.iter().position(|reached| *reached == sink)?;
-        Some(self.expected.events.get(&(offer.entry.clone(), offer.seq)).map(|fates| &fates[place]))
+        Some(self.fates[at].map(|fates| &fates[place]))
     }
 
     fn account(&self, sink: usize) -> Result<Account, LedgerError> {

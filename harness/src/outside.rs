@@ -60,6 +60,9 @@ pub fn declared(history: &History) -> Declared {
         history.offers.iter().map(|offer| ((&*offer.entry, offer.seq), &*offer.packet_id)).collect();
     let mut names: BTreeMap<Identity, &str> = BTreeMap::new();
     let mut declared = Declared::default();
+    if !history.events.iter().any(|probed| matches!(probed.event.what, What::Dropped { .. })) {
+        return declared;
+    }
     for probed in &history.events {
         match (&probed.event.what, probed.event.identity) {
             (What::Entered, Some(identity)) => {

@@ -172,9 +172,12 @@ impl Walk<'_> {
             }
         };
         for (port, packet) in sends {
-            let next: Vec<usize> =
-                self.flow.nodes[at].wires.iter().filter(|wire| wire.port == port).map(|wire| wire.to).collect();
-            for to in next {
+            for wire in 0..self.flow.nodes[at].wires.len() {
+                let Wire { port: from, to } = &self.flow.nodes[at].wires[wire];
+                if from != port {
+                    continue;
+                }
+                let to = *to;
                 assert!(to > at, "the flow is in topological order, yet {at} leads to {to}");
                 self.give(to, event, &packet, trail);
             }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use miette::Diagnostic;
-use seaworthy_engine::graph::{Loaded, Phase, Planned, Role, load_any};
+use seaworthy_engine::graph::{Phase, Role};
+use seaworthy_engine::load::{Loaded, Planned, load_any};
 use seaworthy_engine::node::Registry;
 use seaworthy_engine::process::{PlannedProcess, ProcessPlan};
 use seaworthy_reports::pool::{Pool, ScenarioMeta};
@@ -27,7 +28,7 @@ use crate::reference;
 use crate::scenario::{self, Expr, Readings, Scenario, ScenarioErrors, World, WorldChannel, WorldNode};
 use crate::sim::recorder::Recorder;
 use crate::sim::trace::Trace;
-use crate::sim::world::{SeedOutcome, WorldOptions, run_seed};
+use crate::world::{SeedOutcome, WorldOptions, run_seed};
 
 /// Gives the text of a file by path.
 pub type ReadText<'a> = &'a dyn Fn(&str) -> io::Result<String>;
@@ -263,14 +264,11 @@ impl Prepared {
         let channels: Vec<ChannelAt> = self.channels();
         let case = Case { history: &history, ledger: &ledger, plan, limits: &limits, channels: &channels };
         let mut violations = seen;
-        for found in check::judge_all(&case, &[]) {
-            // The world names a panic before the check of that name finds it in the history.
-            if !violations.contains(&found)
-                && !(found.check == "engine.panic" && violations.iter().any(|v| v.check == found.check))
-            {
-                violations.push(found);
-            }
-        }
+        // The world names a panic before the check of that name finds it in the history.
+        let panicked = violations.iter().any(|violation| violation.check == "engine.panic");
+        let mut found = check::judge_all(&case, &[]);
+        found.retain(|violation| !(panicked && violation.check == "engine.panic"));
+        violations.extend(found);
         violations.sort_by_key(|violation| violation.at_ns);
         let sometimes = hits.lock().expect("nothing panics in a watch").finish();
         let facts = SeedFacts {

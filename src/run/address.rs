@@ -83,9 +83,7 @@ mod tests {
             #[command(flatten)]
             args: Args,
         }
-        let words: Vec<&str> =
-            ["run", "p.yaml", "--only", process].into_iter().chain(arguments.iter().copied()).collect();
-        let args = Only::parse_from(words).args;
+        let args = Only::parse_from(["run", "p.yaml", "--only", process].iter().chain(arguments)).args;
         let (id, hub) = ("uplink".to_owned(), "hub".to_owned());
         let channel = ChannelPlan { id, producer: "edge".into(), consumer: hub.clone(), host: hub.clone(), group: hub };
         let found = Addresses::of(&args, process, &[channel], &["edge".into(), "hub".into()]);

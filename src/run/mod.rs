@@ -15,8 +15,9 @@ mod words;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use seaworthy_engine::graph::{Diagnostic, Phase, Plan, Planned, load_any};
+use seaworthy_engine::graph::{Diagnostic, Phase, Plan};
 use seaworthy_engine::journal::JournalOptions;
+use seaworthy_engine::load::{Planned, load_any};
 use seaworthy_engine::node::Registry;
 use seaworthy_engine::process::{ChannelPlan, ProcessPlan};
 use seaworthy_engine::runtime::ChannelEnds;

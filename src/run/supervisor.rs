@@ -34,8 +34,8 @@ use crate::exit::Exit;
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 /// The longest wait before a restart.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// A child that lived this many waits long begins again with the first.
-const HEALTHY_WAITS: u32 = 2;
+/// A child that lived this long is waited for as if it were the first to die.
+const OF_AGE: Duration = Duration::from_millis(250);
 /// How long the others may take to stop when one child has ended the run.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -206,7 +206,7 @@ impl Keeper {
                 }
                 Err(error) => format!("it could not be started: {error}"),
             };
-            if began.elapsed() >= wait * HEALTHY_WAITS {
+            if began.elapsed() >= OF_AGE {
                 wait = BACKOFF_FIRST;
             }
             let (id, restarts) = (&self.id, self.report.starts);

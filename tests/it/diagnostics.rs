@@ -3,7 +3,8 @@
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use proptest::prelude::*;
 use seaworthy_engine::env::Fut;
-use seaworthy_engine::graph::{Loaded, Phase, load_any};
+use seaworthy_engine::graph::Phase;
+use seaworthy_engine::load::{Loaded, load_any};
 use seaworthy_engine::node::{Entry, NodeError, Output, Registry, Resume};
 use seaworthy_engine::packet::Packet;
 use serde::Deserialize;

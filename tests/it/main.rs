@@ -5,3 +5,4 @@ mod conformance;
 mod diagnostics;
 mod journal;
 mod must_fail;
+mod real;

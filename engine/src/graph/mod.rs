@@ -4,7 +4,6 @@
 
 pub(crate) mod check;
 pub(crate) mod diagnostic;
-mod load;
 pub(crate) mod plan;
 mod problem;
 pub(crate) mod spec;
@@ -13,7 +12,6 @@ pub(crate) mod yaml;
 
 pub use check::{Context, Phase, check};
 pub use diagnostic::{At, Diagnostic, SourceFile};
-pub use load::{FileProblem, Loaded, Planned, load_any};
 pub use plan::{InboxSpec, Overflow, Plan, PlannedNode, Role, graph_hash};
 pub use problem::GraphProblem;
 pub use spec::{CHANNEL_PLUGIN, EdgeSpec, GraphSpec, INBOX_MAX_DEFAULT, Kind, NodeSpec, Profile};

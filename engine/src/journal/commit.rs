@@ -169,8 +169,10 @@ impl Task {
         let header = header(durable, durable, count, false, self.shared.env.clock.unix_ns());
         let offset = self.active.offset;
         let (at, bufs) = self.active.frame(header, batch.body);
-        let what = format!("write {} bytes to segment {} at {offset}", needed, self.active.number);
-        self.active.file.write_sync(offset, bufs).await.map_err(JournalError::io(what))?;
+        let written = self.active.file.write_sync(offset, bufs).await;
+        written.map_err(|error| {
+            JournalError::io(format!("write {needed} bytes to segment {} at {offset}", self.active.number))(error)
+        })?;
         self.confirm(at, batch.records, batch.waiters, count);
         Ok(())
     }

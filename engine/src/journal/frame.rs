@@ -105,7 +105,7 @@ pub fn build(at: At, header: &Header, body: Bytes) -> (Vec<Bytes>, Header) {
     let crc = checksum(at, &head[8..], &body);
     head[4..8].copy_from_slice(&crc.to_le_bytes());
     let padding = u64::from(len).next_multiple_of(SECTOR) as usize - len as usize;
-    static ZEROS: [u8; SECTOR as usize] = [0; SECTOR as usize];
+    const ZEROS: &[u8] = &[0; SECTOR as usize];
     let bufs = vec![head.freeze(), body, Bytes::from_static(&ZEROS[..padding])];
     (bufs, Header { crc, len, segment: at.segment, ..*header })
 }

@@ -163,8 +163,7 @@ pub enum JournalError {
 
 impl JournalError {
     fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> JournalError {
-        let what = what.into();
-        move |source| JournalError::Io { what, source: Arc::new(source) }
+        move |source| JournalError::Io { what: what.into(), source: Arc::new(source) }
     }
 }
 
@@ -376,6 +375,7 @@ impl Journal {
         let mut guard = self.shared.lock();
         let state = &mut *guard;
         self.room_in(state, bytes, intent)?;
+        state.pending.body.reserve(bytes);
         for record in &tx {
             record.encode(&mut state.pending.body);
         }

@@ -163,7 +163,8 @@ impl Session {
         if self.line.is_cut() {
             return;
         }
-        tracing::info!(producer = self.producer, error = &error as &dyn std::error::Error, "a lane ended");
+        tracing::info!(producer = self.producer, why = error.name(), "a lane ended");
+        tracing::debug!(producer = self.producer, error = &error as &dyn std::error::Error, "why a lane ended");
         match protocol::refusal(&error) {
             Some(refuse) => self.send(None, from_host::Message::Refuse(refuse)),
             None => self.mailbox.push(self.heartbeat.sent(), None, Err(Status::aborted(error.to_string()))),

@@ -181,7 +181,7 @@ pub struct Entry {
     pub seq: Seq,
     /// The packet.
     pub draft: Draft,
-    /// From where to go on once this and all before it are settled; opaque to the runtime.
+    /// From where to go on once this and all before it are settled; opaque to the runtime, at most 256 bytes.
     pub position: Bytes,
 }
 

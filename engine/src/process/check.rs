@@ -225,7 +225,8 @@ fn plan(spec: &ProcessGraphSpec, graphs: Vec<(&str, GraphLoad)>) -> Option<Proce
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Loaded, Planned, load_any, test_registry};
+    use crate::graph::test_registry;
+    use crate::load::{Loaded, Planned, load_any};
 
     const PROCESS: &str = "\
 version: 1

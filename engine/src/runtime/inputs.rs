@@ -31,8 +31,7 @@ pub(crate) async fn source(
     let failed = |error: NodeError| EngineError::Source { node: node.to_string(), error };
     source.start(Resume { floor: cursor.floor, position: cursor.position.clone() }).await.map_err(failed)?;
     let producer = producer(&shared.process, &node);
-    // A packet and its dead letter fit a frame.
-    let payload_bytes_max = shared.journal.frame_bytes_max() / 2;
+    let payload_bytes_max = shared.payload_bytes_max();
     loop {
         let entries = tokio::select! {
             biased;
@@ -131,6 +130,11 @@ pub(crate) fn source_name(node: &str) -> Name {
 #[must_use]
 pub fn channel_name(channel: &str) -> Name {
     format!("channel/{channel}").into()
+}
+
+/// Whether `name` is the journal's name for `channel`.
+pub(crate) fn is_channel(name: &str, channel: &str) -> bool {
+    name.strip_prefix("channel/") == Some(channel)
 }
 
 /// The journal's name for the durable outputs of a stateful node.

@@ -30,7 +30,7 @@ use crate::lane::{self, LaneError};
 use crate::node::{Acks, NodeContext, NodeError, Registry, RegistryError, Sink, Source};
 use crate::packet::{Epoch, Seq};
 use inbox::Inbox;
-use inputs::{Numbers, channel_name, source_name, stage_name};
+use inputs::{Numbers, channel_name, is_channel, source_name, stage_name};
 use shared::Shared;
 use stages::{ChannelTask, Durable, NodeTask, SinkTask};
 use tree::{Done, Input};
@@ -228,16 +228,18 @@ impl Engine {
         };
         tokio::pin!(quiet);
         let mut ended_quietly = false;
-        while self.work_left > 0 {
+        // With its inputs a process may end all its work long before its lanes have handed over what is in the outbox.
+        while self.work_left > 0 || !shared.is_stopping() {
             tokio::select! {
                 biased;
-                ended = self.tasks.join_next() => match ended.expect("work is left, so tasks are") {
+                ended = self.tasks.join_next() => match ended.expect("the services are tasks that never end") {
                     Ok((Kind::Work, Ok(()))) => self.work_left -= 1,
                     Ok((Kind::Service, Ok(()))) => {}
                     Ok((_, Err(error))) => return Err(error),
                     Err(error) => return Err(EngineError::Panic(error.to_string())),
                 },
                 () = &mut quiet, if !ended_quietly => ended_quietly = true,
+                () = shared.stopped(), if self.work_left == 0 => {}
             }
         }
         // The lanes end first, or they would see a journal that is closed under them and cry.
@@ -270,7 +272,11 @@ impl Handle {
     #[must_use]
     pub fn backlog(&self, channel: &str) -> Option<u64> {
         let shared = self.shared.upgrade()?;
-        shared.journal.image(|image| image.channel(&channel_name(channel)).map(crate::journal::image::Packets::backlog))
+        shared.journal.image(|image| {
+            // Asked between any two steps of a simulation: the few names are compared in place.
+            let mut channels = image.channels().filter(|(name, _)| is_channel(name, channel));
+            channels.next().map(|(_, packets)| packets.backlog())
+        })
     }
 
     /// Trees of all inputs that are not settled durably; `None` when the engine is gone.
@@ -290,7 +296,7 @@ impl Handle {
     /// Says that the channels' producers will send nothing more: once all is delivered, `run` returns.
     pub fn finish(&self) {
         if let Some(shared) = self.shared.upgrade() {
-            (0..self.channels_in).for_each(|_| shared.entry_ended());
+            shared.finish(self.channels_in);
         }
     }
 

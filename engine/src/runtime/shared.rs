@@ -29,6 +29,7 @@ pub(crate) struct Shared {
     stopping: AtomicBool,
     /// Entries that may still bring something in from outside: running sources, and channels until `finish`.
     entries: AtomicUsize,
+    finished: AtomicBool,
     changed: Notify,
 }
 
@@ -46,6 +47,7 @@ impl Shared {
             commits,
             stopping: AtomicBool::new(false),
             entries: AtomicUsize::new(0),
+            finished: AtomicBool::new(false),
             changed: Notify::new(),
         };
         (Arc::new(shared), Acker(receiver))
@@ -61,6 +63,10 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
     /// Counts an entry, before it runs.
     pub(crate) fn entry_begins(&self) {
         self.entries.fetch_add(1, Ordering::Relaxed);
@@ -72,9 +78,21 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
+    /// The channels will bring in nothing more. Saying so again changes nothing.
+    pub(crate) fn finish(&self, channels: usize) {
+        if !self.finished.swap(true, Ordering::Relaxed) {
+            (0..channels).for_each(|_| self.entry_ended());
+        }
+    }
+
+    /// Largest payload that may enter or be made: a packet and its dead letter fit a frame of the journal.
+    pub(crate) fn payload_bytes_max(&self) -> usize {
+        self.journal.frame_bytes_max() / 2
+    }
+
     /// Completes once `stop` was called.
     pub(crate) async fn stopped(&self) {
-        self.until(|shared| shared.stopping.load(Ordering::Relaxed)).await;
+        self.until(Shared::is_stopping).await;
     }
 
     /// Completes once no entry is left.

@@ -97,13 +97,38 @@ impl NodeTask {
                 let message = "the plugin wrote state, but is registered without (Registry::stateful)";
                 Ok(Err(NodeError::new(Class::Unknown, message)))
             }
-            Ok(Ok(())) => Ok(Ok(out)),
+            Ok(Ok(())) => match self.too_large(&out) {
+                // The node has moved on, the packet has not: it forgets what it did.
+                Some(error) if self.durable.is_some() => {
+                    self.node = self.reborn()?;
+                    Ok(Err(error))
+                }
+                Some(error) => Ok(Err(error)),
+                None => Ok(Ok(out)),
+            },
             Ok(Err(error)) => Ok(Err(error)),
             Err(panic) => {
                 self.node = self.reborn()?;
                 Ok(Err(NodeError::new(Class::PluginPanic, panic_message(&*panic))))
             }
         }
+    }
+
+    /// Outputs and state changes that no frame of the journal can hold.
+    fn too_large(&self, out: &Output) -> Option<NodeError> {
+        let limit = self.shared.payload_bytes_max();
+        let made =
+            |(_, emitted): &(_, Emitted)| if let Emitted::New(draft) = emitted { draft.payload.len() } else { 0 };
+        let sizes = out.packets.iter().map(made);
+        // A stateful node's outputs and state are one transaction; other outputs go their ways alone.
+        let bytes = if self.durable.is_some() {
+            let state = out.state.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len));
+            sizes.chain(state).sum()
+        } else {
+            sizes.max().unwrap_or(0)
+        };
+        let message = || format!("the node made {bytes} bytes of it; at most {limit} fit");
+        (bytes > limit).then(|| NodeError::new(Class::SizeExceeded, message()))
     }
 
     fn reborn(&self) -> Result<Box<dyn Node>, EngineError> {

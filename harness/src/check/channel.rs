@@ -8,16 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use seaworthy_engine::observe::What;
 use seaworthy_engine::packet::{Identity, ProducerId, Seq};
 
-use super::{Case, seconds};
+use super::{Case, ChannelAt, seconds};
 use crate::history::Probed;
 use crate::plan::Ns;
 
-/// A channel at its host, and a packet in it.
-type Slot<'a> = (&'a str, &'a str, Seq);
+/// A channel, as its place among the case's channels, and a packet in it.
+type Slot = (usize, Seq);
 
-fn events<'a>(case: &'a Case<'_>) -> impl Iterator<Item = (&'a Probed, Slot<'a>)> {
-    let here = case.history.events.iter().filter(|probed| case.channel(&probed.host, &probed.event.place));
-    here.map(|probed| (probed, (&*probed.host, &*probed.event.place, probed.event.seq)))
+fn events<'a>(case: &'a Case<'_>) -> impl Iterator<Item = (&'a Probed, Slot)> {
+    let of = |probed: &'a Probed| Some((probed, (case.channel(&probed.host, &probed.event.place)?, probed.event.seq)));
+    case.history.events.iter().filter_map(of)
 }
 
 /// What a stored packet may be only once: the epoch is left out, because a packet keeps its number across epochs.
@@ -29,16 +29,17 @@ enum Stored {
 }
 
 pub(super) fn committed_once(case: &Case<'_>) -> Vec<(Ns, String)> {
-    let mut stored: BTreeSet<(&str, &str, Stored)> = BTreeSet::new();
+    let mut stored: BTreeSet<(usize, Stored)> = BTreeSet::new();
     let mut found = Vec::new();
-    for (probed, (host, channel, seq)) in events(case).filter(|(probed, _)| probed.event.what == What::Committed) {
+    for (probed, (channel, seq)) in events(case).filter(|(probed, _)| probed.event.what == What::Committed) {
         let by_identity = probed.event.identity.map(|identity| match identity {
             Identity::Entered { producer, pseq, .. } => Stored::Entered(producer, pseq),
             Identity::Derived(hash) => Stored::Derived(hash),
         });
-        let at = seconds(probed.at_ns);
         for (key, what) in by_identity.map(|key| (key, "packet")).into_iter().chain([(Stored::Seq(seq), "number")]) {
-            if !stored.insert((host, channel, key)) {
+            if !stored.insert((channel, key)) {
+                let at = seconds(probed.at_ns);
+                let ChannelAt { host, channel } = &case.channels[channel];
                 let name = probed.event.identity.map_or(String::new(), |identity| format!(" {identity}"));
                 found.push((
                     probed.at_ns,
@@ -51,11 +52,12 @@ pub(super) fn committed_once(case: &Case<'_>) -> Vec<(Ns, String)> {
 }
 
 pub(super) fn settled_once(case: &Case<'_>) -> Vec<(Ns, String)> {
-    let mut settled: BTreeMap<Slot<'_>, Ns> = BTreeMap::new();
+    let mut settled: BTreeMap<Slot, Ns> = BTreeMap::new();
     let mut found = Vec::new();
     for (probed, slot) in events(case).filter(|(probed, _)| probed.event.what == What::Settled { took_effect: true }) {
         if let Some(first_ns) = settled.insert(slot, probed.at_ns) {
-            let ((host, channel, seq), first, again) = (slot, seconds(first_ns), seconds(probed.at_ns));
+            let (seq, first, again) = (slot.1, seconds(first_ns), seconds(probed.at_ns));
+            let ChannelAt { host, channel } = &case.channels[slot.0];
             found
                 .push((probed.at_ns, format!("{host}.{channel} {seq} settled {first}, and took effect again {again}")));
         }
@@ -64,7 +66,7 @@ pub(super) fn settled_once(case: &Case<'_>) -> Vec<(Ns, String)> {
 }
 
 pub(super) fn floor(case: &Case<'_>) -> Vec<(Ns, String)> {
-    let mut settled: BTreeMap<Slot<'_>, Ns> = BTreeMap::new();
+    let mut settled: BTreeMap<Slot, Ns> = BTreeMap::new();
     let mut found = Vec::new();
     for (probed, slot) in events(case) {
         match probed.event.what {
@@ -73,7 +75,8 @@ pub(super) fn floor(case: &Case<'_>) -> Vec<(Ns, String)> {
             }
             What::Granted => {
                 if let Some(settled_ns) = settled.get(&slot) {
-                    let ((host, channel, seq), first, again) = (slot, seconds(*settled_ns), seconds(probed.at_ns));
+                    let (seq, first, again) = (slot.1, seconds(*settled_ns), seconds(probed.at_ns));
+                    let ChannelAt { host, channel } = &case.channels[slot.0];
                     found.push((
                         probed.at_ns,
                         format!("{host}.{channel} {seq} settled {first}, yet handed out {again}"),
@@ -87,14 +90,15 @@ pub(super) fn floor(case: &Case<'_>) -> Vec<(Ns, String)> {
 }
 
 pub(super) fn deliveries(case: &Case<'_>) -> Vec<(Ns, String)> {
-    let mut handed: BTreeMap<Slot<'_>, u64> = BTreeMap::new();
+    let mut handed: BTreeMap<Slot, u64> = BTreeMap::new();
     let mut found = Vec::new();
     for (probed, slot) in events(case).filter(|(probed, _)| probed.event.what == What::Granted) {
         let count = handed.entry(slot).or_default();
         *count += 1;
         let allowed = probed.incarnation + case.limits.retries;
         if *count > allowed {
-            let ((host, channel, seq), at) = (slot, seconds(probed.at_ns));
+            let (seq, at) = (slot.1, seconds(probed.at_ns));
+            let ChannelAt { host, channel } = &case.channels[slot.0];
             found.push((
                 probed.at_ns,
                 format!("{host}.{channel} {seq} handed out {count} times at {at}, {allowed} allowed"),

@@ -112,8 +112,9 @@ impl Case<'_> {
         &self.history.offers[at]
     }
 
-    fn channel(&self, host: &str, place: &str) -> bool {
-        self.channels.iter().any(|at| at.host == host && at.channel == place)
+    /// Which of the channels it is.
+    fn channel(&self, host: &str, place: &str) -> Option<usize> {
+        self.channels.iter().position(|at| at.host == host && at.channel == place)
     }
 }
 

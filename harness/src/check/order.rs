@@ -8,6 +8,9 @@ use seaworthy_engine::packet::Seq;
 use super::{Case, seconds};
 use crate::plan::Ns;
 
+/// The furthest event of a key so far: its place in input order, and its name.
+type Furthest<'a> = ((Seq, usize), &'a str);
+
 pub(super) fn judge(case: &Case<'_>) -> Vec<(Ns, String)> {
     let mut found = Vec::new();
     if !case.limits.key_order {
@@ -15,7 +18,7 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<(Ns, String)> {
     }
     for account in &case.ledger.sinks {
         // By entry and key: the furthest place seen, and who was there.
-        let mut furthest: BTreeMap<(&str, &str), ((Seq, usize), &str)> = BTreeMap::new();
+        let mut furthest: BTreeMap<(&str, &str), Furthest<'_>> = BTreeMap::new();
         for sighting in &account.seen {
             let Some(key) = sighting.key.as_deref() else { continue };
             let offer = case.offer(sighting.offer);

@@ -129,20 +129,20 @@ impl Source<'_> {
     }
 
     fn draft(&self, load: &Load, seed: u64, index: u64, intended_ns: Ns) -> Draft {
-        let stamped = Draft {
-            packet_id: format!("{}-{}", load.name, index + 1),
+        let stamped = |packet_id, source_id: &str| Draft {
+            packet_id,
             ts: EPOCH_UNIX_NS + intended_ns as i64,
             kind: Kind::Event,
-            source_id: load.name.clone(),
+            source_id: source_id.to_owned(),
             key: None,
             content_type: ContentType::Json,
             payload: Bytes::new(),
             meta: BTreeMap::new(),
         };
+        let numbered = || stamped(format!("{}-{}", load.name, index + 1), &load.name);
         match self {
-            Source::Rows { rows, path, .. } => {
-                rows.draft(index, load.key.as_deref(), Draft { source_id: (*path).to_owned(), ..stamped })
-            }
+            // Rows bring their own ids.
+            Source::Rows { rows, path, .. } => rows.draft(index, load.key.as_deref(), stamped(String::new(), path)),
             Source::Json(fields) => {
                 let value = |(name, template): (&String, &Template)| {
                     (name.clone(), generate(template, draw(seed, "load", &load.name, index, name)))
@@ -150,12 +150,12 @@ impl Source<'_> {
                 let object: serde_json::Map<_, _> = fields.iter().map(value).collect();
                 let key = load.key.as_ref().and_then(|key| object.get(key)).map(key_text);
                 let payload = serde_json::to_vec(&object).expect("an object of plain values is JSON").into();
-                Draft { key, payload, ..stamped }
+                Draft { key, payload, ..numbered() }
             }
             Source::Bytes(size) => Draft {
                 content_type: ContentType::Bytes,
                 payload: noise(*size, |field| draw(seed, "load", &load.name, index, field)),
-                ..stamped
+                ..numbered()
             },
         }
     }

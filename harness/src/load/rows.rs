@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use seaworthy_engine::node::Draft;
+use serde::Serializer as _;
 use serde_json::{Map, Value};
 
 use super::key_text;
@@ -52,6 +53,9 @@ pub enum RowsError {
         line: u64,
     },
 }
+
+/// What an id and a time of a later lap may take beyond those of the row, bytes; a guess that only spares growing.
+const LAP_BYTES: usize = 32;
 
 /// The rows of one file.
 #[derive(Clone, Debug)]
@@ -145,12 +149,15 @@ impl Rows {
             return Draft { packet_id: row.id.clone(), ts, key, payload: row.line.clone(), ..stamped };
         }
         let packet_id = format!("{}#{lap}", row.id);
-        let mut fields = row.fields.clone();
-        fields.insert("id".to_owned(), packet_id.clone().into());
-        if let Some(time) = time_ms {
-            fields.insert("time".to_owned(), time.into());
-        }
-        let payload = serde_json::to_vec(&fields).expect("an object that was JSON is JSON").into();
-        Draft { packet_id, ts, key, payload, ..stamped }
+        let (id, time) = (Value::from(packet_id.as_str()), time_ms.map(Value::from));
+        let fields = row.fields.iter().map(|(name, value)| match name.as_str() {
+            "id" => (name, &id),
+            "time" => (name, time.as_ref().unwrap_or(value)),
+            _ => (name, value),
+        });
+        let mut payload = Vec::with_capacity(row.line.len() + LAP_BYTES);
+        let mut json = serde_json::Serializer::new(&mut payload);
+        json.collect_map(fields).expect("an object that was JSON is JSON");
+        Draft { packet_id, ts, key, payload: payload.into(), ..stamped }
     }
 }

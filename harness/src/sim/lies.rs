@@ -36,7 +36,7 @@ impl Lie {
 
 /// The lies of all hosts.
 #[derive(Default)]
-pub(super) struct Lies {
+pub(crate) struct Lies {
     armed: BTreeSet<(HostIndex, Lie)>,
     told: BTreeSet<(HostIndex, Lie, Place)>,
     panics: u64,

@@ -4,10 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use seaworthy_engine::env::{Env, Seed};
 use tokio::runtime::{Handle, Id};
+use tokio::time::Instant;
 
 use super::Now;
 use super::clock::SimClock;
@@ -27,14 +29,14 @@ const BACKOFF_NS: (u64, u64) = (100_000_000, 1_000_000_000);
 const STABLE_NS: u64 = 10_000_000_000;
 
 /// How software ended by itself.
-pub(super) enum Exit {
+pub(crate) enum Exit {
     Done,
     Failed(BootError),
     Panicked(String),
 }
 
 /// A machine. Its disk, clock and cores outlive the incarnations of its software.
-pub(super) struct Machine {
+pub(crate) struct Machine {
     pub index: HostIndex,
     pub name: String,
     pub disk: SimDisk,
@@ -62,7 +64,7 @@ impl Machine {
         unix_ns: i64,
     ) -> Self {
         let time = recorder.clone();
-        let now: Now = Arc::new(move || time.now_ns());
+        let now: Now = Arc::new(move || time.now_on_ns(index));
         let disk = SimDisk::new(DiskOptions::new(&spec.name, spec.disk_bytes), Arc::new(recorder.seed), now.clone());
         Machine {
             index,
@@ -84,7 +86,9 @@ impl Machine {
     pub fn boot(&self) -> Boot {
         let hosts = self.recorder.hosts();
         let incarnation = hosts.boot(self.index);
-        self.booted_ns.set(self.recorder.now_ns());
+        let now_ns = self.recorder.now_ns();
+        hosts.set_origin(self.index, Instant::now() - Duration::from_nanos(now_ns));
+        self.booted_ns.set(now_ns);
         self.recorder.trace(self.index, Kind::Boot, incarnation, 0);
         let entropy = self.recorder.seed.draw("host.entropy", &[hosts.key(self.index), incarnation]);
         let env = Env {

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-#[cfg(test)]
-mod canary;
 pub mod clock;
 pub mod cpu;
 pub mod disk;
@@ -11,18 +9,13 @@ pub mod seed;
 
 pub(crate) mod hosts;
 pub(crate) mod lies;
-mod machine;
+pub(crate) mod machine;
 pub mod net;
-mod offering;
-mod panics;
+pub(crate) mod offering;
+pub(crate) mod panics;
 pub mod recorder;
 pub mod sink;
-#[cfg(test)]
-mod tests;
-#[cfg(test)]
-mod toy;
 pub mod trace;
-pub mod world;
 
 /// The world's time: virtual nanoseconds since its start. Never goes back.
 pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;

@@ -20,7 +20,7 @@ use crate::system::{Offer, Offered, System};
 const AGAIN_NS: u64 = 50_000_000;
 
 /// All events of one entry, each with its place in the history's offers. They live outside of any host.
-pub(super) struct EntryLoad {
+pub(crate) struct EntryLoad {
     host: String,
     node: String,
     events: Vec<(usize, LoadEvent)>,
@@ -30,7 +30,7 @@ pub(super) struct EntryLoad {
 ///
 /// # Panics
 /// When an entry is not `host.node`, or its numbers don't grow with its times.
-pub(super) fn plan(mut workload: Vec<LoadEvent>, recorder: &Recorder) -> Vec<EntryLoad> {
+pub(crate) fn plan(mut workload: Vec<LoadEvent>, recorder: &Recorder) -> Vec<EntryLoad> {
     workload.sort_by_key(|event| event.intended_ns);
     let mut entries: IndexMap<Arc<str>, EntryLoad> = IndexMap::new();
     let mut offers = Vec::with_capacity(workload.len());
@@ -60,7 +60,7 @@ pub(super) fn plan(mut workload: Vec<LoadEvent>, recorder: &Recorder) -> Vec<Ent
 }
 
 /// Offers everything; ends when each event has a final answer.
-pub(super) async fn offer_all(
+pub(crate) async fn offer_all(
     system: Rc<dyn System>,
     env: Env,
     recorder: Arc<Recorder>,
@@ -96,7 +96,7 @@ impl Hand {
                 .events
                 .get(next)
                 .filter(|_| open)
-                .map(|(_, event)| event.intended_ns.saturating_sub(self.recorder.now_ns()));
+                .map(|(_, event)| event.intended_ns.saturating_sub(self.recorder.now_on_ns(self.host)));
             match wait_ns {
                 Some(0) => {
                     out.push(self.offer(entry, next));

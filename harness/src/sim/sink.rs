@@ -32,7 +32,7 @@ pub enum Breach {
 
 /// What goes wrong at the sinks, by endpoint.
 #[derive(Default)]
-pub(super) struct Sinks(BTreeMap<String, Sink>);
+pub(crate) struct Sinks(BTreeMap<String, Sink>);
 
 #[derive(Default)]
 struct Sink {
@@ -138,7 +138,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn new(recorder: Arc<Recorder>, name: &str, host: HostIndex, incarnation: u64) -> Endpoint {
+    pub(crate) fn new(recorder: Arc<Recorder>, name: &str, host: HostIndex, incarnation: u64) -> Endpoint {
         Endpoint { recorder, name: name.into(), host, incarnation }
     }
 

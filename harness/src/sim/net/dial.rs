@@ -19,10 +19,10 @@ use crate::sim::trace::Kind;
 const PORT: u16 = 7_000;
 
 /// A connect's number.
-pub(super) type DialId = u64;
+pub(crate) type DialId = u64;
 
 /// A connect that waits for its answer.
-pub(super) struct Dial {
+pub(crate) struct Dial {
     pub from: HostIndex,
     to: HostIndex,
     port: u16,
@@ -80,7 +80,7 @@ impl State {
         self.last_dial
     }
 
-    pub(super) fn advance_dials(&mut self, network: &Network, now_ns: u64, wakers: &mut Vec<Waker>) {
+    pub(crate) fn advance_dials(&mut self, network: &Network, now_ns: u64, wakers: &mut Vec<Waker>) {
         let ids: Vec<DialId> = self.dials.keys().copied().collect();
         for id in ids {
             let State { dials, gates, powered, listening, .. } = self;

@@ -7,7 +7,7 @@ use crate::sim::seed::KeyedSeed;
 
 /// One direction between two hosts.
 #[derive(Default)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     cuts: Vec<Cut>,
     delays: Vec<Delay>,
 }

@@ -8,10 +8,6 @@ mod dial;
 mod gate;
 mod pipe;
 mod stream;
-#[cfg(test)]
-mod tests;
-#[cfg(test)]
-mod tonic_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,7 +49,7 @@ pub(crate) struct Network {
     state: Mutex<State>,
 }
 
-pub(super) struct State {
+pub(crate) struct State {
     /// `gates[from * hosts + to]`.
     gates: Vec<Gate>,
     /// Which machines have power.

@@ -8,32 +8,32 @@ use std::task::Waker;
 use crate::sim::hosts::HostIndex;
 
 /// Bytes that may be sent and not yet read, in each direction.
-pub(super) const WINDOW_BYTES: usize = 256 * 1024;
+pub(crate) const WINDOW_BYTES: usize = 256 * 1024;
 
 /// An errno as Linux numbers it.
-pub(super) type Errno = i32;
-pub(super) const ECONNRESET: Errno = 104;
-pub(super) const ETIMEDOUT: Errno = 110;
-pub(super) const ECONNREFUSED: Errno = 111;
-pub(super) const EHOSTUNREACH: Errno = 113;
+pub(crate) type Errno = i32;
+pub(crate) const ECONNRESET: Errno = 104;
+pub(crate) const ETIMEDOUT: Errno = 110;
+pub(crate) const ECONNREFUSED: Errno = 111;
+pub(crate) const EHOSTUNREACH: Errno = 113;
 
 /// One of the two ends: 0 called, 1 answered.
-pub(super) type Side = usize;
+pub(crate) type Side = usize;
 
 /// The other end.
-pub(super) fn other(side: Side) -> Side {
+pub(crate) fn other(side: Side) -> Side {
     1 - side
 }
 
 /// A connection.
-pub(super) struct Pipe {
+pub(crate) struct Pipe {
     pub ends: [End; 2],
     /// `ways[side]` leads away from that side.
     pub ways: [Way; 2],
 }
 
 /// One end of a connection.
-pub(super) struct End {
+pub(crate) struct End {
     pub host: HostIndex,
     /// Who holds it; 0 until it is accepted.
     pub incarnation: u64,
@@ -47,7 +47,7 @@ pub(super) struct End {
 
 /// One direction of a connection.
 #[derive(Default)]
-pub(super) struct Way {
+pub(crate) struct Way {
     /// Which gate it passes.
     pub gate: usize,
     pub segments: VecDeque<Segment>,
@@ -66,7 +66,7 @@ pub(super) struct Way {
 }
 
 /// What is under way.
-pub(super) struct Segment {
+pub(crate) struct Segment {
     pub what: What,
     pub sent_ns: u64,
     pub due_ns: u64,
@@ -76,7 +76,7 @@ pub(super) struct Segment {
 
 /// What a segment says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(crate) enum What {
     /// So many bytes.
     Data(usize),
     /// No more will come.
@@ -86,7 +86,7 @@ pub(super) enum What {
 }
 
 /// What the first segment of a direction meets at the far host.
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// Nothing is due.
     Wait,
     /// Due, but not on its way.

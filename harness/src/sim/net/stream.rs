@@ -15,7 +15,7 @@ use super::{Network, PipeId};
 const SEGMENT_BYTES_MAX: usize = 64 * 1024;
 
 /// A connection's end. Dropping it closes the connection, unless its incarnation is gone: then the world did.
-pub(super) struct SimStream {
+pub(crate) struct SimStream {
     network: Arc<Network>,
     inner: TcpStream,
     pipe: PipeId,

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::check::{Context, Phase, plan_graph};
-use super::diagnostic::{At, Diagnostic, SourceFile, in_order, is_outside};
-use super::plan::Plan;
-use super::suggest::nearest;
-use super::yaml::{self, Tree, Value};
+use crate::graph::check::{Context, Phase, plan_graph};
+use crate::graph::diagnostic::{At, Diagnostic, SourceFile, in_order, is_outside};
+use crate::graph::plan::Plan;
+use crate::graph::suggest::nearest;
+use crate::graph::yaml::{self, Tree, Value};
 use crate::node::Registry;
 use crate::process::{self, ProcessPlan};
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use seaworthy_engine::env::{Env, Fut};
 
-use super::recorder::Recorder;
-use super::trace::{Kind, Trace, first_difference};
-use super::world::{WorldOptions, run_seed};
+use super::{WorldOptions, run_seed};
 use crate::check::Check;
 use crate::plan::Plan;
+use crate::sim::recorder::Recorder;
+use crate::sim::trace::{Kind, Trace, first_difference};
 use crate::system::{Boot, BootError, HostSpec, Offer, Offered, System};
 
 /// Where a system may take a number from, and where it must not.

@@ -14,7 +14,7 @@ use tonic::server::StreamingService;
 use tonic::transport::{Endpoint, Server, Uri};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::tests::{Log, MS, SECOND, link, run, sleep};
+use super::net_tests::{Log, MS, SECOND, link, run, sleep};
 use crate::plan::{Action, Dist};
 
 #[derive(Clone, Copy, Default)]

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use seaworthy_engine::node::Draft;
 use seaworthy_engine::packet::{ContentType, Kind, Seq};
 
-use super::recorder::Recorder;
 use super::toy::Toy;
-use super::trace::first_difference;
-use super::world::{SeedOutcome, WorldOptions, run_seed};
+use super::{SeedOutcome, WorldOptions, run_seed};
 use crate::load::LoadEvent;
 use crate::plan::{Action, DiskOp, Dist, Link, Ns, Plan, Start, Step};
+use crate::sim::recorder::Recorder;
+use crate::sim::trace::first_difference;
 
 const MS: Ns = 1_000_000;
 const SECOND: Ns = 1_000 * MS;

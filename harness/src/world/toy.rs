@@ -14,9 +14,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, oneshot};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::recorder::Recorder;
-use super::sink::Endpoint;
 use crate::check::Check;
+use crate::sim::recorder::Recorder;
+use crate::sim::sink::Endpoint;
 use crate::system::{Boot, BootError, HostSpec, Offer, Offered, System};
 
 type Handed = (Offer, oneshot::Sender<Offered>);

@@ -1,5 +1,7 @@
 //! All seeds of a scenario, added up one at a time in any order, and the verdict over them.
 
+mod measure;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::histogram::Percentile;
@@ -7,7 +9,7 @@ use crate::phases::{self, Phase, Totals};
 use crate::recovery::{self, Group};
 use crate::result::{Recovery, Scenario, Seed, Sometimes, Spread, Verdict, Violation};
 use crate::run::SeedRun;
-use crate::slo::{self, Objective, Part};
+use crate::slo::{Objective, Part};
 
 /// What is known of a scenario beside its seeds.
 #[derive(Clone, Debug, Default)]
@@ -107,7 +109,7 @@ impl Pool {
     /// The scenario's part of `result.json`.
     #[must_use]
     pub fn finish(&self, meta: &ScenarioMeta) -> Scenario {
-        let expect: Vec<_> = meta.objectives.iter().map(|objective| slo::evaluate(objective, self)).collect();
+        let expect: Vec<_> = meta.objectives.iter().map(|objective| measure::evaluate(objective, self)).collect();
         let mut void = self.proved_nothing(meta);
         for expectation in expect.iter().filter(|expectation| expectation.verdict == Verdict::Void) {
             void.push(format!("{} can't be told", expectation.what));
@@ -159,9 +161,9 @@ impl Pool {
             by_name.entry(group.name()).or_default().push(group);
         }
         let spread = |groups: &[&Group], part| Spread {
-            p50: slo::recovery(groups, part, Percentile::P50),
-            p95: slo::recovery(groups, part, Percentile::P95),
-            max: slo::recovery(groups, part, Percentile::Max),
+            p50: measure::recovery(groups, part, Percentile::P50),
+            p95: measure::recovery(groups, part, Percentile::P95),
+            max: measure::recovery(groups, part, Percentile::Max),
         };
         by_name
             .into_iter()

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use seaworthy_engine::env::{Env, Fut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::{WorldOptions, run_seed};
 use crate::check::Check;
 use crate::plan::{Action, Dist, Link, Ns, Plan, Start, Step};
 use crate::sim::recorder::Recorder;
-use crate::sim::world::{WorldOptions, run_seed};
 use crate::system::{Boot, BootError, HostSpec, Offer, Offered, System};
 
 pub(super) const MS: Ns = 1_000_000;

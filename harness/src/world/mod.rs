@@ -1,27 +1,38 @@
 //! The world: one turmoil simulation around a system, its load and its plan, from the first boot to the last check-out.
 //! The only place that builds a simulation, so that seed and epoch are always set.
 
+#[cfg(test)]
+mod canary;
+#[cfg(test)]
+mod net_tests;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tonic_tests;
+#[cfg(test)]
+mod toy;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::cpu::CpuModel;
-use super::hosts::Hosts;
-use super::machine::{Exit, Machine};
-use super::net::{Network, Route};
-use super::offering::{offer_all, plan};
-use super::panics::{Caught, guard};
-use super::recorder::Recorder;
-use super::trace::{Kind, Trace};
-use super::{TICK_NS, disk::SimDisk};
 use crate::check::Violation;
 use crate::fault::driver::Driver;
 use crate::fault::{Controls, Gauges, LaneFaults, Trigger};
 use crate::history::History;
 use crate::load::{EPOCH_UNIX_NS, LoadEvent};
 use crate::plan::{Ns, Plan};
+use crate::sim::cpu::CpuModel;
+use crate::sim::hosts::Hosts;
+use crate::sim::machine::{Exit, Machine};
+use crate::sim::net::{Network, Route};
+use crate::sim::offering::{offer_all, plan};
+use crate::sim::panics::{Caught, guard};
+use crate::sim::recorder::Recorder;
+use crate::sim::trace::{Kind, Trace};
+use crate::sim::{TICK_NS, disk::SimDisk};
 use crate::system::{HostSpec, System};
 
 /// The load's own host.
@@ -285,7 +296,7 @@ impl World {
                 self.take_down(down.host, down.power, down.torn, Some(down.until_ns))?;
             }
         }
-        for machine in self.machines.clone() {
+        for machine in &self.machines {
             if machine.restart_ns.get().is_some_and(|at| at <= self.now_ns) {
                 machine.restart_ns.set(None);
                 self.network.host_up(machine.index);
@@ -324,8 +335,9 @@ impl World {
 
     /// Takes down what ended by itself, and starts it again unless it ended for good.
     fn take_exits(&mut self, phase: Phase) -> Result<bool, Caught> {
-        for machine in self.machines.clone() {
-            let Some(exit) = machine.exit.take() else { continue };
+        for at in 0..self.machines.len() {
+            let Some(exit) = self.machines[at].exit.take() else { continue };
+            let machine = self.machines[at].clone();
             let (restart_ns, goes_on) = match exit {
                 Exit::Done => (None, true),
                 Exit::Failed(error) => {

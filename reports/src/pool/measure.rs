@@ -1,0 +1,125 @@
+//! What an objective measures over a pool, and its verdict.
+
+use super::Pool;
+use crate::histogram::Percentile;
+use crate::phases::ratio;
+use crate::recovery::Outcome;
+use crate::result::{Expectation, Figure};
+use crate::slo::{Count, Metric, Objective, Part, Ratio, judge};
+
+/// Judges one objective over all seeds of `pool`.
+pub(super) fn evaluate(objective: &Objective, pool: &Pool) -> Expectation {
+    let got = measure(&objective.metric, pool);
+    let verdict = judge(&got, &objective.limit);
+    let Objective { what, limit, line, .. } = objective;
+    Expectation { what: what.clone(), limit: limit.to_string(), got, verdict, line: *line }
+}
+
+fn measure(metric: &Metric, pool: &Pool) -> Figure {
+    match metric {
+        Metric::Recovery { faults, part, over } => recovery(&pool.recoveries_of(faults), *part, *over),
+        Metric::Count(_, phase) | Metric::Ratio(_, phase) | Metric::Latency(_, phase) | Metric::Delivered(_, phase) => {
+            let Some(totals) = pool.phase(phase) else { return Figure::na(format!("no {phase}")) };
+            match metric {
+                Metric::Count(count, _) => Figure::v(counted(&totals.counts, *count) as f64),
+                Metric::Ratio(share, _) => shared(&totals.counts, *share),
+                Metric::Latency(percentile, _) => totals.worst(*percentile),
+                Metric::Delivered(percentile, _) => totals.worst_delivered(*percentile),
+                Metric::Recovery { .. } => unreachable!("recoveries are measured above"),
+            }
+        }
+    }
+}
+
+fn counted(c: &crate::phases::Counts, count: Count) -> u64 {
+    match count {
+        Count::Offered => c.offered,
+        Count::Accepted => c.accepted,
+        Count::Rejected => c.rejected,
+        Count::Indeterminate => c.indeterminate,
+        Count::Recovered => c.recovered,
+        Count::Visible => c.visible,
+        Count::Absorbed => c.absorbed,
+        Count::Folded => c.folded,
+        Count::Lost => c.lost,
+        Count::LostReported => c.lost_reported,
+        Count::LostWindow => c.lost_window,
+        Count::Unresolved => c.unresolved,
+        Count::DeadLettered => c.dead_lettered,
+        Count::Shed => c.shed,
+        Count::Expired => c.expired,
+        Count::Unexpected => c.unexpected,
+    }
+}
+
+fn shared(c: &crate::phases::Counts, share: Ratio) -> Figure {
+    let (part, whole) = match share {
+        Ratio::Drop => (c.lost_all() + c.shed + c.expired, c.accepted),
+        Ratio::Duplicate => (c.duplicates, c.copies),
+        Ratio::DuplicateRaw => (c.raw_duplicates, c.raw_copies),
+        Ratio::Replay => (c.replayed, c.worked),
+        Ratio::Shed => (c.shed, c.accepted),
+        Ratio::Expired => (c.expired, c.accepted),
+        Ratio::DeadLettered => (c.dead_lettered, c.accepted),
+    };
+    if whole == 0 { Figure::na("nothing to take a share of") } else { Figure::v(ratio(part, whole)) }
+}
+
+/// One figure over recoveries by nearest rank, in ms or event·s. One recovery that never came makes p95 and max never.
+pub(super) fn recovery(groups: &[&crate::recovery::Group], part: Part, over: Percentile) -> Figure {
+    let outcome = |group: &&crate::recovery::Group| match part {
+        Part::Detect => Outcome::Unknown,
+        Part::FirstOutput => group.first_output.clone(),
+        Part::Steady => group.steady.clone(),
+        Part::Drained => group.drained.clone(),
+        Part::Deficit => group.deficit.clone(),
+    };
+    let mut after = Vec::new();
+    let mut never = 0_u64;
+    for group in groups {
+        match outcome(group) {
+            Outcome::After(ns) => after.push(ns),
+            Outcome::Never => never += 1,
+            Outcome::Unknown => {}
+        }
+    }
+    let n = after.len() as u64 + never;
+    if n == 0 {
+        return Figure::na("n < 1");
+    }
+    if never > 0 && over != Percentile::P50 {
+        return Figure::never();
+    }
+    after.sort_unstable();
+    let rank = over.rank(n) as usize;
+    match (after.get(rank - 1), part) {
+        (None, _) => Figure::never(),
+        (Some(ns), Part::Deficit) => Figure::v((*ns as f64 / 1e6).round() / 1e3),
+        (Some(ns), _) => Figure::v(crate::histogram::to_ms(*ns)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::Group;
+
+    #[test]
+    fn one_recovery_that_never_came_spoils_the_tail() {
+        let group = |steady| Group { steady, ..Group::default() };
+        let groups = [
+            group(Outcome::After(3_000_000_000)),
+            group(Outcome::After(1_000_000_000)),
+            group(Outcome::Unknown),
+            group(Outcome::After(2_000_000_000)),
+        ];
+        let all: Vec<&Group> = groups.iter().collect();
+        assert_eq!(recovery(&all, Part::Steady, Percentile::P50), Figure::v(2000.0));
+        assert_eq!(recovery(&all, Part::Steady, Percentile::P95), Figure::v(3000.0));
+        assert_eq!(recovery(&all, Part::Drained, Percentile::P95), Figure::na("n < 1"));
+        let never = group(Outcome::Never);
+        let spoiled: Vec<&Group> = groups.iter().chain([&never]).collect();
+        assert_eq!(recovery(&spoiled, Part::Steady, Percentile::P50), Figure::v(2000.0));
+        assert_eq!(recovery(&spoiled, Part::Steady, Percentile::P95), Figure::never());
+    }
+}

@@ -1,0 +1,55 @@
+//! A binary with a node of its own (`examples/own_node.rs`), with a packet on which that node panics.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests of real processes read and write real files; a failure is the test\'s"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::bad_input::report;
+use super::frames;
+use super::run::Running;
+
+const GRAPH: &str = "version: 2
+nodes:
+  - {id: feed, kind: source, plugin: \"std:ndjson_source\", config: {path: in.ndjson}}
+  - {id: celsius, kind: node, plugin: \"own:celsius\"}
+  - {id: out, kind: sink, plugin: \"std:ndjson_sink\", config: {path: out.ndjson}}
+edges: [{from: feed, to: celsius}, {from: celsius, to: out}]
+";
+
+/// The example's binary. `cargo test` builds it; `cargo test --test it` doesn't.
+fn binary() -> PathBuf {
+    let target = Path::new(env!("CARGO_BIN_EXE_seaworthy")).parent().unwrap();
+    let binary = target.join("examples/own_node");
+    if !binary.exists() {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--example", "own_node"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        if target.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success(), "{build:?}");
+    }
+    binary
+}
+
+#[test]
+fn a_panicking_packet_becomes_a_dead_letter() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::write(path("g.yaml"), GRAPH).unwrap();
+    fs::write(path("in.ndjson"), "{\"fahrenheit\": 212}\n{\"kelvin\": 0}\n{\"fahrenheit\": 32}\n").unwrap();
+    let mut command = Command::new(binary());
+    command.current_dir(dir.path()).args(["run", "g.yaml", "--report", "result.json"]);
+    let mut running = Running::start(command);
+    assert_eq!(running.code(), Some(0), "{}", running.said());
+    assert_eq!(fs::read_to_string(path("out.ndjson")).unwrap(), "{\"celsius\":100.0}\n{\"celsius\":0.0}\n");
+    let letters = frames::read(&path("data/g")).dead_letters;
+    let [(node, class, message)] = letters.as_slice() else { panic!("{letters:?}") };
+    assert_eq!((node.as_str(), class.as_str()), ("celsius", "plugin.panic"));
+    assert!(message.contains("a reading in fahrenheit"), "{message}");
+    assert_eq!(report(&path("result.json"))["processes"][0]["counts"]["events"]["dead_lettered"], 1);
+}
