@@ -25,10 +25,12 @@ fn prepare(path: &Path) -> Prepared {
 
 /// Each file, and what its first line says that it trips.
 fn files() -> Vec<(PathBuf, String)> {
-    let paths = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let paths = std::fs::read_dir(folder())
+        .expect("the tree is whole, and its scenarios run")
+        .map(|entry| entry.expect("the tree is whole, and its scenarios run").path());
     let mut files: Vec<(PathBuf, String)> = paths
         .map(|path| {
-            let text = std::fs::read_to_string(&path).unwrap();
+            let text = std::fs::read_to_string(&path).expect("the tree is whole, and its scenarios run");
             let first = text.lines().next().unwrap_or_default();
             let trips = first.strip_prefix("# trips: ").unwrap_or_else(|| panic!("{}: {first}", path.display()));
             (path, trips.to_owned())
@@ -57,8 +59,12 @@ fn every_check_has_a_sabotage_and_every_sabotage_a_check() {
 fn a_sabotage_is_refused_in_any_other_folder() {
     let mut refused = 0;
     for (path, _) in files() {
-        let text = std::fs::read_to_string(&path).unwrap();
-        let elsewhere = folder().join("moved.toml").to_str().unwrap().replace("must_fail", "may_fail");
+        let text = std::fs::read_to_string(&path).expect("the tree is whole, and its scenarios run");
+        let elsewhere = folder()
+            .join("moved.toml")
+            .to_str()
+            .expect("the tree is whole, and its scenarios run")
+            .replace("must_fail", "may_fail");
         let read = |path: &str| if path == elsewhere { Ok(text.clone()) } else { read(path) };
         let prepared = Prepared::read(&elsewhere, &read, &seaworthy::std_registry());
         if !text.contains("\"sabotage.") {
@@ -82,10 +88,14 @@ fn check(file: &str) {
     let tripped = |judged: seaworthy_harness::run::Judged| -> BTreeSet<String> {
         judged.violations.into_iter().map(|violation| violation.check).collect()
     };
-    let found = tripped(prepared.run_plan(&plan, false).unwrap());
+    let found = tripped(prepared.run_plan(&plan, false).expect("the tree is whole, and its scenarios run"));
     assert!(found.contains(&trips), "{file}: {found:?}");
     plan.steps.retain(|step| !matches!(step.action, Action::Sabotage { .. }));
-    assert_eq!(tripped(prepared.run_plan(&plan, false).unwrap()), BTreeSet::new(), "{file} fails anyway");
+    assert_eq!(
+        tripped(prepared.run_plan(&plan, false).expect("the tree is whole, and its scenarios run")),
+        BTreeSet::new(),
+        "{file} fails anyway"
+    );
 }
 
 #[test]
