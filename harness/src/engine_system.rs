@@ -10,8 +10,8 @@ use seaworthy_engine::graph::Role;
 use seaworthy_engine::journal::JournalOptions;
 use seaworthy_engine::node::{Acks, Draft, Entry, NodeError, Registry, Resume, Sink, Source};
 use seaworthy_engine::packet::{Packet, Seq};
-use seaworthy_engine::process::{PlannedProcess, ProcessPlan};
-use seaworthy_engine::runtime::{ChannelEnds, Engine, EngineOptions, Handle, StandIn};
+use seaworthy_engine::process::{ChannelPlan, PlannedProcess, ProcessPlan};
+use seaworthy_engine::runtime::{Engine, EngineOptions, Handle, StandIn};
 use tokio::sync::{Notify, oneshot};
 
 use crate::check::Check;
@@ -65,7 +65,7 @@ impl EngineSystem {
             .iter()
             .map(|host| Proxy { host: name(host), stands_for: (*host).to_owned(), faults: faults.clone() })
             .collect();
-        let route = |channel: &seaworthy_engine::process::ChannelPlan| Route {
+        let route = |channel: &ChannelPlan| Route {
             from: channel.producer.clone(),
             to: channel.host.clone(),
             via: name(&channel.host),
@@ -103,7 +103,7 @@ impl EngineSystem {
             env: boot.env.clone(),
             files: boot.env.disk.clone(),
             plan: process.plan.clone(),
-            channels: channel_ends(&self.plan, &boot.host),
+            channels: ChannelPlan::of(&boot.host, &self.plan.channels),
             registry: self.registry.clone(),
             stand_ins,
             journal: JournalOptions {
@@ -116,21 +116,6 @@ impl EngineSystem {
             in_flight_max: 4096,
         }
     }
-}
-
-/// The channels that `process` has an end of.
-#[must_use]
-pub fn channel_ends(plan: &ProcessPlan, process: &str) -> Vec<ChannelEnds> {
-    let of = |channel: &&seaworthy_engine::process::ChannelPlan| {
-        [&channel.producer, &channel.host, &channel.consumer].contains(&&process.to_owned())
-    };
-    let ends = |channel: &seaworthy_engine::process::ChannelPlan| ChannelEnds {
-        channel: channel.id.clone(),
-        producer: channel.producer.clone(),
-        host: channel.host.clone(),
-        group: channel.group.clone(),
-    };
-    plan.channels.iter().filter(of).map(ends).collect()
 }
 
 impl System for EngineSystem {
@@ -207,7 +192,7 @@ impl System for EngineSystem {
     fn gauge(&self, address: &str) -> Option<u64> {
         let handles = self.handles();
         if address == "backlog" {
-            let of = |channel: &seaworthy_engine::process::ChannelPlan| {
+            let of = |channel: &ChannelPlan| {
                 let ends = BTreeSet::from([&channel.producer, &channel.host]);
                 ends.into_iter().filter_map(|host| handles.get(host)?.backlog(&channel.id)).sum::<u64>()
             };

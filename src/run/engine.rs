@@ -13,7 +13,8 @@ use seaworthy_engine::env::os::{self, OsDisk, OsOptions};
 use seaworthy_engine::graph::Plan;
 use seaworthy_engine::journal::JournalOptions;
 use seaworthy_engine::node::Registry;
-use seaworthy_engine::runtime::{ChannelEnds, Engine, EngineError, EngineOptions};
+use seaworthy_engine::process::ChannelPlan;
+use seaworthy_engine::runtime::{Engine, EngineError, EngineOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
@@ -31,7 +32,7 @@ pub(super) const TICK: Duration = Duration::from_millis(250);
 /// What one engine is started from.
 pub(super) struct Launch {
     pub(super) plan: Plan,
-    pub(super) channels: Vec<ChannelEnds>,
+    pub(super) channels: Vec<ChannelPlan>,
     /// Where the graph lies: files are named from there.
     pub(super) files: PathBuf,
     pub(super) data_dir: PathBuf,

@@ -20,7 +20,6 @@ use seaworthy_engine::journal::JournalOptions;
 use seaworthy_engine::load::{Planned, load_any};
 use seaworthy_engine::node::Registry;
 use seaworthy_engine::process::{ChannelPlan, ProcessPlan};
-use seaworthy_engine::runtime::ChannelEnds;
 
 use crate::exit::Exit;
 use crate::files::read_text;
@@ -140,22 +139,11 @@ fn one_of(args: &Args, plan: ProcessPlan, only: &str, registry: &Registry) -> Re
     Ok(Launch {
         files: parent(&process.path),
         data_dir: data_dir(args).join(only),
-        channels: ends(only, &plan.channels),
+        channels: ChannelPlan::of(only, &plan.channels),
         listen: addresses.listen,
         peers: addresses.peers,
         ..launch(args, process.plan, registry)
     })
-}
-
-fn ends(process: &str, channels: &[ChannelPlan]) -> Vec<ChannelEnds> {
-    let mine = channels.iter().filter(|channel| channel.producer == process || channel.consumer == process);
-    let ends = |channel: &ChannelPlan| ChannelEnds {
-        channel: channel.id.clone(),
-        producer: channel.producer.clone(),
-        host: channel.host.clone(),
-        group: channel.group.clone(),
-    };
-    mine.map(ends).collect()
 }
 
 fn alone(args: &Args, launch: Launch) -> Exit {

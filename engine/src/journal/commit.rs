@@ -11,7 +11,7 @@ use super::record::{Record, identity_of};
 use super::segment::{self, SegmentHeader};
 use super::spare::{self, Made};
 use super::{JournalError, JournalOptions, Lsn, Shared};
-use crate::env::{File, Work};
+use crate::env::{Env, File, Work};
 use crate::observe::{Event, What};
 use crate::packet::Seq;
 
@@ -30,8 +30,29 @@ pub(super) struct Active {
 
 impl Active {
     /// Room left, in bytes.
-    pub(super) fn left(&self, _options: &JournalOptions) -> u64 {
+    pub(super) fn left(&self) -> u64 {
         self.size - self.offset
+    }
+
+    /// Goes on in the spare `number`, whose first record will be `base`. Nothing is written: gives the header sector, to be
+    /// written from byte 0 together with the small state.
+    pub(super) async fn follow(
+        &self,
+        env: &Env,
+        process: &str,
+        number: u64,
+        base: Lsn,
+    ) -> Result<(Active, Bytes), JournalError> {
+        let Active { prev, epoch, journal, .. } = *self;
+        let file = spare::open(env, number).await?;
+        let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
+        let header = SegmentHeader { journal, number, epoch, base, prev, process: process.to_owned() };
+        Ok((Active { file, number, size, offset: frame::SECTOR, prev, epoch, journal }, header.encode()))
+    }
+
+    /// Builds the frames of small state that come next, each with `base` as its LSN, and moves on past them.
+    pub(super) fn state_frames(&mut self, base: Lsn, time: i64, bodies: Vec<Bytes>) -> Vec<Bytes> {
+        bodies.into_iter().flat_map(|body| self.frame(header(base, base, 0, true, time), body).1).collect()
     }
 
     /// Builds the frame that comes next, and moves on past it.
@@ -46,7 +67,7 @@ impl Active {
 }
 
 /// A header with what every frame of this moment has in common.
-pub(super) fn header(base: Lsn, durable_upto: Lsn, count: u32, is_state: bool, time: i64) -> Header {
+fn header(base: Lsn, durable_upto: Lsn, count: u32, is_state: bool, time: i64) -> Header {
     Header { crc: 0, len: 0, count, prev: 0, is_state, epoch: 0, base, durable_upto, time, segment: 0 }
 }
 
@@ -158,7 +179,7 @@ impl Task {
     async fn write(&mut self, batch: Batch) -> Result<(), JournalError> {
         let count = u32::try_from(batch.records.len()).expect("a frame holds fewer than 4 G records");
         let needed = ((frame::HEADER + batch.body.len()) as u64).next_multiple_of(frame::SECTOR);
-        if needed > self.active.left(&self.shared.options) {
+        if needed > self.active.left() {
             self.rotate().await?;
         }
         let bytes = batch.body.len() as u64;
@@ -184,7 +205,7 @@ impl Task {
         let mut guard = self.shared.lock();
         let state = &mut *guard;
         state.durable = Lsn(state.durable.0 + u64::from(count));
-        state.active_left = self.active.size - self.active.offset;
+        state.active_left = self.active.left();
         let durable = state.durable;
         events.push(Event {
             what: What::Synced,
@@ -222,7 +243,7 @@ impl Task {
 
     /// Gives the last confirmed frame a successor, so that recovery knows it was confirmed.
     async fn mark(&mut self) -> Result<(), JournalError> {
-        if self.active.left(&self.shared.options) < frame::SECTOR {
+        if self.active.left() < frame::SECTOR {
             // The header of the next segment will confirm it.
             self.unmarked = false;
             return Ok(());
@@ -232,7 +253,7 @@ impl Task {
         let offset = self.active.offset;
         let (_, bufs) = self.active.frame(header, Bytes::new());
         self.active.file.write_sync(offset, bufs).await.map_err(JournalError::io("write a mark"))?;
-        self.shared.lock().active_left = self.active.size - self.active.offset;
+        self.shared.lock().active_left = self.active.left();
         self.unmarked = false;
         Ok(())
     }
@@ -255,36 +276,16 @@ impl Task {
         };
         let bodies = state_bodies(&snapshot, self.shared.options.frame_bytes_max);
         state_frames_bytes(&bodies, &self.shared.options)?;
-        let file = spare::open(&self.shared.env, number).await?;
-        let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
-        let epoch = self.active.epoch;
-        let first = SegmentHeader {
-            journal: self.active.journal,
-            number,
-            epoch,
-            base: durable,
-            prev: self.active.prev,
-            process: self.shared.options.process.clone(),
-        };
-        let mut next = Active {
-            file: file.clone(),
-            number,
-            size,
-            offset: frame::SECTOR,
-            prev: self.active.prev,
-            epoch,
-            journal: self.active.journal,
-        };
-        let mut bufs = vec![first.encode()];
-        let time = self.shared.env.clock.unix_ns();
-        for body in bodies {
-            bufs.extend(next.frame(header(durable, durable, 0, true, time), body).1);
-        }
-        file.write_sync(0, bufs).await.map_err(JournalError::io(format!("begin segment {number}")))?;
+        let env = &self.shared.env;
+        let (mut next, first) = self.active.follow(env, &self.shared.options.process, number, durable).await?;
+        let mut bufs = vec![first];
+        bufs.extend(next.state_frames(durable, env.clock.unix_ns(), bodies));
+        next.file.write_sync(0, bufs).await.map_err(JournalError::io(format!("begin segment {number}")))?;
+        let files = &self.shared.files;
+        files.lock().expect("no code panics while it holds the files").open.insert(number, next.file.clone());
         self.active = next;
         self.segments.insert(number);
-        self.shared.files.lock().expect("no code panics while it holds the files").open.insert(number, file);
-        self.shared.lock().active_left = self.active.size - self.active.offset;
+        self.shared.lock().active_left = self.active.left();
         self.make_spare().await
     }
 

@@ -352,7 +352,7 @@ impl Journal {
                 next: opened.recovery.next,
                 durable: opened.recovery.next,
                 spare: opened.spare,
-                active_left: opened.active.left(&options),
+                active_left: opened.active.left(),
                 stopped: None,
                 closing: false,
             }),

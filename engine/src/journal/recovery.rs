@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::commit::{Active, header, state_bodies, state_frames_bytes};
+use super::commit::{Active, state_bodies, state_frames_bytes};
 use super::frame::{self, At, Found, Header, SECTOR};
 use super::image::Image;
 use super::read::Files;
@@ -147,10 +147,7 @@ async fn inventory(env: &Env, options: &JournalOptions) -> Result<Inventory, Jou
                 used.push(header);
             }
             Sector::Version(found) => return Err(JournalError::Version { name, found, supported: segment::VERSION }),
-            Sector::Unused => match headless(number, &start) {
-                Some(header) => unused.push((number, Some(header))),
-                None => unused.push((number, None)),
-            },
+            Sector::Unused => unused.push((number, headless(number, &start))),
         }
     }
     // A segment whose header rotted still counts: its first frame says what the header said.
@@ -222,7 +219,6 @@ async fn begin_epoch(
     records: &[Record],
     next: Lsn,
 ) -> Result<bool, JournalError> {
-    active.epoch = active.epoch.max(1);
     let time = env.clock.unix_ns();
     // The whole small state, each time: a crash may have left this segment without the state that should begin it, and
     // the segments before it are given back on the strength of that state.
@@ -230,7 +226,7 @@ async fn begin_epoch(
     state.extend(image.snapshot());
     let bodies = state_bodies(&state, options.frame_bytes_max);
     let needed = state_frames_bytes(&bodies, options)?;
-    let rotate = needed > active.size - active.offset;
+    let rotate = needed > active.left();
     let mut bufs = Vec::new();
     if rotate {
         let number = loop {
@@ -250,31 +246,12 @@ async fn begin_epoch(
             env.probe.on(&[Event { what: What::Refused { reason }, place, identity: None, seq: Seq(0), attempt: 0 }]);
             env.clock.sleep(options.full_retry_ns).await;
         };
-        let file = spare::open(env, number).await?;
-        let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
-        let first = SegmentHeader {
-            journal: active.journal,
-            number,
-            epoch: active.epoch,
-            base: next,
-            prev: active.prev,
-            process: options.process.clone(),
-        };
-        bufs.push(first.encode());
-        *active = Active {
-            file,
-            number,
-            size,
-            offset: SECTOR,
-            prev: active.prev,
-            epoch: active.epoch,
-            journal: active.journal,
-        };
+        let (following, first) = active.follow(env, &options.process, number, next).await?;
+        bufs.push(first);
+        *active = following;
     }
     let start = if rotate { 0 } else { active.offset };
-    for body in bodies {
-        bufs.extend(active.frame(header(next, next, 0, true, time), body).1);
-    }
+    bufs.extend(active.state_frames(next, time, bodies));
     active.file.write_sync(start, bufs).await.map_err(JournalError::io("begin a new epoch"))?;
     Ok(rotate)
 }

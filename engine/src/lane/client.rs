@@ -19,7 +19,7 @@ use super::protocol::{
     self, BACKOFF_MAX_NS, BACKOFF_MIN_NS, BATCH_BYTES_MAX, BATCH_PACKETS_MAX, CREDITS, PACKET_BYTES_MAX, PROTOCOL,
     SILENCE_NS, fits,
 };
-use super::wire::{Line, dial};
+use super::wire::{CutAtEnd, dial};
 use super::{LaneError, Mailbox, Outbox, Unsent, within};
 use crate::env::{Env, Fut, Seed, Work};
 use crate::observe::{Event as Observed, What};
@@ -78,7 +78,7 @@ pub(super) async fn connection(
     };
     session.send(None, from_producer::Message::Hello(hello(process, outboxes)));
     let answered = within(&env.clock, SILENCE_NS, client.carry(outgoing)).await.map_err(|_| LaneError::Silent)?;
-    let mut inbound = answered.map_err(broken)?.into_inner();
+    let mut inbound = answered.map_err(LaneError::from)?.into_inner();
     loop {
         let event = poll_fn(|cx| session.poll(&mut inbound, cx)).await;
         *progress |= matches!(event, Event::Heard(Ok(Some(FromHost { message: Some(from_host::Message::Ack(_)) }))));
@@ -91,19 +91,6 @@ fn hello(process: &str, outboxes: &[Arc<dyn Outbox>]) -> Hello {
     let opening = |outbox: &Arc<dyn Outbox>| Opening { channel: outbox.channel().into(), epoch: outbox.epoch().0 };
     let channels = outboxes.iter().map(opening).collect();
     Hello { protocol: Some(PROTOCOL), process: process.into(), channels }
-}
-
-fn broken(status: Status) -> LaneError {
-    LaneError::Broken(Box::new(status))
-}
-
-/// Cuts the line when the connection's future ends or is dropped; a flag, no I/O.
-struct CutAtEnd(Arc<Line>);
-
-impl Drop for CutAtEnd {
-    fn drop(&mut self) {
-        self.0.cut();
-    }
 }
 
 struct Session<'a> {
@@ -193,7 +180,7 @@ impl Session<'_> {
             }
             Event::Heard(Ok(Some(message))) => self.heard(message),
             Event::Heard(Ok(None)) => Err(LaneError::Closed),
-            Event::Heard(Err(status)) => Err(broken(status)),
+            Event::Heard(Err(status)) => Err(status.into()),
             Event::Beat(beat) => {
                 if let Some(nonce) = beat? {
                     self.send(SLOT_PING, from_producer::Message::Ping(Ping { nonce }));

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::channel::producer::Rejection;
 use crate::env::{Clock, Fut};
 use crate::packet::{Epoch, Seq};
 
@@ -203,7 +204,26 @@ pub enum LaneError {
     },
 }
 
+impl From<tonic::Status> for LaneError {
+    fn from(status: tonic::Status) -> LaneError {
+        LaneError::Broken(Box::new(status))
+    }
+}
+
 impl LaneError {
+    /// What a producer hears that a channel turned away.
+    #[must_use]
+    pub fn rejected(channel: &str, rejection: Rejection) -> LaneError {
+        let channel = channel.to_owned();
+        match rejection {
+            Rejection::Fenced { offered, current } => LaneError::Fenced { channel, epoch: offered, current },
+            Rejection::Unopened { .. } => LaneError::Protocol("packets of an epoch that was never opened"),
+            Rejection::OutOfSequence { first, expected } => {
+                LaneError::OutOfSequence { channel, found: first, expected }
+            }
+        }
+    }
+
     /// A short name for counters and probe events, e.g. `lane.fenced`.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -28,6 +28,15 @@ pub const CONNECTIONS_MAX: usize = 64;
 /// HTTP/2 flow control window, in bytes: a batch may fly without waiting for the peer.
 const WINDOW_BYTES: u32 = BATCH_BYTES_MAX as u32;
 
+/// Cuts a line when the connection's future ends or is dropped; a flag, no I/O.
+pub struct CutAtEnd(pub Arc<Line>);
+
+impl Drop for CutAtEnd {
+    fn drop(&mut self) {
+        self.0.cut();
+    }
+}
+
 /// The switch of one connection: knows when it last heard the peer, and can cut it.
 pub struct Line {
     clock: Arc<dyn Clock>,

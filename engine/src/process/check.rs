@@ -48,6 +48,17 @@ pub struct ChannelPlan {
     pub group: String,
 }
 
+impl ChannelPlan {
+    /// Those of `channels` that `process` has an end of, or keeps.
+    #[must_use]
+    pub fn of(process: &str, channels: &[ChannelPlan]) -> Vec<ChannelPlan> {
+        let mine = |channel: &&ChannelPlan| {
+            [&channel.producer, &channel.consumer, &channel.host].into_iter().any(|end| end == process)
+        };
+        channels.iter().filter(mine).cloned().collect()
+    }
+}
+
 /// Reads a process graph and its graphs, by `read` with paths that follow from `file`'s own, and checks all of it.
 pub(crate) fn load(
     file: &SourceFile,

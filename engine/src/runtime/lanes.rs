@@ -4,16 +4,16 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use super::ChannelEnds;
 use super::inputs::{Numbers, channel_name};
 use super::shared::{Shared, plain};
-use crate::channel::producer::{Producers, Rejection};
+use crate::channel::producer::Producers;
 use crate::env::Fut;
 use crate::journal::record::{Name, Producer, Settle, identity_of};
 use crate::journal::{Intent, Journal, JournalError, Record};
 use crate::lane::{Inlet, LaneError, Outbox};
 use crate::observe::{Event, What};
 use crate::packet::{Epoch, Identity, Seq};
+use crate::process::ChannelPlan;
 
 fn journal_error(channel: &str) -> impl FnOnce(JournalError) -> LaneError {
     let channel = channel.to_owned();
@@ -23,20 +23,20 @@ fn journal_error(channel: &str) -> impl FnOnce(JournalError) -> LaneError {
 /// A producer's side: the channel in its own journal, taken from by its host.
 pub(super) struct JournalOutbox {
     journal: Journal,
-    ends: ChannelEnds,
+    plan: ChannelPlan,
     name: Name,
     epoch: Epoch,
 }
 
 impl JournalOutbox {
-    pub(super) fn new(journal: &Journal, ends: &ChannelEnds, epoch: Epoch) -> Self {
-        JournalOutbox { journal: journal.clone(), ends: ends.clone(), name: channel_name(&ends.channel), epoch }
+    pub(super) fn new(journal: &Journal, plan: &ChannelPlan, epoch: Epoch) -> Self {
+        JournalOutbox { journal: journal.clone(), plan: plan.clone(), name: channel_name(&plan.id), epoch }
     }
 }
 
 impl Outbox for JournalOutbox {
     fn channel(&self) -> &str {
-        &self.ends.channel
+        &self.plan.id
     }
 
     fn epoch(&self) -> Epoch {
@@ -44,7 +44,7 @@ impl Outbox for JournalOutbox {
     }
 
     fn floor(&self) -> Seq {
-        self.journal.image(|image| image.cursor(&self.name, &self.ends.host).floor)
+        self.journal.image(|image| image.cursor(&self.name, &self.plan.host).floor)
     }
 
     fn read(
@@ -53,7 +53,7 @@ impl Outbox for JournalOutbox {
         max_packets: usize,
         max_bytes: usize,
     ) -> Fut<'static, Result<Vec<(Seq, Epoch, Bytes)>, LaneError>> {
-        let (journal, name, channel) = (self.journal.clone(), self.name.clone(), self.ends.channel.clone());
+        let (journal, name, channel) = (self.journal.clone(), self.name.clone(), self.plan.id.clone());
         Box::pin(async move {
             let packets = journal.read(&name, from, max_packets, max_bytes).await.map_err(journal_error(&channel))?;
             let with_epoch = |(seq, packet): (Seq, Bytes)| {
@@ -69,24 +69,22 @@ impl Outbox for JournalOutbox {
     }
 
     fn settle(&self, upto: Seq) -> Fut<'static, Result<(), LaneError>> {
-        let (journal, name, ends) = (self.journal.clone(), self.name.clone(), self.ends.clone());
+        let (journal, name, plan) = (self.journal.clone(), self.name.clone(), self.plan.clone());
         Box::pin(async move {
             let (floor, last) = journal.image(|image| {
-                (image.cursor(&name, &ends.host).floor, image.channel(&name).map_or(Seq(0), |packets| packets.last))
+                (image.cursor(&name, &plan.host).floor, image.channel(&name).map_or(Seq(0), |packets| packets.last))
             });
             if upto > last {
-                return Err(LaneError::Ahead { channel: ends.channel, upto, end: last });
+                return Err(LaneError::Ahead { channel: plan.id, upto, end: last });
             }
             if upto <= floor {
                 return Ok(());
             }
             let seqs = vec![(floor.next(), upto)];
-            let settle = Settle { input: name, group: ends.host.as_str().into(), seqs, position: None };
-            let commit = journal
-                .append(vec![Record::Settle(settle)], Intent::Drain)
-                .await
-                .map_err(journal_error(&ends.channel))?;
-            commit.wait().await.map_err(journal_error(&ends.channel))?;
+            let settle = Settle { input: name, group: plan.host.as_str().into(), seqs, position: None };
+            let commit =
+                journal.append(vec![Record::Settle(settle)], Intent::Drain).await.map_err(journal_error(&plan.id))?;
+            commit.wait().await.map_err(journal_error(&plan.id))?;
             Ok(())
         })
     }
@@ -106,29 +104,18 @@ struct Ends {
 }
 
 impl JournalInlet {
-    pub(super) fn new(shared: &Arc<Shared>, ends: &ChannelEnds) -> Self {
-        let name = channel_name(&ends.channel);
+    pub(super) fn new(shared: &Arc<Shared>, plan: &ChannelPlan) -> Self {
+        let name = channel_name(&plan.id);
         let mut producers = Producers::default();
         let last = shared.journal.image(|image| {
-            if let Some((epoch, last)) = image.producer(&name, &ends.producer) {
-                producers.open(&ends.channel, &ends.producer, epoch).expect("an empty table fences nobody");
-                producers.accept(&ends.channel, &ends.producer, last);
+            if let Some((epoch, last)) = image.producer(&name, &plan.producer) {
+                producers.open(&plan.id, &plan.producer, epoch).expect("an empty table fences nobody");
+                producers.accept(&plan.id, &plan.producer, last);
             }
             image.channel(&name).map_or(Seq(0), |packets| packets.last)
         });
         let ends_now = Arc::new(Mutex::new(Ends { producers, numbers: Numbers::after(last) }));
-        JournalInlet { shared: shared.clone(), channel: ends.channel.clone(), name, ends: ends_now }
-    }
-
-    fn reject(channel: &str, rejection: Rejection) -> LaneError {
-        let channel = channel.to_owned();
-        match rejection {
-            Rejection::Fenced { offered, current } => LaneError::Fenced { channel, epoch: offered, current },
-            Rejection::Unopened { .. } => LaneError::Protocol("packets of an epoch that was never opened"),
-            Rejection::OutOfSequence { first, expected } => {
-                LaneError::OutOfSequence { channel, found: first, expected }
-            }
-        }
+        JournalInlet { shared: shared.clone(), channel: plan.id.clone(), name, ends: ends_now }
     }
 }
 
@@ -150,7 +137,7 @@ impl Inlet for JournalInlet {
                 let mut ends = ends.lock().expect("no code panics while it holds an inlet");
                 ends.producers
                     .open(&channel, &producer, epoch)
-                    .map_err(|rejection| Self::reject(&channel, rejection))?
+                    .map_err(|rejection| LaneError::rejected(&channel, rejection))?
             };
             let record = Record::Producer(Producer { channel: name, producer: producer.as_str().into(), epoch, last });
             // Durable also when nothing changed: what was accepted before this is then durable too.
@@ -176,7 +163,7 @@ impl Inlet for JournalInlet {
                 let count = packets.len() as u64;
                 let offered = ends.producers.offer(&channel, &producer, epoch, first, count);
                 let accept = offered.map_err(|rejection| {
-                    let error = Self::reject(&channel, rejection);
+                    let error = LaneError::rejected(&channel, rejection);
                     shared.emit(&[plain(What::Refused { reason: error.name().into() }, &name)]);
                     error
                 })?;

@@ -14,7 +14,6 @@ mod shared;
 mod stages;
 mod tree;
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
@@ -29,26 +28,14 @@ use crate::journal::{Intent, Journal, JournalError, JournalOptions, Record, Reco
 use crate::lane::{self, LaneError};
 use crate::node::{Acks, NodeContext, NodeError, Registry, RegistryError, Sink, Source};
 use crate::packet::{Epoch, Seq};
+use crate::process::ChannelPlan;
 use inbox::Inbox;
 use inputs::{Numbers, channel_name, is_channel, source_name, stage_name};
-use shared::Shared;
+use shared::{Shared, panic_text};
 use stages::{ChannelTask, Durable, NodeTask, SinkTask};
 use tree::{Done, Input};
 
 pub use inputs::{channel_name as journal_channel, producer as producer_id};
-
-/// A channel that this process has an end of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChannelEnds {
-    /// The channel's id.
-    pub channel: String,
-    /// The process that writes it.
-    pub producer: String,
-    /// The process that keeps it and hands it out.
-    pub host: String,
-    /// The group that takes from it: its consumer.
-    pub group: String,
-}
 
 /// Replaces a node by something of the caller's: how a harness puts its own load and endpoints into a graph.
 pub enum StandIn {
@@ -67,7 +54,7 @@ pub struct EngineOptions {
     /// The graph of this process.
     pub plan: Plan,
     /// The channels that it has an end of.
-    pub channels: Vec<ChannelEnds>,
+    pub channels: Vec<ChannelPlan>,
     /// The plugins.
     pub registry: Registry,
     /// Nodes to be replaced, by id.
@@ -168,7 +155,7 @@ impl Engine {
     pub async fn start(options: EngineOptions) -> Result<Engine, EngineError> {
         let (journal, recovery) = Journal::open(&options.env, options.journal.clone()).await?;
         let (shared, acker) = Shared::new(options.env.clone(), &options.plan.process, journal);
-        let channels_in = options.channels.iter().filter(|ends| ends.host == options.plan.process).count();
+        let channels_in = options.channels.iter().filter(|channel| channel.host == options.plan.process).count();
         let mut builder = Builder {
             shared: shared.clone(),
             epoch: Epoch(recovery.epoch),
@@ -193,7 +180,7 @@ impl Engine {
         for (kind, task) in all {
             tasks.spawn(async move {
                 let outcome = AssertUnwindSafe(task).catch_unwind().await;
-                (kind, outcome.unwrap_or_else(|panic| Err(EngineError::Panic(panic_text(&*panic)))))
+                (kind, outcome.unwrap_or_else(|panic| Err(EngineError::Panic(panic_text(&*panic, "a task panicked")))))
             });
         }
         Ok(Engine { shared, tasks, work_left, recovery, channels_in })
@@ -252,11 +239,6 @@ impl Engine {
 
 /// How often to look whether all is delivered, once nothing more comes in.
 const QUIET_LOOK_NS: u64 = 20_000_000;
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a task panicked".to_owned())
-}
 
 impl Handle {
     /// True when nothing is in flight: no open tree, no packet in a channel, nothing waiting to be written. An engine
@@ -366,8 +348,8 @@ impl Builder {
                 let group = options
                     .channels
                     .iter()
-                    .find(|ends| ends.channel == *channel)
-                    .map(|ends| ends.group.as_str().into());
+                    .find(|planned| planned.id == *channel)
+                    .map(|planned| planned.group.as_str().into());
                 let group = group.expect("a checked process graph links every channel end");
                 let input = self.input(channel_name(channel), group, Intent::Drain, in_flight_max, None);
                 self.shared.entry_begins();
@@ -438,12 +420,12 @@ impl Builder {
         let process = options.plan.process.clone();
         let mut peers: BTreeMap<String, Vec<Arc<dyn lane::Outbox>>> = BTreeMap::new();
         let mut inlets: Vec<Arc<dyn lane::Inlet>> = Vec::new();
-        for ends in &options.channels {
-            if ends.host == process {
-                inlets.push(Arc::new(lanes::JournalInlet::new(&self.shared, ends)));
+        for channel in &options.channels {
+            if channel.host == process {
+                inlets.push(Arc::new(lanes::JournalInlet::new(&self.shared, channel)));
             } else {
-                let outbox = lanes::JournalOutbox::new(&self.shared.journal, ends, self.epoch);
-                peers.entry(ends.host.clone()).or_default().push(Arc::new(outbox));
+                let outbox = lanes::JournalOutbox::new(&self.shared.journal, channel, self.epoch);
+                peers.entry(channel.host.clone()).or_default().push(Arc::new(outbox));
             }
         }
         for (peer, outboxes) in peers {
@@ -459,9 +441,9 @@ impl Builder {
 
 /// Every input that this process takes from, and the group it does so as.
 fn groups(options: &EngineOptions) -> Vec<(Name, Name)> {
-    let of_channel = |ends: &ChannelEnds| {
-        let group = if ends.host == options.plan.process { &ends.group } else { &ends.host };
-        (channel_name(&ends.channel), group.as_str().into())
+    let of_channel = |channel: &ChannelPlan| {
+        let group = if channel.host == options.plan.process { &channel.group } else { &channel.host };
+        (channel_name(&channel.id), group.as_str().into())
     };
     let of_node = |node: &PlannedNode| match node.role {
         Role::Source => Some((source_name(&node.id), node.id.clone())),

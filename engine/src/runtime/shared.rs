@@ -16,7 +16,7 @@ use crate::observe::{Event, Place, What};
 use crate::packet::Seq;
 
 /// Most packets that a task handles between two looks around.
-pub(crate) const BATCH: usize = 256;
+pub const BATCH: usize = 256;
 /// Most transactions whose durability is waited for at a time.
 const COMMITS_MAX: usize = 1024;
 
@@ -226,6 +226,12 @@ impl Shared {
         let turned = last.push(items).await;
         self.turn_away(node, turned, tx, events);
     }
+}
+
+/// What a caught panic said, or `silent` where it said nothing that is text.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send), silent: &str) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or(silent).to_owned()
 }
 
 /// The event of one item at one node.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::EngineError;
 use super::inbox::Inbox;
 use super::inputs::Numbers;
-use super::shared::{BATCH, Shared, event};
+use super::shared::{BATCH, Shared, event, panic_text};
 use super::tree::{Done, Item, Tx};
 use crate::journal::Record;
 use crate::journal::record::{Name, Put};
@@ -109,7 +109,7 @@ impl NodeTask {
             Ok(Err(error)) => Ok(Err(error)),
             Err(panic) => {
                 self.node = self.reborn()?;
-                Ok(Err(NodeError::new(Class::PluginPanic, panic_message(&*panic))))
+                Ok(Err(NodeError::new(Class::PluginPanic, panic_text(&*panic, "the node panicked"))))
             }
         }
     }
@@ -169,11 +169,6 @@ fn outputs_of(node: &str, input: &Packet, out: Output) -> Vec<Packet> {
         }
     };
     out.packets.into_iter().enumerate().map(make).collect()
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "the node panicked".to_owned())
 }
 
 /// Writes packets into a durable channel, numbered in order of arrival.

@@ -14,7 +14,7 @@ use seaworthy_engine::env::{Clock, Net, Seed};
 use seaworthy_engine::lane::protocol::v1::lane_server::Lane;
 use seaworthy_engine::lane::protocol::v1::{Ack, FromHost, FromProducer, Publish, Welcome, from_host, from_producer};
 use seaworthy_engine::lane::protocol::{self, IDLE_NS, SILENCE_NS};
-use seaworthy_engine::lane::wire::{self, Line};
+use seaworthy_engine::lane::wire::{self, CutAtEnd, Line};
 use seaworthy_engine::lane::{LaneError, Mailbox};
 use tonic::{Request, Response, Status, Streaming};
 use xxhash_rust::xxh3::xxh3_64;
@@ -202,7 +202,7 @@ impl Relay<'_> {
         let mono = clock.clone();
         let answered = tokio::select! {
             biased;
-            answered = client.carry(self.to_host.outgoing(move || mono.mono())) => answered.map_err(broken)?,
+            answered = client.carry(self.to_host.outgoing(move || mono.mono())) => answered.map_err(LaneError::from)?,
             () = clock.sleep(SILENCE_NS) => return Err(LaneError::Silent),
         };
         let mut from_host = answered.into_inner();
@@ -210,7 +210,7 @@ impl Relay<'_> {
             tokio::select! {
                 biased;
                 message = from_producer.message() => {
-                    self.up(message.map_err(broken)?.ok_or(LaneError::Closed)?);
+                    self.up(message.map_err(LaneError::from)?.ok_or(LaneError::Closed)?);
                 }
                 message = from_host.message() => match message {
                     Ok(Some(message)) => self.down(message),
@@ -338,19 +338,6 @@ impl Relay<'_> {
 
     fn ack(&self, ack: Ack) {
         self.to_producer.push(self.proxy.clock.mono(), None, Ok(protocol::from_host(from_host::Message::Ack(ack))));
-    }
-}
-
-fn broken(status: Status) -> LaneError {
-    LaneError::Broken(Box::new(status))
-}
-
-/// Cuts the onward line when the relay ends or is dropped; a flag, no I/O.
-struct CutAtEnd(Arc<Line>);
-
-impl Drop for CutAtEnd {
-    fn drop(&mut self) {
-        self.0.cut();
     }
 }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::{Notify, mpsc};
 
-use crate::channel::producer::{Producers, Rejection};
+use crate::channel::producer::Producers;
 use crate::env::{Clock, Cpu, Disk, Env, File, Fut, Io, Listener, Net, Open, Probe, Seed, Stream, Work};
 use crate::lane::{Inlet, LaneError, Outbox};
 use crate::observe::Event;
@@ -371,15 +371,6 @@ impl Store {
 
 pub struct Uplink(pub Arc<Store>);
 
-fn rejected(rejection: Rejection) -> LaneError {
-    let channel = "uplink".into();
-    match rejection {
-        Rejection::Fenced { offered, current } => LaneError::Fenced { channel, epoch: offered, current },
-        Rejection::Unopened { .. } => LaneError::Protocol("not open"),
-        Rejection::OutOfSequence { first, expected } => LaneError::OutOfSequence { channel, found: first, expected },
-    }
-}
-
 impl Inlet for Uplink {
     fn channel(&self) -> &str {
         "uplink"
@@ -389,7 +380,7 @@ impl Inlet for Uplink {
         let opened = self.0.state.lock().unwrap().producers.open("uplink", producer, epoch);
         match opened {
             Ok(last) => self.0.commit(last),
-            Err(rejection) => Box::pin(async move { Err(rejected(rejection)) }),
+            Err(rejection) => Box::pin(async move { Err(LaneError::rejected("uplink", rejection)) }),
         }
     }
 
@@ -409,7 +400,7 @@ impl Inlet for Uplink {
                     state.producers.accept("uplink", producer, accept.last);
                     Ok(accept.last)
                 }
-                Err(rejection) => Err(rejected(rejection)),
+                Err(rejection) => Err(LaneError::rejected("uplink", rejection)),
             }
         };
         match offered {
