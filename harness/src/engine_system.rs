@@ -114,6 +114,7 @@ impl EngineSystem {
                 ..JournalOptions::new(&boot.host)
             },
             in_flight_max: 4096,
+            park: false,
         }
     }
 }

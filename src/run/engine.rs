@@ -40,6 +40,7 @@ pub(super) struct Launch {
     pub(super) peers: BTreeMap<String, SocketAddr>,
     pub(super) registry: Registry,
     pub(super) segment_bytes: u64,
+    pub(super) park: bool,
     pub(super) child: bool,
 }
 
@@ -180,7 +181,7 @@ async fn drive(
 
 /// The machine and the plan; gives the process's name with them.
 fn options(launch: Launch, counter: &Arc<Counter>, console: &Console) -> Result<(String, EngineOptions), RunError> {
-    let Launch { plan, channels, files, data_dir, listen, peers, registry, segment_bytes, child } = launch;
+    let Launch { plan, channels, files, data_dir, listen, peers, registry, segment_bytes, park, child } = launch;
     let name = plan.process.clone();
     let what = format!("use the data directory {} or the network", data_dir.display());
     let machine = OsOptions { data_dir, listen, peers, probe: counter.clone() };
@@ -192,8 +193,8 @@ fn options(launch: Launch, counter: &Arc<Counter>, console: &Console) -> Result<
     let journal = JournalOptions { segment_bytes, ..JournalOptions::new(&name) };
     let files = Arc::new(files);
     let stand_ins = BTreeMap::new();
-    let options =
-        EngineOptions { env, files, plan, channels, registry, stand_ins, journal, in_flight_max: IN_FLIGHT_MAX };
+    let in_flight_max = IN_FLIGHT_MAX;
+    let options = EngineOptions { env, files, plan, channels, registry, stand_ins, journal, in_flight_max, park };
     Ok((name, options))
 }
 

@@ -63,6 +63,9 @@ pub(crate) struct Args {
     /// Size of a journal's segments in bytes: two are taken from the disk at the start, more as a backlog grows.
     #[arg(long, value_name = "BYTES", default_value_t = JournalOptions::new("").segment_bytes, value_parser = segment_bytes)]
     segment_bytes: u64,
+    /// Moves what the journals hold and the graph has no place for any more to the dead letters, instead of refusing to start.
+    #[arg(long)]
+    park: bool,
     /// Writes what was counted to a file, as JSON (docs/schema/run.v1.schema.json).
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -125,6 +128,7 @@ fn launch(args: &Args, plan: Plan, registry: &Registry) -> Launch {
         peers: BTreeMap::new(),
         registry: registry.clone(),
         segment_bytes: args.segment_bytes,
+        park: args.park,
         child: args.child,
     }
 }

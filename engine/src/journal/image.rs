@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Lsn;
 use super::frame::At;
-use super::record::{Applied, Channel, Name, Producer, Put, Record, Settle};
+use super::record::{Applied, Channel, Name, Producer, Put, Record, Retired, Settle};
 use crate::packet::{Epoch, Identity, Seq};
 
 /// How far a group has come in an input.
@@ -185,6 +185,7 @@ impl Image {
                 packets.last = packets.last.max(last);
             }
             Record::Quarantined(range) => self.quarantined.push((range.from, range.to)),
+            Record::Retired(Retired { input, group }) => return self.retire(&input, &group),
             Record::Opened(_) => {}
         }
         0
@@ -222,6 +223,13 @@ impl Image {
             freed += self.free(&settle.input, *from, *to);
         }
         freed
+    }
+
+    /// Forgets a group, and what only it still needed.
+    fn retire(&mut self, input: &Name, group: &Name) -> u64 {
+        let Some(groups) = self.cursors.get_mut(input) else { return 0 };
+        groups.remove(group);
+        self.free(input, Seq(0), Seq(u64::MAX))
     }
 
     /// Forgets what every group has settled within a range.
@@ -273,6 +281,24 @@ impl Image {
     #[must_use]
     pub fn cursor(&self, input: &str, group: &str) -> Cursor {
         self.cursors.get(input).and_then(|groups| groups.get(group)).cloned().unwrap_or_default()
+    }
+
+    /// Every group of every input with its cursor, sorted by name.
+    pub fn groups(&self) -> impl Iterator<Item = (&Name, &Name, &Cursor)> {
+        self.cursors.iter().flat_map(|(input, groups)| groups.iter().map(move |(group, cursor)| (input, group, cursor)))
+    }
+
+    /// How many packets of an input a group has yet to settle.
+    #[must_use]
+    pub fn pending(&self, input: &str, group: &str) -> u64 {
+        let Some(packets) = self.channels.get(input) else { return 0 };
+        let cursor = self.cursors.get(input).and_then(|groups| groups.get(group));
+        packets.entries.keys().filter(|seq| cursor.is_none_or(|cursor| !cursor.has(**seq))).count() as u64
+    }
+
+    /// The nodes that have state, with the number of their keys, sorted by name.
+    pub fn stateful(&self) -> impl Iterator<Item = (&Name, usize)> {
+        self.state.iter().filter(|(_, keys)| !keys.is_empty()).map(|(node, keys)| (node, keys.len()))
     }
 
     /// True when the group is known.

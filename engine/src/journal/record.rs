@@ -43,6 +43,8 @@ pub enum Record {
     Opened(Opened),
     /// Confirmed records that a recovery could not read.
     Quarantined(Quarantined),
+    /// A group takes from an input no more, and is forgotten: a changed graph has no place for it.
+    Retired(Retired),
 }
 
 /// See [`Record::Settle`].
@@ -139,6 +141,15 @@ pub struct Quarantined {
     pub to: Lsn,
 }
 
+/// See [`Record::Retired`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retired {
+    /// As in [`Settle`].
+    pub input: Name,
+    /// The group that is gone.
+    pub group: Name,
+}
+
 /// Bytes that are not a record of this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
@@ -167,6 +178,7 @@ const PRODUCER: u8 = 6;
 const CHANNEL: u8 = 7;
 const OPENED: u8 = 8;
 const QUARANTINED: u8 = 9;
+const RETIRED: u8 = 30;
 
 impl Record {
     /// An upper bound of its encoded size in bytes.
@@ -187,6 +199,7 @@ impl Record {
                 Record::Channel(r) => r.channel.len(),
                 Record::Opened(r) => r.version.len(),
                 Record::Quarantined(_) => 0,
+                Record::Retired(r) => r.input.len() + r.group.len(),
             }
     }
 
@@ -210,6 +223,7 @@ impl Record {
             Record::Channel(r) => body(out, CHANNEL, r),
             Record::Opened(r) => body(out, OPENED, r),
             Record::Quarantined(r) => body(out, QUARANTINED, r),
+            Record::Retired(r) => body(out, RETIRED, r),
         }
         let len = u32::try_from(out.len() - start - 4).expect("a record fits a frame, and a frame is below 4 GiB");
         out[start..start + 4].copy_from_slice(&len.to_le_bytes());
@@ -253,6 +267,7 @@ impl Record {
             CHANNEL => Record::Channel(read(tag, &body)?),
             OPENED => Record::Opened(read(tag, &body)?),
             QUARANTINED => Record::Quarantined(read(tag, &body)?),
+            RETIRED => Record::Retired(read(tag, &body)?),
             unknown => return Err(RecordError::Tag(unknown)),
         })
     }

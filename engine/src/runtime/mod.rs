@@ -10,6 +10,7 @@
 mod inbox;
 mod inputs;
 mod lanes;
+mod orphans;
 mod shared;
 mod stages;
 mod tree;
@@ -36,6 +37,7 @@ use stages::{ChannelTask, Durable, NodeTask, SinkTask};
 use tree::{Done, Input};
 
 pub use inputs::{channel_name as journal_channel, producer as producer_id};
+pub use orphans::{Kept, Orphan, orphans};
 
 /// Replaces a node by something of the caller's: how a harness puts its own load and endpoints into a graph.
 pub enum StandIn {
@@ -63,6 +65,8 @@ pub struct EngineOptions {
     pub journal: JournalOptions,
     /// Most trees of one input that may be unsettled at a time.
     pub in_flight_max: usize,
+    /// Moves what the graph has no place for to the dead letters, instead of refusing to start.
+    pub park: bool,
 }
 
 /// Why an engine could not start, or ended.
@@ -100,6 +104,9 @@ pub enum EngineError {
         /// The decoder's words.
         why: String,
     },
+    /// The graph has changed, and has no place for what the journal holds.
+    #[error("could not start: the graph has no place for {}; bring back what is gone, or move it to the dead letters with --park", orphans::list(.0))]
+    Orphans(Vec<Orphan>),
     /// A lane can't go on.
     #[error("could not run a lane: {0}")]
     Lane(#[from] LaneError),
@@ -113,7 +120,7 @@ impl EngineError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            EngineError::Build(_) => 2,
+            EngineError::Build(_) | EngineError::Orphans(_) => 2,
             EngineError::Panic(_) => 70,
             EngineError::Journal(_) | EngineError::Restore { .. } | EngineError::Source { .. } => 74,
             EngineError::Decode { .. } | EngineError::Lane(_) => 74,
@@ -163,7 +170,8 @@ impl Engine {
             services: Vec::new(),
             inputs: Vec::new(),
         };
-        let groups = groups(&options);
+        let groups = groups(&options.plan, &options.channels);
+        orphans::settle(&options.env, &shared.journal, &kept(&options.plan, &options.channels), options.park).await?;
         Builder::declare(&shared.journal, groups).await?;
         builder.build(options)?;
         let Builder { work, inputs, mut services, .. } = builder;
@@ -440,9 +448,9 @@ impl Builder {
 }
 
 /// Every input that this process takes from, and the group it does so as.
-fn groups(options: &EngineOptions) -> Vec<(Name, Name)> {
+fn groups(plan: &Plan, channels: &[ChannelPlan]) -> Vec<(Name, Name)> {
     let of_channel = |channel: &ChannelPlan| {
-        let group = if channel.host == options.plan.process { &channel.group } else { &channel.host };
+        let group = if channel.host == plan.process { &channel.group } else { &channel.host };
         (channel_name(&channel.id), group.as_str().into())
     };
     let of_node = |node: &PlannedNode| match node.role {
@@ -450,7 +458,14 @@ fn groups(options: &EngineOptions) -> Vec<(Name, Name)> {
         Role::StatefulNode => Some((stage_name(&node.id), node.id.clone())),
         _ => None,
     };
-    options.channels.iter().map(of_channel).chain(options.plan.nodes.iter().filter_map(of_node)).collect()
+    channels.iter().map(of_channel).chain(plan.nodes.iter().filter_map(of_node)).collect()
+}
+
+/// What a process's graph has a place for in its journal.
+#[must_use]
+pub fn kept(plan: &Plan, channels: &[ChannelPlan]) -> Kept {
+    let stateful = plan.nodes.iter().filter(|node| node.role == Role::StatefulNode).map(|node| node.id.clone());
+    Kept { groups: groups(plan, channels).into_iter().collect(), stateful: stateful.collect() }
 }
 
 struct Wiring {
