@@ -49,6 +49,8 @@ enum Step {
     Docs,
     /// Outside `cargo ci`: the ten core scenarios over 64 seeds, twice
     Seeds,
+    /// Outside `cargo ci`: the N:N scenarios over 2,500 seeds each
+    Nn,
     /// Outside `cargo ci`: 200 kills and 20 full disks of real processes
     Real,
 }
@@ -69,6 +71,7 @@ impl Step {
             Step::Determinism => simulate::determinism(tree),
             Step::Docs => docs::run(tree),
             Step::Seeds => simulate::seeds(tree),
+            Step::Nn => simulate::nn(tree),
             Step::Real => cargo::real(tree),
         }
     }

@@ -143,6 +143,46 @@ pub struct Fields {
     pub meta: BTreeMap<String, String>,
 }
 
+/// An encoded packet, looked at in place.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Glance<'a> {
+    /// As in [`Fields`].
+    pub identity: Identity,
+    /// As in [`Fields`].
+    pub packet_id: &'a str,
+    /// As in [`Fields`].
+    pub ts: i64,
+    /// As in [`Fields`].
+    pub kind: Kind,
+    /// As in [`Fields`].
+    pub source_id: &'a str,
+    /// As in [`Fields`].
+    pub key: Option<&'a str>,
+    /// As in [`Fields`].
+    pub content_type: ContentType,
+    /// As in [`Fields`].
+    pub payload: &'a [u8],
+    /// As in [`Fields`].
+    #[serde(borrow)]
+    pub meta: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Glance<'a> {
+    /// Looks at what [`Packet::encode`] wrote, without copying it.
+    ///
+    /// # Errors
+    /// When the bytes are not a packet of this version.
+    pub fn at(bytes: &'a [u8]) -> Result<Glance<'a>, DecodeError> {
+        Ok(postcard::from_bytes(bytes)?)
+    }
+
+    /// The business key, when the packet has one.
+    #[must_use]
+    pub fn business_key(&self) -> Option<&'a str> {
+        self.meta.get("idempotency_key").copied()
+    }
+}
+
 /// A packet: shared, immutable, cheap to clone. Its JSON is parsed at most once, by whoever asks first.
 #[derive(Clone)]
 pub struct Packet(Arc<Inner>);
@@ -213,5 +253,32 @@ impl Packet {
     /// When the bytes are not a packet of this version.
     pub fn decode(bytes: &[u8]) -> Result<Packet, DecodeError> {
         Ok(postcard::from_bytes::<Fields>(bytes)?.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_glance_sees_what_was_encoded() {
+        let fields = Fields {
+            identity: Identity::Entered { producer: ProducerId(7), epoch: Epoch(1), pseq: Seq(300) },
+            packet_id: "q1".into(),
+            ts: -5,
+            kind: Kind::Sensor,
+            source_id: "cam".into(),
+            key: Some("ci".into()),
+            content_type: ContentType::Bytes,
+            payload: Bytes::from_static(b"\x00payload"),
+            meta: BTreeMap::from([("idempotency_key".into(), "order-7".into())]),
+        };
+        let bytes = Packet::from(fields.clone()).encode();
+        let glance = Glance::at(&bytes).unwrap();
+        assert_eq!((glance.identity, glance.packet_id, glance.ts), (fields.identity, "q1", -5));
+        assert_eq!((glance.kind, glance.source_id, glance.key), (fields.kind, "cam", Some("ci")));
+        assert_eq!((glance.content_type, glance.payload), (fields.content_type, &fields.payload[..]));
+        assert_eq!(glance.business_key(), Some("order-7"));
+        assert!(Glance::at(&bytes[..10]).is_err());
     }
 }

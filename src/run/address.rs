@@ -35,8 +35,8 @@ impl Addresses {
             (None, Some(_)) => return Err(Refusal::NeedlessListen { process: process.to_owned() }),
             _ => {}
         }
-        let sends = channels.iter().filter(|channel| channel.producer == process && channel.host != process);
-        if let Some(channel) = sends.into_iter().find(|channel| !peers.contains_key(&channel.host)) {
+        let mut reached = channels.iter().filter(|channel| channel.is_remote(process));
+        if let Some(channel) = reached.find(|channel| !peers.contains_key(&channel.host)) {
             let (channel, peer) = (channel.id.clone(), channel.host.clone());
             return Err(Refusal::NoPeer { process: process.to_owned(), channel, peer });
         }
@@ -73,6 +73,8 @@ fn private(option: &'static str, address: SocketAddr, allow_plaintext: bool) -> 
 
 #[cfg(test)]
 mod tests {
+    use seaworthy_engine::process::{ChannelOptions, GroupPlan};
+
     use super::*;
 
     #[track_caller]
@@ -84,8 +86,10 @@ mod tests {
             args: Args,
         }
         let args = Only::parse_from(["run", "p.yaml", "--only", process].iter().chain(arguments)).args;
-        let (id, hub) = ("uplink".to_owned(), "hub".to_owned());
-        let channel = ChannelPlan { id, producer: "edge".into(), consumer: hub.clone(), host: hub.clone(), group: hub };
+        let hub = || "hub".to_owned();
+        let groups = vec![GroupPlan { id: hub(), members: vec![hub()] }];
+        let (producers, options) = (vec!["edge".into()], ChannelOptions::default());
+        let channel = ChannelPlan { id: "uplink".into(), host: hub(), producers, groups, options };
         let found = Addresses::of(&args, process, &[channel], &["edge".into(), "hub".into()]);
         let said = found.as_ref().map(drop).map_err(ToString::to_string);
         match expected {

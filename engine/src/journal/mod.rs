@@ -23,6 +23,7 @@
 
 mod commit;
 pub mod frame;
+mod handed;
 pub mod image;
 mod read;
 pub mod record;
@@ -230,6 +231,8 @@ pub struct Recovery {
     pub next: Lsn,
     /// This opening's epoch.
     pub epoch: u64,
+    /// Which journal it is; drawn once, when it was created.
+    pub journal: u128,
     /// True when there was no journal before.
     pub created: bool,
     /// Confirmed records that the medium destroyed: exact LSNs.

@@ -10,6 +10,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::Lsn;
+pub use super::handed::{BusinessKeys, Delivered, Generation, Parked};
 use crate::packet::{Epoch, Identity, Seq};
 
 /// A name in a journal: a channel, input, group, node or producer.
@@ -43,6 +44,14 @@ pub enum Record {
     Opened(Opened),
     /// Confirmed records that a recovery could not read.
     Quarantined(Quarantined),
+    /// A group's leases are granted in a new generation: a member came.
+    Generation(Generation),
+    /// Packets are about to be delivered to a member of a group that counts deliveries.
+    Delivered(Delivered),
+    /// A key's packets become dead letters from now on.
+    Parked(Parked),
+    /// Business keys came with packets; older ones may be forgotten.
+    BusinessKeys(BusinessKeys),
     /// A group takes from an input no more, and is forgotten: a changed graph has no place for it.
     Retired(Retired),
 }
@@ -178,6 +187,10 @@ const PRODUCER: u8 = 6;
 const CHANNEL: u8 = 7;
 const OPENED: u8 = 8;
 const QUARANTINED: u8 = 9;
+const GENERATION: u8 = 10;
+const DELIVERED: u8 = 11;
+const BUSINESS_KEYS: u8 = 12;
+const PARKED: u8 = 13;
 const RETIRED: u8 = 30;
 
 impl Record {
@@ -199,6 +212,10 @@ impl Record {
                 Record::Channel(r) => r.channel.len(),
                 Record::Opened(r) => r.version.len(),
                 Record::Quarantined(_) => 0,
+                Record::Generation(r) => r.input.len() + r.group.len(),
+                Record::Delivered(r) => r.input.len() + r.group.len() + r.seqs.len() * 20,
+                Record::Parked(r) => r.input.len() + r.group.len(),
+                Record::BusinessKeys(r) => r.channel.len() + r.keys.len() * 40,
                 Record::Retired(r) => r.input.len() + r.group.len(),
             }
     }
@@ -223,6 +240,10 @@ impl Record {
             Record::Channel(r) => body(out, CHANNEL, r),
             Record::Opened(r) => body(out, OPENED, r),
             Record::Quarantined(r) => body(out, QUARANTINED, r),
+            Record::Generation(r) => body(out, GENERATION, r),
+            Record::Delivered(r) => body(out, DELIVERED, r),
+            Record::Parked(r) => body(out, PARKED, r),
+            Record::BusinessKeys(r) => body(out, BUSINESS_KEYS, r),
             Record::Retired(r) => body(out, RETIRED, r),
         }
         let len = u32::try_from(out.len() - start - 4).expect("a record fits a frame, and a frame is below 4 GiB");
@@ -267,6 +288,10 @@ impl Record {
             CHANNEL => Record::Channel(read(tag, &body)?),
             OPENED => Record::Opened(read(tag, &body)?),
             QUARANTINED => Record::Quarantined(read(tag, &body)?),
+            GENERATION => Record::Generation(read(tag, &body)?),
+            DELIVERED => Record::Delivered(read(tag, &body)?),
+            PARKED => Record::Parked(read(tag, &body)?),
+            BUSINESS_KEYS => Record::BusinessKeys(read(tag, &body)?),
             RETIRED => Record::Retired(read(tag, &body)?),
             unknown => return Err(RecordError::Tag(unknown)),
         })
@@ -292,6 +317,7 @@ pub fn identity_of(packet: &[u8]) -> Option<Identity> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channel::dedup::Remembered;
     use proptest::prelude::*;
 
     fn name() -> impl Strategy<Value = Name> {
@@ -324,6 +350,16 @@ mod tests {
                 key,
                 value
             })),
+            (name(), name(), any::<u64>(), any::<u64>(), any::<u32>()).prop_map(
+                |(input, group, from, to, deliveries)| {
+                    Record::Delivered(Delivered { input, group, seqs: vec![(Seq(from), Seq(to))], deliveries })
+                }
+            ),
+            (name(), any::<i64>(), proptest::collection::vec((any::<u128>(), any::<u64>(), any::<i64>()), 0..5))
+                .prop_map(|(channel, since, keys)| {
+                    let keys = keys.into_iter().map(|(key, payload, at)| (key, Remembered { payload, at })).collect();
+                    Record::BusinessKeys(BusinessKeys { channel, since, keys })
+                }),
             (name(), name(), any::<u64>(), any::<u128>()).prop_map(|(stage, input, root, id)| Record::Applied(
                 Applied { stage, input, root: Seq(root), packet: Identity::Derived(id) }
             )),

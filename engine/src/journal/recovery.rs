@@ -62,6 +62,7 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
     let mut spare = inventory.spare;
     let mut segments: BTreeSet<u64> = inventory.used.iter().map(|header| header.number).collect();
     let journal = inventory.used.first().map_or_else(|| draw_id(env), |header| header.journal);
+    recovery.journal = journal;
     let mut active = match inventory.used.last() {
         Some(header) => Active {
             file: files.open[&header.number].clone(),

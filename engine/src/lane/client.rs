@@ -42,17 +42,18 @@ pub async fn run(env: Env, peer: String, process: String, outboxes: Vec<Arc<dyn 
         }
         said = error.name();
         attempt = if progress { 1 } else { attempt + 1 };
-        env.clock.sleep(backoff_ns(&*env.seed, &peer, &process, attempt)).await;
+        env.clock.sleep(backoff_ns(&*env.seed, "lane.backoff", &[&peer, &process], attempt)).await;
     }
 }
 
 /// How long to wait before connecting again after `attempt` failures in a row, from 1: doubling, with up to half of it
 /// taken off, so that many producers don't come back at once.
-fn backoff_ns(seed: &dyn Seed, peer: &str, process: &str, attempt: u64) -> u64 {
+pub(super) fn backoff_ns(seed: &dyn Seed, stream: &'static str, names: &[&str], attempt: u64) -> u64 {
     let doublings = (attempt - 1).min(16) as u32;
     let full = BACKOFF_MIN_NS.saturating_mul(1 << doublings).min(BACKOFF_MAX_NS);
-    let key = [xxh3_64(peer.as_bytes()), xxh3_64(process.as_bytes()), attempt];
-    full - seed.draw("lane.backoff", &key) % (full / 2)
+    let mut key: Vec<u64> = names.iter().map(|name| xxh3_64(name.as_bytes())).collect();
+    key.push(attempt);
+    full - seed.draw(stream, &key) % (full / 2)
 }
 
 /// One connection, from dialling to its end. `progress` turns true once the host took something.

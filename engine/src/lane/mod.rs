@@ -8,6 +8,7 @@ mod heartbeat;
 mod mailbox;
 pub mod protocol;
 pub mod server;
+pub mod take;
 #[cfg(test)]
 mod tests;
 pub mod wire;

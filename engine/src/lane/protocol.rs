@@ -13,7 +13,9 @@ pub mod v1 {
 }
 
 /// The protocol versions that this build speaks.
-pub const PROTOCOL: v1::ProtocolRange = v1::ProtocolRange { min: 1, max: 1 };
+pub const PROTOCOL: v1::ProtocolRange = v1::ProtocolRange { min: 1, max: 2 };
+/// The first version in which members take from a channel.
+pub const TAKE_SINCE: u32 = 2;
 /// Largest gRPC message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// Most packets in a Publish.
@@ -64,6 +66,19 @@ pub fn agree(theirs: Option<v1::ProtocolRange>) -> Result<u32, LaneError> {
         return Err(LaneError::Version { ours: PROTOCOL, theirs });
     }
     Ok(highest)
+}
+
+/// As [`agree`], on a version in which members take from a channel.
+///
+/// # Errors
+/// [`LaneError::Version`] when the highest in common is older.
+pub fn agree_to_take(theirs: Option<v1::ProtocolRange>) -> Result<u32, LaneError> {
+    let agreed = agree(theirs)?;
+    if agreed < TAKE_SINCE {
+        let ours = v1::ProtocolRange { min: TAKE_SINCE, max: PROTOCOL.max };
+        return Err(LaneError::Version { ours, theirs: theirs.unwrap_or_default() });
+    }
+    Ok(agreed)
 }
 
 /// Checks what can be told of a Hello without knowing the host.
@@ -170,13 +185,14 @@ mod tests {
     #[test]
     fn versions_agree_on_the_highest_or_name_both_ranges() {
         let range = |min, max| Some(v1::ProtocolRange { min, max });
-        assert_eq!(agree(range(1, 7)).unwrap(), 1);
-        for theirs in [range(2, 3), range(0, 0), None] {
+        assert_eq!(agree(range(1, 7)).unwrap(), 2);
+        assert_eq!(agree(range(1, 1)).unwrap(), 1);
+        for theirs in [range(3, 4), range(0, 0), None] {
             let error = agree(theirs).unwrap_err();
             assert!(matches!(error, LaneError::Version { .. }), "{error}");
         }
-        let text = agree(range(2, 3)).unwrap_err().to_string();
-        assert_eq!(text, "could not agree on a protocol: this side speaks 1 to 1, the peer 2 to 3");
+        let text = agree(range(3, 4)).unwrap_err().to_string();
+        assert_eq!(text, "could not agree on a protocol: this side speaks 1 to 2, the peer 3 to 4");
     }
 
     #[test]

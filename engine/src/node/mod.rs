@@ -32,6 +32,18 @@ pub enum Class {
     /// The sink can't take it now; trying again may help.
     #[serde(rename = "sink.unavailable")]
     SinkUnavailable,
+    /// It was delivered as often as may be, and never settled.
+    #[serde(rename = "attempts.exhausted")]
+    AttemptsExhausted,
+    /// An earlier packet of its key was given up.
+    #[serde(rename = "ordering.blocked")]
+    OrderingBlocked,
+    /// Its business key came before with another payload.
+    #[serde(rename = "conflict")]
+    Conflict,
+    /// A consumer rejected it.
+    #[serde(rename = "policy.rejected")]
+    PolicyRejected,
     /// The node panicked.
     #[serde(rename = "plugin.panic")]
     PluginPanic,
@@ -50,6 +62,10 @@ impl Class {
             Class::SizeExceeded => "size.exceeded",
             Class::SinkPermanent => "sink.permanent",
             Class::SinkUnavailable => "sink.unavailable",
+            Class::AttemptsExhausted => "attempts.exhausted",
+            Class::OrderingBlocked => "ordering.blocked",
+            Class::Conflict => "conflict",
+            Class::PolicyRejected => "policy.rejected",
             Class::PluginPanic => "plugin.panic",
             Class::Unknown => "unknown",
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::EngineError;
+use super::hosted::Hosted;
 use super::inbox::Inbox;
 use super::inputs::Numbers;
 use super::shared::{BATCH, Shared, event, panic_text};
@@ -171,14 +172,26 @@ fn outputs_of(node: &str, input: &Packet, out: Output) -> Vec<Packet> {
     out.packets.into_iter().enumerate().map(make).collect()
 }
 
-/// Writes packets into a durable channel, numbered in order of arrival.
+/// Writes packets into a durable channel, in order of arrival.
 pub(crate) struct ChannelTask {
     pub(crate) shared: Arc<Shared>,
     pub(crate) name: Name,
-    pub(crate) channel: Name,
-    pub(crate) numbers: Numbers,
+    pub(crate) into: Into,
     pub(crate) done: Done,
     pub(crate) inbox: Arc<Inbox>,
+}
+
+/// Where a channel's end writes to.
+pub(crate) enum Into {
+    /// The outbox in this journal; a lane takes it to the channel's host.
+    Outbox {
+        /// `channel/ID`.
+        channel: Name,
+        /// The numbers of this producer.
+        numbers: Numbers,
+    },
+    /// The channel itself: it lives here.
+    Hosted(Arc<Hosted>),
 }
 
 impl ChannelTask {
@@ -191,12 +204,14 @@ impl ChannelTask {
                     tx.end(&self.name, &item, Vec::new());
                     continue;
                 }
-                let append = Record::Append {
-                    channel: self.channel.clone(),
-                    seq: self.numbers.next(),
-                    packet: item.packet.encode(),
-                };
-                tx.end(&self.name, &item, vec![append]);
+                match &mut self.into {
+                    Into::Outbox { channel, numbers } => {
+                        let (channel, seq) = (channel.clone(), numbers.next());
+                        let append = Record::Append { channel, seq, packet: item.packet.encode() };
+                        tx.end(&self.name, &item, vec![append]);
+                    }
+                    Into::Hosted(hosted) => tx.publish(&self.name, &item, hosted),
+                }
                 self.shared.commit_if_large(&mut tx).await?;
             }
             self.shared.commit(tx).await?;

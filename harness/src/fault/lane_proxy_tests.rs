@@ -62,6 +62,10 @@ struct Host(Arc<Mutex<Vec<Bytes>>>);
 #[tonic::async_trait]
 impl Lane for Host {
     type CarryStream = Pin<Box<dyn Stream<Item = Sent> + Send>>;
+    type TakeStream = futures_util::stream::Pending<ToMember>;
+    async fn take(&self, _: Request<Streaming<FromMember>>) -> Result<Response<Self::TakeStream>, Status> {
+        Ok(Response::new(futures_util::stream::pending()))
+    }
     async fn carry(&self, request: Request<Streaming<FromProducer>>) -> Result<Response<Self::CarryStream>, Status> {
         request.extensions().get::<Arc<Line>>().unwrap().greet();
         let (mut inbound, store, mailbox) = (request.into_inner(), self.0.clone(), Mailbox::<Sent>::default());
