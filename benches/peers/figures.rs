@@ -42,7 +42,7 @@ impl Cell {
     }
 
     /// The name in the JSON file.
-    fn key(self) -> String {
+    pub(super) fn key(self) -> String {
         match self {
             Cell::Raw(window) => format!("raw_w{window}"),
             Cell::Journal(window) => format!("journal_w{window}"),

@@ -51,6 +51,9 @@ struct Options {
     /// How long each figure is measured, ms.
     #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     time_ms: u64,
+    /// Measures only the figures whose name in the JSON file begins so, e.g. `lane`.
+    #[arg(long, default_value = "")]
+    only: String,
     /// Writes ratios and rounds here, as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -105,6 +108,7 @@ impl Bench<'_> {
             cells.push(Cell::Sqlite(window));
         }
         cells.extend([Cell::Raw(LARGE), Cell::JournalBatch(LARGE), Cell::Graph, Cell::Mpsc]);
+        cells.retain(|cell| cell.key().starts_with(&self.options.only));
         if number % 2 == 1 {
             cells.reverse();
         }

@@ -33,12 +33,15 @@ impl Wire {
         if self.end == self.buffer.len() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "an answer longer than any that is known"));
         }
-        match self.stream.read(&mut self.buffer[self.end..])? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            read => {
+        match self.stream.read(&mut self.buffer[self.end..]) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
                 self.end += read;
                 Ok(())
             }
+            // A signal is the servers' guard's business.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
