@@ -7,6 +7,8 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::json::Outline;
+
 /// Who brought a packet in: a hash of process and source node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProducerId(pub u64);
@@ -54,12 +56,21 @@ impl Identity {
     /// The identity of output `index` that `node` makes of the packet with this identity.
     #[must_use]
     pub fn derive(&self, node: &str, index: u32) -> Identity {
-        let mut hash = xxhash_rust::xxh3::Xxh3::new();
-        hash.update(&self.to_bytes());
-        hash.update(node.as_bytes());
-        hash.update(&[0]);
-        hash.update(&index.to_le_bytes());
-        Identity::Derived(hash.digest128())
+        let parts: [&[u8]; 4] = [&self.to_bytes(), node.as_bytes(), &[0], &index.to_le_bytes()];
+        let mut bytes = [0; 256];
+        let mut len = 0;
+        let fits = parts.iter().map(|part| part.len()).sum::<usize>() <= bytes.len();
+        if !fits {
+            let mut hash = xxhash_rust::xxh3::Xxh3::new();
+            parts.iter().for_each(|part| hash.update(part));
+            return Identity::Derived(hash.digest128());
+        }
+        // At once rather than in pieces, which is the same hash: a hasher's own state is larger than what it takes here.
+        for part in parts {
+            bytes[len..len + part.len()].copy_from_slice(part);
+            len += part.len();
+        }
+        Identity::Derived(xxhash_rust::xxh3::xxh3_128(&bytes[..len]))
     }
 
     /// A fixed-width encoding (25 bytes), equal for equal identities only.
@@ -183,18 +194,19 @@ impl<'a> Glance<'a> {
     }
 }
 
-/// A packet: shared, immutable, cheap to clone. Its JSON is parsed at most once, by whoever asks first.
+/// A packet: shared, immutable, cheap to clone. Its JSON is outlined, and parsed, at most once, by whoever asks first.
 #[derive(Clone)]
 pub struct Packet(Arc<Inner>);
 
 struct Inner {
     fields: Fields,
-    json: OnceLock<Option<serde_json::Value>>,
+    outline: OnceLock<Option<Outline>>,
+    json: OnceLock<Option<Box<serde_json::Value>>>,
 }
 
 impl From<Fields> for Packet {
     fn from(fields: Fields) -> Self {
-        Packet(Arc::new(Inner { fields, json: OnceLock::new() }))
+        Packet(Arc::new(Inner { fields, outline: OnceLock::new(), json: OnceLock::new() }))
     }
 }
 
@@ -225,6 +237,18 @@ impl Packet {
             .json
             .get_or_init(|| match inner.fields.content_type {
                 ContentType::Json => serde_json::from_slice(&inner.fields.payload).ok(),
+                ContentType::Bytes => None,
+            })
+            .as_deref()
+    }
+
+    /// Where the fields of the payload's object lie; `None` when only [`Packet::json`] can tell.
+    pub(crate) fn outline(&self) -> Option<&Outline> {
+        let inner = &*self.0;
+        inner
+            .outline
+            .get_or_init(|| match inner.fields.content_type {
+                ContentType::Json => Outline::of(&inner.fields.payload),
                 ContentType::Bytes => None,
             })
             .as_ref()

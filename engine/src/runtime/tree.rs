@@ -5,7 +5,7 @@
 //! that writes while others are still open leaves an `Applied` record with its writes, so that a redelivery after a crash
 //! finds them done.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -37,8 +37,8 @@ pub(crate) struct Input {
 struct Open {
     /// Settled, submitted settles included.
     cursor: Cursor,
-    /// Positions of entries above the floor.
-    positions: BTreeMap<Seq, Bytes>,
+    /// Positions of entries above the floor, in order.
+    positions: VecDeque<(Seq, Bytes)>,
     /// The newest root that began.
     newest: Seq,
     /// Numbers that the input passed over, settled with the next that ends.
@@ -57,7 +57,7 @@ impl Input {
     ) -> Self {
         let cursor = image.cursor(&name, &group);
         let newest = cursor.floor;
-        let open = Mutex::new(Open { cursor, positions: BTreeMap::new(), newest, gaps: Vec::new(), in_flight: 0 });
+        let open = Mutex::new(Open { cursor, positions: VecDeque::new(), newest, gaps: Vec::new(), in_flight: 0 });
         Input { name, group, intent, in_flight_max, shared: false, open, room: Notify::new(), acks }
     }
 
@@ -126,7 +126,9 @@ impl Input {
         open.newest = open.newest.max(seq);
         if let Some(position) = position {
             assert!(position.len() <= POSITION_BYTES_MAX, "a source's position of {} bytes", position.len());
-            open.positions.insert(seq, position);
+            let last = open.positions.back().map_or(Seq(0), |(seq, _)| *seq);
+            assert!(last < seq, "a source of {} went from {last} back to {seq}", self.name);
+            open.positions.push_back((seq, position));
         }
         drop(open);
         Arc::new(Tree { input: self.clone(), seq, branches: AtomicU32::new(1) })
@@ -150,9 +152,8 @@ impl Input {
         }
         let floor = open.cursor.floor;
         // The position of the newest settled entry at or below the floor; behind it there are only gaps.
-        let above = open.positions.split_off(&floor.next());
-        let position = open.positions.pop_last().map(|(_, position)| position);
-        open.positions = above;
+        let passed = open.positions.partition_point(|(seq, _)| *seq <= floor);
+        let position = open.positions.drain(..passed).next_back().map(|(_, position)| position);
         Record::Settle(Settle { input: self.name.clone(), group: self.group.clone(), seqs: ranges, position })
     }
 
