@@ -4,6 +4,7 @@
 //! [`Outbox`], what arrived is the host's [`Inlet`]'s. Every queue here is bounded by the credits that the host grants.
 
 pub mod client;
+mod door;
 mod heartbeat;
 mod mailbox;
 pub mod protocol;
@@ -118,6 +119,12 @@ pub enum LaneError {
         expected: String,
         /// Who answered.
         found: String,
+    },
+    /// One side doesn't believe who the other says it is: by its certificate, its name or its access token.
+    #[error("could not authenticate: {why}")]
+    Unauthenticated {
+        /// What doesn't fit; names of processes, no secrets.
+        why: String,
     },
     /// The peer broke the protocol.
     #[error("could not make sense of the peer: {0}")]
@@ -237,6 +244,7 @@ impl LaneError {
             LaneError::Cut => "lane.cut",
             LaneError::Version { .. } => "lane.version",
             LaneError::WrongPeer { .. } => "lane.wrong_peer",
+            LaneError::Unauthenticated { .. } => "lane.unauthenticated",
             LaneError::Protocol(_) => "lane.protocol",
             LaneError::UnknownChannel { .. } => "lane.unknown_channel",
             LaneError::Fenced { .. } => "lane.fenced",
