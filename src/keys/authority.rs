@@ -4,6 +4,7 @@
 use std::fmt::Write;
 use std::fs::File;
 use std::io::Read;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +12,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-use seaworthy_engine::env::os::{certified_name, token_hash};
+use seaworthy_engine::env::os::{certified_name, is_certified_name, token_hash};
 
 use super::KeysRefusal;
 use super::folder::{AUTHORITY, AUTHORITY_KEY, CERTIFICATE, Folder, KEY, TOKEN, TOKENS};
@@ -20,6 +21,8 @@ use super::show::Shown;
 const DAY: Duration = Duration::from_secs(86_400);
 /// A certificate holds from a day before it was made: edge machines' clocks run late.
 const BACKDATED: Duration = DAY;
+/// Longest DNS name.
+const HOST_BYTES_MAX: usize = 253;
 /// Bytes of randomness in an access token.
 const TOKEN_BYTES: usize = 32;
 
@@ -36,7 +39,8 @@ pub(super) fn init(dir: &Path, days: u32, force: bool) -> Result<String, KeysRef
     folder.refuse_to_replace(&[AUTHORITY, AUTHORITY_KEY], force)?;
     let key = KeyPair::generate()?;
     let mut params = dated(CertificateParams::default(), days);
-    params.distinguished_name = named("Seaworthy authority");
+    // A name of its own, so that a certificate of another authority is told as just that.
+    params.distinguished_name = named(&format!("Seaworthy authority {}", random_hex(4)?));
     // It issues certificates of processes, and no other authority.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -53,16 +57,14 @@ pub(super) fn init(dir: &Path, days: u32, force: bool) -> Result<String, KeysRef
 pub(super) fn issue(dir: &Path, wanted: &Wanted<'_>, force: bool) -> Result<String, KeysRefusal> {
     let process = wanted.process;
     let name = certified_name(process).ok_or_else(|| KeysRefusal::Process { process: process.to_owned() })?;
+    if let Some(host) = wanted.hosts.iter().find(|host| !is_host(host)) {
+        return Err(KeysRefusal::Host { host: host.clone() });
+    }
+    let names: Vec<String> = std::iter::once(name).chain(wanted.hosts.iter().cloned()).collect();
     let authority = Folder::open(dir)?;
+    let issuer = issuer(&authority)?;
     let folder = authority.inner(process)?;
     folder.refuse_to_replace(&[CERTIFICATE, KEY, TOKEN], force)?;
-    let issuer = issuer(&authority)?;
-    let mut names = vec![name];
-    for host in wanted.hosts {
-        let one = CertificateParams::new(vec![host.clone()]);
-        one.map_err(|source| KeysRefusal::Host { host: host.clone(), source })?;
-        names.push(host.clone());
-    }
     let key = KeyPair::generate()?;
     let mut params = dated(CertificateParams::new(names)?, wanted.days);
     params.distinguished_name = named(process);
@@ -70,7 +72,7 @@ pub(super) fn issue(dir: &Path, wanted: &Wanted<'_>, force: bool) -> Result<Stri
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     let certificate = params.signed_by(&key, &issuer)?.pem();
-    let token = token().map_err(|source| KeysRefusal::Machine { what: "read", path: ENTROPY.into(), source })?;
+    let token = random_hex(TOKEN_BYTES)?;
     folder.write(KEY, &key.serialize_pem())?;
     folder.write(CERTIFICATE, &certificate)?;
     folder.write(TOKEN, &format!("{token}\n"))?;
@@ -81,6 +83,12 @@ pub(super) fn issue(dir: &Path, wanted: &Wanted<'_>, force: bool) -> Result<Stri
         "issued keys for {process}{until}\nits machine needs {at}/{AUTHORITY}, {at}/{TOKENS} and {at}/{process}; \
          those it sends to need the new {TOKENS}\n"
     ))
+}
+
+/// A DNS name or an IP address, but no name that would make the certificate one of another process.
+fn is_host(host: &str) -> bool {
+    let labels = || host.split('.').all(|label| certified_name(label).is_some());
+    host.parse::<IpAddr>().is_ok() || (host.len() <= HOST_BYTES_MAX && labels() && !is_certified_name(host))
 }
 
 fn issuer(authority: &Folder) -> Result<Issuer<'static, KeyPair>, KeysRefusal> {
@@ -103,10 +111,11 @@ fn remember(authority: &Folder, process: &str, token: &str) -> Result<(), KeysRe
 
 const ENTROPY: &str = "/dev/urandom";
 
-fn token() -> std::io::Result<String> {
-    let mut bytes = [0; TOKEN_BYTES];
-    File::open(ENTROPY)?.read_exact(&mut bytes)?;
-    Ok(hex(&bytes))
+fn random_hex(bytes: usize) -> Result<String, KeysRefusal> {
+    let mut drawn = vec![0; bytes];
+    let read = File::open(ENTROPY).and_then(|mut entropy| entropy.read_exact(&mut drawn));
+    read.map_err(|source| KeysRefusal::Machine { what: "read", path: ENTROPY.into(), source })?;
+    Ok(hex(&drawn))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -13,7 +13,7 @@ pub(super) const AUTHORITY: &str = "authority.pem";
 /// The authority's key: what nobody else may have.
 pub(super) const AUTHORITY_KEY: &str = "authority.key.pem";
 /// The hashes of all access tokens: what a host knows others by.
-pub(super) const TOKENS: &str = "tokens";
+pub(super) const TOKENS: &str = "tokens.txt";
 /// A process's certificate.
 pub(super) const CERTIFICATE: &str = "cert.pem";
 /// A process's key.

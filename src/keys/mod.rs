@@ -21,7 +21,7 @@ Example:
   seaworthy keys show keys
   seaworthy run process.yaml --only hub --listen 10.0.0.1:7070 --keys keys
 
-A process's machine gets authority.pem, tokens, and the process's own folder. authority.key.pem stays where it was made.")]
+A process's machine gets authority.pem, tokens.txt, and the process's own folder. authority.key.pem stays where it was made.")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -52,7 +52,7 @@ enum Command {
         /// Days until it expires.
         #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
         days: u32,
-        /// Replaces the process's keys; a host learns its new token with the file `tokens`, at its next start.
+        /// Replaces the process's keys; a host learns its new token with the file `tokens.txt`, at its next start.
         #[arg(long)]
         force: bool,
     },
@@ -90,8 +90,11 @@ enum KeysRefusal {
     Process { process: String },
     /// A host name that isn't one.
     #[error("could not put `{host}` into a certificate")]
-    #[diagnostic(code(keys::host), help("write a DNS name or an IP address, without a port"))]
-    Host { host: String, source: rcgen::Error },
+    #[diagnostic(
+        code(keys::host),
+        help("write a DNS name or an IP address, without a port; names of processes are put in by themselves")
+    )]
+    Host { host: String },
     /// A file that isn't what its name says.
     #[error("could not make sense of {}: {why}", path.display())]
     #[diagnostic(code(keys::malformed), help("is it the file that `seaworthy keys` wrote?"))]

@@ -49,7 +49,8 @@ pub trait Inlet: Send + Sync {
     /// The channel's name.
     fn channel(&self) -> &str;
     /// Opens the channel for a producer: fences its older epochs durably and returns the last sequence number that is
-    /// held, all of it durable (0 for none). An older epoch than one seen is [`LaneError::Fenced`].
+    /// held, all of it durable (0 for none). An older epoch than one seen is [`LaneError::Fenced`]; a producer that the
+    /// channel has no link from is [`LaneError::UnknownChannel`].
     fn open(&self, producer: &str, epoch: Epoch) -> Fut<'static, Result<Seq, LaneError>>;
     /// Stores packets from `first` on, each with the epoch in which it entered, and completes with the last sequence
     /// number held once all of them are durable. Packets already held are skipped. Several appends are in flight at a

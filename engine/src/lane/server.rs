@@ -278,7 +278,7 @@ impl Session {
                     channels.push(Opened { channel, last: last.0, credits: Some(CREDITS) });
                     self.ports.push(Port::new(inlet, epoch, last));
                 }
-                Err(error @ LaneError::Fenced { .. }) => self.refuse(None, &error),
+                Err(error @ (LaneError::Fenced { .. } | LaneError::UnknownChannel { .. })) => self.refuse(None, &error),
                 Err(error) => return Err(error),
             }
         }

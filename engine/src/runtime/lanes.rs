@@ -94,6 +94,7 @@ impl Outbox for JournalOutbox {
 pub(super) struct JournalInlet {
     shared: Arc<Shared>,
     channel: String,
+    producer: String,
     name: Name,
     ends: Arc<Mutex<Ends>>,
 }
@@ -115,7 +116,8 @@ impl JournalInlet {
             image.channel(&name).map_or(Seq(0), |packets| packets.last)
         });
         let ends_now = Arc::new(Mutex::new(Ends { producers, numbers: Numbers::after(last) }));
-        JournalInlet { shared: shared.clone(), channel: plan.id.clone(), name, ends: ends_now }
+        let (channel, producer) = (plan.id.clone(), plan.producer.clone());
+        JournalInlet { shared: shared.clone(), channel, producer, name, ends: ends_now }
     }
 }
 
@@ -132,7 +134,12 @@ impl Inlet for JournalInlet {
     fn open(&self, producer: &str, epoch: Epoch) -> Fut<'static, Result<Seq, LaneError>> {
         let (shared, name, channel) = (self.shared.clone(), self.name.clone(), self.channel.clone());
         let (ends, producer) = (self.ends.clone(), producer.to_owned());
+        let is_linked = producer == self.producer;
         Box::pin(async move {
+            // Whoever it has proved to be: only those that the process graph links here may publish.
+            if !is_linked {
+                return Err(LaneError::UnknownChannel { channel });
+            }
             let last = {
                 let mut ends = ends.lock().expect("no code panics while it holds an inlet");
                 ends.producers

@@ -123,7 +123,7 @@ impl Keys {
         if token.is_empty() {
             return Err(malformed(&path, "it is empty".to_owned()));
         }
-        let known = Arc::new(known(&dir.join("tokens"))?);
+        let known = Arc::new(known(&dir.join("tokens.txt"))?);
         Ok(Keys { client: Arc::new(client), server: Arc::new(server), token: token.into(), known })
     }
 
@@ -155,6 +155,12 @@ pub fn certified_name(process: &str) -> Option<String> {
         && process.ends_with(word)
         && process.chars().all(|c| word(c) || c == '-');
     fits.then(|| format!("{process}{SUFFIX}"))
+}
+
+/// Whether a name is that of some process in a certificate, in any case.
+#[must_use]
+pub fn is_certified_name(name: &str) -> bool {
+    name.to_ascii_lowercase().ends_with(SUFFIX)
 }
 
 /// Under which name a server must prove to be `process`.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub use self::clock::OsClock;
 pub use self::disk::OsDisk;
-pub use self::keys::{Keys, KeysError, NAME_BYTES_MAX, certified_name, token_hash};
+pub use self::keys::{Keys, KeysError, NAME_BYTES_MAX, certified_name, is_certified_name, token_hash};
 pub use self::net::OsNet;
 pub use self::seed::OsSeed;
 use super::{Cpu, Env, Fut, Probe, Work};
