@@ -185,6 +185,7 @@ fn an_edge_does_not_believe_acks_of_what_it_never_sent() {
             }
         };
         tokio::select! {
+            biased;
             ended = wire::serve(&net, &clock, "hub", Forger) => panic!("{:?}", ended.map(drop)),
             () = seen => address,
         }
