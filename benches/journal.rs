@@ -97,8 +97,13 @@ struct Writer {
 
 impl Writer {
     async fn open(dir: &Path) -> Writer {
-        let options =
-            OsOptions { data_dir: dir.join("journal"), listen: None, peers: BTreeMap::new(), probe: Arc::new(Deaf) };
+        let options = OsOptions {
+            data_dir: dir.join("journal"),
+            listen: None,
+            peers: BTreeMap::new(),
+            keys: None,
+            probe: Arc::new(Deaf),
+        };
         let (env, _) = env(options).expect("the directory is new");
         let (journal, _) = Journal::open(&env, JournalOptions::new("bench")).await.expect("the directory is new");
         let group = Settle { input: CHANNEL.into(), group: GROUP.into(), seqs: vec![], position: None };

@@ -6,6 +6,7 @@ mod check;
 mod exit;
 mod explain;
 mod files;
+mod keys;
 mod picture;
 mod plan;
 mod run;
@@ -40,6 +41,7 @@ enum Command {
     Sim(sim::Args),
     Plan(plan::Args),
     Run(run::Args),
+    Keys(keys::Args),
 }
 
 /// Runs the command that the process was started with, over the plugins of `registry`.
@@ -58,6 +60,7 @@ pub fn main(registry: Registry) -> ExitCode {
         Command::Sim(args) => sim::run(&args, &registry),
         Command::Plan(args) => plan::run(&args, &registry),
         Command::Run(args) => run::run(&args, &registry),
+        Command::Keys(args) => keys::run(&args),
     };
     // The panic hook has said what and where; what is left is the exit code.
     catch_unwind(AssertUnwindSafe(run)).unwrap_or(Exit::Internal).into()

@@ -44,8 +44,13 @@ impl Appends {
     /// Each transaction appends `batch` packets, and settles those before it: the journal recycles its segments.
     pub(super) fn open(dir: &Path, batch: usize) -> Result<Appends, Box<dyn Error>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let options =
-            OsOptions { data_dir: dir.join("journal"), listen: None, peers: BTreeMap::new(), probe: Arc::new(Deaf) };
+        let options = OsOptions {
+            data_dir: dir.join("journal"),
+            listen: None,
+            peers: BTreeMap::new(),
+            keys: None,
+            probe: Arc::new(Deaf),
+        };
         let env = machine(options)?;
         let journal = runtime.block_on(async {
             let (journal, _) = Journal::open(&env, JournalOptions::new("bench")).await?;

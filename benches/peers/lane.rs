@@ -66,7 +66,8 @@ impl Lane {
         let hub = Hub::start(dir.join("hub"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let peers = BTreeMap::from([("hub".to_owned(), hub.address)]);
-        let (env, _) = env(OsOptions { data_dir: dir.join("edge"), listen: None, peers, probe: Arc::new(Deaf) })?;
+        let (env, _) =
+            env(OsOptions { data_dir: dir.join("edge"), listen: None, peers, keys: None, probe: Arc::new(Deaf) })?;
         let packets = Arc::new(Packets::new());
         let outbox: Arc<dyn Outbox> = Arc::new(Window(packets.clone()));
         let client = runtime.spawn(async move {
@@ -241,7 +242,7 @@ fn host(data_dir: PathBuf, up: &mpsc::Sender<Result<SocketAddr, String>>, stoppe
     let runtime = runtime.expect("this machine has a second runtime");
     runtime.block_on(async {
         let listen = Some((Ipv4Addr::LOCALHOST, 0).into());
-        let machine = OsOptions { data_dir, listen, peers: BTreeMap::new(), probe: Arc::new(Deaf) };
+        let machine = OsOptions { data_dir, listen, peers: BTreeMap::new(), keys: None, probe: Arc::new(Deaf) };
         let (env, net) = match env(machine) {
             Ok(made) => made,
             Err(error) => return drop(up.send(Err(error.to_string()))),

@@ -167,6 +167,9 @@ fn command(args: &Args, plan: &ProcessPlan, process: &PlannedProcess, ports: &Po
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["run", "--child", "--only", &process.id, "--segment-bytes", &args.segment_bytes.to_string()]);
     command.arg("--data-dir").arg(data_dir(args));
+    if let Some(keys) = &args.keys {
+        command.arg("--keys").arg(keys);
+    }
     if args.park {
         command.arg("--park");
     }

@@ -7,19 +7,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::StreamExt;
+use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::heartbeat::Heartbeat;
 use super::protocol::v1::{
     Ack, Credits, FromHost, FromProducer, Hello, Opened, Opening, Ping, Pong, Publish, Welcome, from_host,
-    from_producer,
+    from_producer, lane_client::LaneClient,
 };
 use super::protocol::{
     self, BACKOFF_MAX_NS, BACKOFF_MIN_NS, BATCH_BYTES_MAX, BATCH_PACKETS_MAX, CREDITS, PACKET_BYTES_MAX, PROTOCOL,
     SILENCE_NS, fits,
 };
-use super::wire::{CutAtEnd, dial};
+use super::wire::{CutAtEnd, Line, dial};
 use super::{LaneError, Mailbox, Outbox, Unsent, within};
 use crate::env::{Env, Fut, Seed, Work};
 use crate::observe::{Event as Observed, What};
@@ -64,8 +65,20 @@ pub(super) async fn connection(
     outboxes: &[Arc<dyn Outbox>],
     progress: &mut bool,
 ) -> Result<Infallible, LaneError> {
-    let (mut client, line) = dial(&*env.net, &env.clock, peer).await?;
+    let (client, line) = dial(&*env.net, &env.clock, peer).await?;
     let _cut = CutAtEnd(line.clone());
+    converse(env, peer, process, outboxes, client, &line, progress).await.map_err(|error| line.why(error))
+}
+
+async fn converse(
+    env: &Env,
+    peer: &str,
+    process: &str,
+    outboxes: &[Arc<dyn Outbox>],
+    mut client: LaneClient<Channel>,
+    line: &Arc<Line>,
+    progress: &mut bool,
+) -> Result<Infallible, LaneError> {
     let mailbox = Mailbox::default();
     let clock = env.clock.clone();
     let outgoing = mailbox.outgoing(move || clock.mono());
@@ -77,7 +90,7 @@ pub(super) async fn connection(
         welcomed: false,
         tubes: outboxes.iter().cloned().map(Tube::new).collect(),
     };
-    session.send(None, from_producer::Message::Hello(hello(process, outboxes)));
+    session.send(None, from_producer::Message::Hello(hello(env, process, outboxes)));
     let answered = within(&env.clock, SILENCE_NS, client.carry(outgoing)).await.map_err(|_| LaneError::Silent)?;
     let mut inbound = answered.map_err(LaneError::from)?.into_inner();
     loop {
@@ -88,10 +101,10 @@ pub(super) async fn connection(
     }
 }
 
-fn hello(process: &str, outboxes: &[Arc<dyn Outbox>]) -> Hello {
+fn hello(env: &Env, process: &str, outboxes: &[Arc<dyn Outbox>]) -> Hello {
     let opening = |outbox: &Arc<dyn Outbox>| Opening { channel: outbox.channel().into(), epoch: outbox.epoch().0 };
     let channels = outboxes.iter().map(opening).collect();
-    Hello { protocol: Some(PROTOCOL), process: process.into(), channels }
+    Hello { protocol: Some(PROTOCOL), process: process.into(), channels, token: env.net.token() }
 }
 
 struct Session<'a> {

@@ -21,7 +21,7 @@ use super::protocol::{self, CREDITS, FULL_RETRY_NS, IDLE_NS, SILENCE_NS, fits};
 use super::take::server::{Desks, Server};
 use super::take::{self, Desk};
 use super::wire::{self, Line};
-use super::{Inlet, LaneError, Mailbox};
+use super::{Inlet, LaneError, Mailbox, door};
 use crate::env::{Env, Fut, Work};
 use crate::observe::{Event as Observed, What};
 use crate::packet::{Epoch, Seq};
@@ -275,6 +275,8 @@ impl Session {
             return Err(LaneError::Protocol("a second Hello"));
         }
         self.protocol = protocol::check_hello(&hello)?;
+        door::admit(&*self.shared.env.net, &self.line, &hello.process, &hello.token)
+            .inspect_err(|error| self.count(&self.shared.process, error, Seq(0)))?;
         self.line.greet();
         self.producer = hello.process;
         let mut wanted = Vec::new();
@@ -306,7 +308,7 @@ impl Session {
                     channels.push(Opened { channel, last: last.0, credits: Some(CREDITS) });
                     self.ports.push(Port::new(inlet, epoch, last));
                 }
-                Err(error @ LaneError::Fenced { .. }) => self.refuse(None, &error),
+                Err(error @ (LaneError::Fenced { .. } | LaneError::UnknownChannel { .. })) => self.refuse(None, &error),
                 Err(error) => return Err(error),
             }
         }
@@ -380,12 +382,14 @@ impl Session {
 
     fn refuse(&mut self, port: Option<usize>, error: &LaneError) {
         let refuse = protocol::refusal(error).expect("only errors that have a code are refused");
-        let (place, reason) = (refuse.channel.as_str().into(), error.name().into());
-        let event =
-            Observed { what: What::Refused { reason }, place, identity: None, seq: Seq(refuse.found), attempt: 0 };
-        self.shared.env.probe.on(&[event]);
+        self.count(&refuse.channel, error, Seq(refuse.found));
         let slot = port.and_then(|i| slot(i, refuse.code as u64));
         self.send(slot, from_host::Message::Refuse(refuse));
+    }
+
+    fn count(&self, place: &str, error: &LaneError, seq: Seq) {
+        let what = What::Refused { reason: error.name().into() };
+        self.shared.env.probe.on(&[Observed { what, place: place.into(), identity: None, seq, attempt: 0 }]);
     }
 
     fn send(&mut self, slot: Option<u64>, message: from_host::Message) {

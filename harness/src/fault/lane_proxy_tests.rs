@@ -105,7 +105,8 @@ impl Edge {
         let (mut client, _) = wire::dial(net, clock, "hub").await.unwrap();
         let mailbox = Mailbox::default();
         let channels = vec![Opening { channel: "uplink".into(), epoch: 1 }];
-        let hello = Hello { protocol: Some(protocol::PROTOCOL), process: "edge".into(), channels };
+        let hello =
+            Hello { protocol: Some(protocol::PROTOCOL), process: "edge".into(), channels, ..Default::default() };
         mailbox.push(0, None, protocol::from_producer(from_producer::Message::Hello(hello)));
         let mut inbound = client.carry(mailbox.outgoing(|| 0)).await.unwrap().into_inner();
         let welcome = inbound.message().await.unwrap().unwrap().message.unwrap();

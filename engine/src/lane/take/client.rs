@@ -53,7 +53,7 @@ async fn connection(
     let outgoing = mailbox.outgoing(move || clock.mono());
     let heartbeat = Heartbeat::new(env.clock.clone(), line.clone());
     let mut speaker = Speaker { heartbeat, mailbox };
-    speaker.send(from_member::Message::Join(wire::join(process, seat)));
+    speaker.send(from_member::Message::Join(wire::join(process, env.net.token(), seat)));
     let answered = within(&env.clock, SILENCE_NS, client.take(outgoing)).await.map_err(|_| LaneError::Silent)?;
     let mut inbound = answered.map_err(LaneError::from)?.into_inner();
     let mut next = seat.next();

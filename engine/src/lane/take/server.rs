@@ -13,7 +13,7 @@ use crate::lane::heartbeat::Heartbeat;
 use crate::lane::protocol::v1::{FromDesk, FromMember, Join, Ping, Pong, from_desk, from_member};
 use crate::lane::protocol::{self, IDLE_NS, SILENCE_NS};
 use crate::lane::wire::Line;
-use crate::lane::{LaneError, Mailbox};
+use crate::lane::{LaneError, Mailbox, door};
 use crate::observe::{Event, What};
 use crate::packet::Seq;
 
@@ -51,7 +51,9 @@ impl Server {
         tracing::debug!(error = &error as &dyn std::error::Error, "why a member's lane ended");
         match protocol::refusal(&error) {
             Some(refuse) => {
-                let (place, reason) = (refuse.channel.as_str().into(), error.name().into());
+                // What is no channel's fault is told of the host.
+                let place = if refuse.channel.is_empty() { &self.process } else { &refuse.channel };
+                let (place, reason) = (place.as_str().into(), error.name().into());
                 let what = What::Refused { reason };
                 self.env.probe.on(&[Event { what, place, identity: None, seq: Seq(refuse.found), attempt: 0 }]);
                 self.send(&mut heartbeat, from_desk::Message::Refuse(refuse));
@@ -117,6 +119,7 @@ impl Server {
 
     async fn join(&self, join: Join) -> Result<Session, LaneError> {
         wire::check_join(&join)?;
+        door::admit(&*self.env.net, &self.line, &join.process, &join.token)?;
         self.line.greet();
         let desk = self.desks.get(&(join.channel.clone(), join.group.clone()));
         let desk = desk.ok_or_else(|| LaneError::UnknownChannel { channel: join.channel.clone() })?;

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+
 use super::{Seat, Settle, ToMember};
 use crate::channel::lease::Outcome;
 use crate::lane::LaneError;
 use crate::lane::protocol::v1::{self, from_desk};
-use crate::lane::protocol::{NAME_BYTES_MAX, PROTOCOL};
+use crate::lane::protocol::{NAME_BYTES_MAX, PROTOCOL, TOKEN_BYTES_MAX};
 use crate::packet::Seq;
 
 /// Most packets that one message names.
@@ -39,7 +41,7 @@ fn seqs(ranges: &[v1::Range]) -> Result<Vec<Seq>, LaneError> {
     Ok(ranges.iter().flat_map(|range| range.from..=range.to).map(Seq).collect())
 }
 
-pub(super) fn join(process: &str, seat: &dyn Seat) -> v1::Join {
+pub(super) fn join(process: &str, token: Bytes, seat: &dyn Seat) -> v1::Join {
     let mut holding: Vec<(u64, Vec<Seq>)> = Vec::new();
     for (lease, seq) in seat.joining() {
         match holding.last_mut() {
@@ -54,14 +56,18 @@ pub(super) fn join(process: &str, seat: &dyn Seat) -> v1::Join {
         group: seat.group().to_owned(),
         credits: seat.credits(),
         holding: holding.into_iter().map(|(lease, seqs)| v1::Holding { lease, ranges: ranges(&seqs) }).collect(),
+        token,
     }
 }
 
 pub(super) fn check_join(join: &v1::Join) -> Result<(), LaneError> {
-    super::super::protocol::agree_to_take(join.protocol)?;
+    crate::lane::protocol::agree_to_take(join.protocol)?;
     let named = |name: &str| !name.is_empty() && name.len() <= NAME_BYTES_MAX;
     if ![&join.process, &join.channel, &join.group].into_iter().all(|name| named(name)) {
         return Err(LaneError::Protocol("a name is empty or too long"));
+    }
+    if join.token.len() > TOKEN_BYTES_MAX {
+        return Err(LaneError::Protocol("an access token is too long"));
     }
     if join.credits == 0 {
         return Err(LaneError::Protocol("a member without credits"));

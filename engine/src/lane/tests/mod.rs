@@ -217,7 +217,7 @@ impl Peer {
 
 fn hello(epoch: u64) -> v1::Hello {
     let channels = vec![v1::Opening { channel: "uplink".into(), epoch }];
-    v1::Hello { protocol: Some(PROTOCOL), process: "edge".into(), channels }
+    v1::Hello { protocol: Some(PROTOCOL), process: "edge".into(), channels, token: Bytes::new() }
 }
 
 fn publish(epoch: u64, first: u64, packets: Vec<Bytes>) -> from_producer::Message {
