@@ -184,7 +184,12 @@ impl Image {
                 let packets = self.channels.entry(channel).or_default();
                 packets.last = packets.last.max(last);
             }
-            Record::Quarantined(range) => self.quarantined.push((range.from, range.to)),
+            // Each state frame repeats it.
+            Record::Quarantined(range) => {
+                if !self.quarantined.contains(&(range.from, range.to)) {
+                    self.quarantined.push((range.from, range.to));
+                }
+            }
             Record::Retired(Retired { input, group }) => return self.retire(&input, &group),
             Record::Opened(_) => {}
         }
