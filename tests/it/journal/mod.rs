@@ -1,38 +1,23 @@
 //! The journal against a model: random transactions, crashes, power cuts, full and failing disks, on the simulated disk.
 
+mod machine;
+mod sample;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
+use machine::{env, now, run};
 use proptest::prelude::*;
-use seaworthy_engine::env::{Cpu, Disk, Env, Fut, Io, Listener, Net, Probe, Stream, Work};
+use seaworthy_engine::env::Clock;
 use seaworthy_engine::journal::image::Image;
 use seaworthy_engine::journal::record::{Put, Record, Settle};
 use seaworthy_engine::journal::{Commit, Full, Intent, Journal, JournalError, JournalOptions, frame::At};
-use seaworthy_engine::observe::Event;
 use seaworthy_engine::packet::Seq;
 use seaworthy_harness::plan::DiskOp;
 use seaworthy_harness::sim::Now;
 use seaworthy_harness::sim::clock::SimClock;
 use seaworthy_harness::sim::disk::{DiskOptions, SimDisk};
 use seaworthy_harness::sim::seed::KeyedSeed;
-
-struct Nothing;
-impl Net for Nothing {
-    fn connect(&self, _: &str) -> Io<Box<dyn Stream>> {
-        Box::pin(async { Err(std::io::ErrorKind::Unsupported.into()) })
-    }
-    fn listen(&self, _: &str) -> Io<Box<dyn Listener>> {
-        Box::pin(async { Err(std::io::ErrorKind::Unsupported.into()) })
-    }
-}
-impl Cpu for Nothing {
-    fn charge(&self, _: Work<'_>, _: u32, _: u64) -> Option<Fut<'static, ()>> {
-        None
-    }
-}
-impl Probe for Nothing {
-    fn on(&self, _: &[Event]) {}
-}
 
 #[derive(Clone, Debug)]
 enum Act {
@@ -91,16 +76,9 @@ fn options() -> JournalOptions {
     }
 }
 
-fn env(disk: Arc<dyn Disk>, seed: Arc<KeyedSeed>, now: Now) -> Env {
-    let clock = Arc::new(SimClock::new(now, 0));
-    Env { clock, disk, net: Arc::new(Nothing), seed, cpu: Arc::new(Nothing), probe: Arc::new(Nothing) }
-}
-
 impl World {
     async fn new(seed: u64) -> World {
-        let start = tokio::time::Instant::now();
-        let now: Now =
-            Arc::new(move || u64::try_from(start.elapsed().as_nanos()).expect("a test is shorter than 500 years"));
+        let now = now();
         let seed = Arc::new(KeyedSeed(seed));
         let disk = SimDisk::new(DiskOptions::new("edge", 4 << 20), seed.clone(), now.clone());
         let env = env(disk.boot(), seed.clone(), now.clone());
@@ -152,7 +130,7 @@ impl World {
     /// Lets `ms` pass and takes note of what was confirmed.
     async fn pass(&mut self, ms: u64) {
         let deadline = (self.now)() + ms * 1_000_000;
-        let clock: Arc<dyn seaworthy_engine::env::Clock> = Arc::new(SimClock::new(self.now.clone(), 0));
+        let clock: Arc<dyn Clock> = Arc::new(SimClock::new(self.now.clone(), 0));
         for (index, commit) in std::mem::take(&mut self.waiting) {
             let wait = commit.wait();
             tokio::pin!(wait);
@@ -254,11 +232,6 @@ async fn play(seed: u64, acts: Vec<Act>) {
     }
     world.disk.power_cut(true);
     world.reopen().await;
-}
-
-fn run(future: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("a runtime needs nothing from the machine").block_on(future);
 }
 
 proptest! {
