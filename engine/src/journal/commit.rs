@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
 use super::frame::{self, At, Header};
-use super::record::{Record, identity_of};
+use super::record::{Record, Snapshot, identity_of};
 use super::segment::{self, SegmentHeader};
 use super::spare::{self, Made};
 use super::{JournalError, JournalOptions, Lsn, Shared};
@@ -26,6 +26,8 @@ pub(super) struct Active {
     pub(super) prev: u32,
     pub(super) epoch: u64,
     pub(super) journal: u128,
+    /// Its format version.
+    pub(super) version: u16,
 }
 
 impl Active {
@@ -46,8 +48,9 @@ impl Active {
         let Active { prev, epoch, journal, .. } = *self;
         let file = spare::open(env, number).await?;
         let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
-        let header = SegmentHeader { journal, number, epoch, base, prev, process: process.to_owned() };
-        Ok((Active { file, number, size, offset: frame::SECTOR, prev, epoch, journal }, header.encode()))
+        let (version, process) = (segment::VERSION, process.to_owned());
+        let header = SegmentHeader { version, journal, number, epoch, base, prev, process };
+        Ok((Active { file, number, size, offset: frame::SECTOR, prev, epoch, journal, version }, header.encode()))
     }
 
     /// Builds the frames of small state that come next, each with `base` as its LSN, and moves on past them.
@@ -346,21 +349,24 @@ impl Task {
     }
 }
 
-/// Packs state records into frame bodies.
+/// Packs small state into frame bodies; the first says how many there are.
 pub(super) fn state_bodies(records: &[Record], frame_bytes_max: usize) -> Vec<Bytes> {
-    let limit = frame_bytes_max - frame::HEADER;
+    let snapshot = |frames| Record::Snapshot(Snapshot { frames });
+    let limit = frame_bytes_max - frame::HEADER - snapshot(0).size();
     let mut bodies = Vec::new();
     let mut body = BytesMut::new();
     for record in records {
         if !body.is_empty() && body.len() + record.size() > limit {
-            bodies.push(body.split().freeze());
+            bodies.push(body.split());
         }
         record.encode(&mut body);
     }
-    if !body.is_empty() {
-        bodies.push(body.freeze());
-    }
-    bodies
+    bodies.push(body);
+    let mut first = BytesMut::new();
+    snapshot(u32::try_from(bodies.len()).expect("state fits half a segment")).encode(&mut first);
+    first.extend_from_slice(&bodies[0]);
+    bodies[0] = first;
+    bodies.into_iter().map(BytesMut::freeze).collect()
 }
 
 /// Bytes that state frames take, one sector to spare.

@@ -191,9 +191,25 @@ impl Image {
                 }
             }
             Record::Retired(Retired { input, group }) => return self.retire(&input, &group),
-            Record::Opened(_) => {}
+            Record::Opened(_) | Record::Snapshot(_) => {}
         }
         0
+    }
+
+    /// Takes a whole small state that stands in the frames up to `at`: what it doesn't name is gone. Packets and dead letters
+    /// stay, but for what it settles.
+    pub(super) fn replace_state(&mut self, at: At, records: Vec<Record>) {
+        let Image { channels, dead_letters, live, tail_bytes_max, .. } = std::mem::take(self);
+        *self = Image { channels, dead_letters, live, tail_bytes_max, ..Image::default() };
+        // All groups first: a packet is free once every one of them has settled it.
+        for record in &records {
+            if let Record::Settle(Settle { input, group, .. }) = record {
+                self.cursors.entry(input.clone()).or_default().entry(group.clone()).or_default();
+            }
+        }
+        for record in records {
+            self.apply(at, record);
+        }
     }
 
     fn append(&mut self, at: At, channel: &Name, seq: Seq, packet: Bytes) {

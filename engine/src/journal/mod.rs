@@ -22,15 +22,17 @@
 //! frames' time stamp, and has no linger timer: while one write is synced, the next frame fills.
 
 mod commit;
+mod error;
 pub mod frame;
 pub mod image;
 mod read;
 pub mod record;
 mod recovery;
+mod report;
+mod scan;
 pub mod segment;
 mod spare;
 
-use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -39,7 +41,9 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::env::Env;
 use crate::journal::image::Image;
 use crate::observe::Place;
+pub use error::{JournalError, is_full};
 pub use record::Record;
+pub use report::{Breach, Gap, Outcome, Recovery};
 
 /// Position of a record in a journal: the how many-th record it is, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, Default)]
@@ -89,91 +93,6 @@ impl JournalOptions {
     }
 }
 
-/// Why a journal can't be opened or can't go on.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum JournalError {
-    /// Somebody else has it open.
-    #[error(
-        "could not lock the journal: another process uses this data directory; stop it, or name another --data-dir"
-    )]
-    Locked,
-    /// Something in the directory isn't ours.
-    #[error(
-        "could not open the journal: `{name}` doesn't belong to it ({why}); move it elsewhere, or name another --data-dir"
-    )]
-    Foreign {
-        /// The file.
-        name: String,
-        /// What shows it.
-        why: String,
-    },
-    /// Written by another version.
-    #[error(
-        "could not open the journal: `{name}` has format version {found}, this binary reads {supported}; use the release that wrote it"
-    )]
-    Version {
-        /// The file.
-        name: String,
-        /// Its version.
-        found: u16,
-        /// What this binary reads.
-        supported: u16,
-    },
-    /// No room for the first segment.
-    #[error(
-        "could not create the journal: the disk has no room for {bytes} bytes; free some, or choose smaller segments"
-    )]
-    NoRoom {
-        /// What was needed.
-        bytes: u64,
-    },
-    /// The disk failed.
-    #[error("could not {what}: {source}")]
-    Io {
-        /// What was tried.
-        what: String,
-        /// The disk's answer.
-        source: Arc<io::Error>,
-    },
-    /// A transaction larger than a frame.
-    #[error("could not append {bytes} bytes in one transaction: the limit is {limit}")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-        /// `frame_bytes_max`.
-        limit: usize,
-    },
-    /// The small state has outgrown the segments.
-    #[error(
-        "could not begin a segment: cursors and node state take {bytes} bytes, at most {limit} fit; choose larger segments"
-    )]
-    StateTooLarge {
-        /// What it takes.
-        bytes: u64,
-        /// Half a segment.
-        limit: u64,
-    },
-    /// A write or sync failed earlier; nothing is taken any more.
-    #[error("the journal stopped: {cause}; restart to recover what is durable")]
-    Stopped {
-        /// The first failure.
-        cause: String,
-    },
-}
-
-impl JournalError {
-    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> JournalError {
-        move |source| JournalError::Io { what: what.into(), source: Arc::new(source) }
-    }
-}
-
-/// True for "no space left on device" and for an exceeded quota.
-#[must_use]
-pub fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-        || error.raw_os_error() == Some(28)
-}
-
 /// What a transaction does to the fill level, which decides whether a full disk takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intent {
@@ -218,42 +137,6 @@ impl Commit {
             Ok(()) => Ok(self.range),
             Err(_) => Err(self.shared.lock().stopped()),
         }
-    }
-}
-
-/// What opening found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// Records that were read.
-    pub records: u64,
-    /// The next LSN.
-    pub next: Lsn,
-    /// This opening's epoch.
-    pub epoch: u64,
-    /// True when there was no journal before.
-    pub created: bool,
-    /// Confirmed records that the medium destroyed: exact LSNs.
-    pub lost: Vec<Range<Lsn>>,
-    /// An unconfirmed tail that was cut: from which LSN, and to where as far as the remains tell.
-    pub cut: Option<(Lsn, Option<Lsn>)>,
-}
-
-impl Recovery {
-    /// The findings as lines for a person; empty when there is nothing to say.
-    #[must_use]
-    pub fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self
-            .lost
-            .iter()
-            .map(|range| {
-                format!("lost.reported {}..{} (confirmed records that the disk destroyed)", range.start, range.end)
-            })
-            .collect();
-        if let Some((from, to)) = self.cut {
-            let to = to.map_or_else(|| "?".to_owned(), |to| to.to_string());
-            lines.push(format!("CUT {from}..{to} (indeterminate: never confirmed)"));
-        }
-        lines
     }
 }
 

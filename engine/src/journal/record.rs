@@ -43,6 +43,8 @@ pub enum Record {
     Opened(Opened),
     /// Confirmed records that a recovery could not read.
     Quarantined(Quarantined),
+    /// The small state follows, whole, in so many state frames, this one included.
+    Snapshot(Snapshot),
     /// A group takes from an input no more, and is forgotten: a changed graph has no place for it.
     Retired(Retired),
 }
@@ -141,6 +143,13 @@ pub struct Quarantined {
     pub to: Lsn,
 }
 
+/// See [`Record::Snapshot`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// State frames that it takes, one after the other.
+    pub frames: u32,
+}
+
 /// See [`Record::Retired`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retired {
@@ -178,6 +187,7 @@ const PRODUCER: u8 = 6;
 const CHANNEL: u8 = 7;
 const OPENED: u8 = 8;
 const QUARANTINED: u8 = 9;
+const SNAPSHOT: u8 = 21;
 const RETIRED: u8 = 30;
 
 impl Record {
@@ -199,6 +209,7 @@ impl Record {
                 Record::Channel(r) => r.channel.len(),
                 Record::Opened(r) => r.version.len(),
                 Record::Quarantined(_) => 0,
+                Record::Snapshot(_) => 0,
                 Record::Retired(r) => r.input.len() + r.group.len(),
             }
     }
@@ -223,6 +234,7 @@ impl Record {
             Record::Channel(r) => body(out, CHANNEL, r),
             Record::Opened(r) => body(out, OPENED, r),
             Record::Quarantined(r) => body(out, QUARANTINED, r),
+            Record::Snapshot(r) => body(out, SNAPSHOT, r),
             Record::Retired(r) => body(out, RETIRED, r),
         }
         let len = u32::try_from(out.len() - start - 4).expect("a record fits a frame, and a frame is below 4 GiB");
@@ -267,6 +279,7 @@ impl Record {
             CHANNEL => Record::Channel(read(tag, &body)?),
             OPENED => Record::Opened(read(tag, &body)?),
             QUARANTINED => Record::Quarantined(read(tag, &body)?),
+            SNAPSHOT => Record::Snapshot(read(tag, &body)?),
             RETIRED => Record::Retired(read(tag, &body)?),
             unknown => return Err(RecordError::Tag(unknown)),
         })

@@ -1,13 +1,11 @@
 //! Opening a journal: what is there, what is gone, and which of the two nobody can tell.
 //!
-//! A frame says up to which LSN all was durable when it was built (`durable_upto`), so a bad frame below a later
-//! frame's mark is confirmed data that the medium destroyed: reported as lost, exactly. A bad frame above all marks was
-//! never confirmed: cut, and reported as indeterminate. Before anything new is written behind a cut, a frame of a new
-//! epoch takes its place durably, so that a stale frame behind it, of an older epoch, never counts again.
+//! What the frames say is found out by [`Scan`]; here they are read, and the journal is made ready to go on. Before anything
+//! new is written behind a cut, a frame of a new epoch takes its place durably, so that a stale frame behind it, of an
+//! older epoch, never counts again.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::io;
-use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -16,6 +14,7 @@ use super::frame::{self, At, Found, Header, SECTOR};
 use super::image::Image;
 use super::read::Files;
 use super::record::{Opened, Quarantined, Record};
+use super::scan::{Piece, Scan};
 use super::segment::{self, Sector, SegmentHeader};
 use super::spare::{self, Made};
 use super::{JournalError, JournalOptions, Lsn, Recovery};
@@ -49,19 +48,23 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
         let file = spare::open(env, header.number).await?;
         let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
         let size = usize::try_from(size).expect("a segment fits in memory");
-        let bytes =
-            file.read_at(0, size).await.map_err(JournalError::io(format!("read {}", segment::name(header.number))))?;
-        scan.segment(header, &bytes, index == last)?;
-        tail = bytes.slice((scan.known_durable as usize)..(scan.offset as usize));
+        let read = file.read_at(0, size).await;
+        let bytes = read.map_err(JournalError::io(format!("read {}", segment::name(header.number))))?;
+        let piece = Piece { from: 0, bytes };
+        scan.segment(header, &piece, index == last)?;
+        tail = piece.part(scan.known_durable, scan.offset);
         files.open.insert(header.number, file);
     }
+    let state_lost = scan.state_lost();
     let mut recovery = scan.recovery;
+    recovery.state_lost = state_lost;
     recovery.next = scan.next;
     recovery.epoch = scan.epoch + 1;
+    recovery.journal = inventory.used.first().map_or_else(|| draw_id(env), |header| header.journal);
     recovery.created = inventory.used.is_empty();
     let mut spare = inventory.spare;
     let mut segments: BTreeSet<u64> = inventory.used.iter().map(|header| header.number).collect();
-    let journal = inventory.used.first().map_or_else(|| draw_id(env), |header| header.journal);
+    let journal = recovery.journal;
     let mut active = match inventory.used.last() {
         Some(header) => Active {
             file: files.open[&header.number].clone(),
@@ -71,6 +74,7 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
             prev: scan.prev,
             epoch: recovery.epoch,
             journal,
+            version: header.version,
         },
         None => create_first(env, options, journal, recovery.epoch, &mut spare).await?,
     };
@@ -156,6 +160,7 @@ async fn inventory(env: &Env, options: &JournalOptions) -> Result<Inventory, Jou
     for (number, first) in unused {
         match first {
             Some(frame) => used.push(SegmentHeader {
+                version: segment::VERSION,
                 journal: journal.unwrap_or_default(),
                 number,
                 epoch: frame.epoch,
@@ -203,9 +208,10 @@ async fn create_first(
     }
     let file = spare::open(env, number).await?;
     let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
-    let first = SegmentHeader { journal, number, epoch, base: Lsn(0), prev: 0, process: options.process.clone() };
+    let (version, process) = (segment::VERSION, options.process.clone());
+    let first = SegmentHeader { version, journal, number, epoch, base: Lsn(0), prev: 0, process };
     file.write_sync(0, vec![first.encode()]).await.map_err(JournalError::io("begin the first segment"))?;
-    Ok(Active { file, number, size, offset: SECTOR, prev: 0, epoch, journal })
+    Ok(Active { file, number, size, offset: SECTOR, prev: 0, epoch, journal, version })
 }
 
 /// Writes the new epoch durably, in the active segment or, when that is at its end, in the spare. Waits for room if it
@@ -226,7 +232,8 @@ async fn begin_epoch(
     state.extend(image.snapshot());
     let bodies = state_bodies(&state, options.frame_bytes_max);
     let needed = state_frames_bytes(&bodies, options)?;
-    let rotate = needed > active.left();
+    // A segment keeps the format in which it was begun.
+    let rotate = needed > active.left() || active.version < segment::VERSION;
     let mut bufs = Vec::new();
     if rotate {
         let number = loop {
@@ -254,151 +261,4 @@ async fn begin_epoch(
     bufs.extend(active.state_frames(next, time, bodies));
     active.file.write_sync(start, bufs).await.map_err(JournalError::io("begin a new epoch"))?;
     Ok(rotate)
-}
-
-struct Scan {
-    image: Image,
-    recovery: Recovery,
-    next: Lsn,
-    epoch: u64,
-    prev: u32,
-    /// Where the next frame goes in the segment scanned last.
-    offset: u64,
-    /// Up to here the segment scanned last is known to be durable, by what later frames say.
-    known_durable: u64,
-    /// Frames with records behind `known_durable`: their end, and where they end.
-    unknown: VecDeque<(Lsn, u64)>,
-    begun: bool,
-}
-
-impl Scan {
-    fn new() -> Self {
-        Scan {
-            image: Image::new(0),
-            recovery: Recovery::default(),
-            next: Lsn(0),
-            epoch: 0,
-            prev: 0,
-            offset: SECTOR,
-            known_durable: 0,
-            unknown: VecDeque::new(),
-            begun: false,
-        }
-    }
-
-    fn lose(&mut self, range: Range<Lsn>) {
-        assert!(range.start < range.end, "an empty loss {range:?}");
-        self.next = range.end;
-        self.recovery.lost.push(range);
-    }
-
-    fn segment(&mut self, header: &SegmentHeader, bytes: &Bytes, is_last: bool) -> Result<(), JournalError> {
-        if !self.begun {
-            (self.begun, self.next) = (true, header.base);
-        }
-        if header.base > self.next {
-            // What came before this segment was durable when it began.
-            self.lose(self.next..header.base);
-        }
-        self.epoch = self.epoch.max(header.epoch);
-        self.offset = SECTOR;
-        self.known_durable = 0;
-        self.unknown.clear();
-        loop {
-            let at = At { segment: header.number, offset: self.offset };
-            let rest = bytes.slice((self.offset as usize).min(bytes.len())..);
-            let found = frame::parse(at, &rest);
-            if let Found::Frame(frame, body) = &found
-                && frame.epoch >= self.epoch
-                && frame.base >= self.next
-            {
-                if frame.base > self.next {
-                    self.lose(self.next..frame.base);
-                }
-                self.take(at, frame, body.clone())?;
-                continue;
-            }
-            match self.look_ahead(at, bytes, is_last) {
-                Some(resume) => self.offset = resume,
-                None => {
-                    if is_last && self.recovery.cut.is_none() {
-                        self.recovery.cut = match found {
-                            Found::Nothing => None,
-                            // A frame of an epoch that was cut before: known, and no news.
-                            Found::Frame(..) => None,
-                            Found::Bad(hint) => Some((
-                                self.next,
-                                hint.filter(|h| h.base == self.next && h.count < 1 << 24).map(|h| h.end()),
-                            )),
-                        };
-                    }
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    /// Nothing valid stands at `at`. Is there anything behind it? Gives where to go on, if anywhere.
-    fn look_ahead(&mut self, at: At, bytes: &Bytes, is_last: bool) -> Option<u64> {
-        let mut first: Option<(u64, Header)> = None;
-        let (mut marked, mut end) = (Lsn(0), Lsn(0));
-        let mut offset = at.offset + SECTOR;
-        while offset + SECTOR <= bytes.len() as u64 {
-            let found = frame::parse(At { offset, ..at }, &bytes.slice(offset as usize..));
-            if let Found::Frame(frame, _) = found
-                && frame.epoch >= self.epoch
-                && frame.base >= self.next
-            {
-                first = first.or(Some((offset, frame)));
-                marked = marked.max(frame.durable_upto);
-                end = end.max(frame.end());
-                offset += frame.padded();
-            } else {
-                offset += SECTOR;
-            }
-        }
-        let (offset, frame) = first?;
-        if !is_last {
-            marked = marked.max(frame.base);
-        }
-        if marked >= frame.base && frame.base > self.next {
-            self.lose(self.next..frame.base);
-            return Some(offset);
-        }
-        if marked >= frame.base && frame.base == self.next && (marked > self.next || !is_last) {
-            // Only a frame without numbered records is gone: a mark, or small state that later frames supersede.
-            return Some(offset);
-        }
-        if marked > self.next {
-            self.lose(self.next..marked);
-        }
-        self.recovery.cut = Some((self.next, (end > self.next).then_some(end)));
-        None
-    }
-
-    fn take(&mut self, at: At, frame: &Header, mut body: Bytes) -> Result<(), JournalError> {
-        let mut count = 0;
-        while !body.is_empty() {
-            let record = Record::decode(&mut body).map_err(|error| {
-                // The checksum is right, so these are the writer's own bytes: another version's, or a bug.
-                let source = io::Error::new(io::ErrorKind::InvalidData, error);
-                JournalError::io(format!("read a record of segment {} at {}", at.segment, at.offset))(source)
-            })?;
-            self.image.apply(at, record);
-            count += 1;
-        }
-        assert!(frame.is_state || count == frame.count, "a frame of {} records says {}", count, frame.count);
-        self.recovery.records += u64::from(count);
-        self.next = frame.end();
-        self.epoch = frame.epoch;
-        self.prev = frame.crc;
-        self.offset = at.offset + frame.padded();
-        if frame.count > 0 {
-            self.unknown.push_back((frame.end(), self.offset));
-        }
-        while self.unknown.front().is_some_and(|(end, _)| *end <= frame.durable_upto) {
-            self.known_durable = self.unknown.pop_front().expect("front() saw one").1;
-        }
-        Ok(())
-    }
 }
