@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
+use super::checkpoint::{self, Stand};
 use super::frame::{self, At, Header};
 use super::record::{Record, Snapshot, identity_of};
 use super::segment::{self, SegmentHeader};
@@ -22,6 +23,8 @@ pub(super) struct Active {
     pub(super) size: u64,
     /// Where the next frame goes.
     pub(super) offset: u64,
+    /// The last frame, where one was written since the journal was opened.
+    pub(super) last: Option<At>,
     /// Checksum of the last frame.
     pub(super) prev: u32,
     pub(super) epoch: u64,
@@ -50,7 +53,8 @@ impl Active {
         let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
         let (version, process) = (segment::VERSION, process.to_owned());
         let header = SegmentHeader { version, journal, number, epoch, base, prev, process };
-        Ok((Active { file, number, size, offset: frame::SECTOR, prev, epoch, journal, version }, header.encode()))
+        let offset = frame::SECTOR;
+        Ok((Active { file, number, size, offset, last: None, prev, epoch, journal, version }, header.encode()))
     }
 
     /// Builds the frames of small state that come next, each with `base` as its LSN, and moves on past them.
@@ -62,7 +66,7 @@ impl Active {
     pub(super) fn frame(&mut self, header: Header, body: Bytes) -> (At, Vec<Bytes>) {
         let at = At { segment: self.number, offset: self.offset };
         let (bufs, header) = frame::build(at, &Header { prev: self.prev, epoch: self.epoch, ..header }, body);
-        self.prev = header.crc;
+        (self.last, self.prev) = (Some(at), header.crc);
         self.offset += header.padded();
         assert!(self.offset <= self.size, "a frame ends at {} in a segment of {}", self.offset, self.size);
         (at, bufs)
@@ -85,14 +89,20 @@ pub(super) struct Task {
     active: Active,
     /// All segments that hold records, the active one included.
     segments: BTreeSet<u64>,
+    checkpoints: checkpoint::Writer,
     /// True while the last frame with records has no successor that confirms it.
     unmarked: bool,
     said_full: bool,
 }
 
 impl Task {
-    pub(super) fn new(shared: Arc<Shared>, active: Active, segments: BTreeSet<u64>) -> Self {
-        Task { shared, active, segments, unmarked: true, said_full: false }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        active: Active,
+        segments: BTreeSet<u64>,
+        checkpoints: checkpoint::Writer,
+    ) -> Self {
+        Task { shared, active, segments, checkpoints, unmarked: true, said_full: false }
     }
 
     /// Runs until the journal is closed or the disk fails. Holds `lock` so long.
@@ -115,6 +125,7 @@ impl Task {
             if let Some(batch) = self.take() {
                 self.write(batch).await?;
                 self.recycle().await?;
+                self.checkpoint().await?;
                 continue;
             }
             if self.shared.lock().closing {
@@ -197,6 +208,7 @@ impl Task {
         written.map_err(|error| {
             JournalError::io(format!("write {needed} bytes to segment {} at {offset}", self.active.number))(error)
         })?;
+        self.checkpoints.wrote(needed);
         self.confirm(at, batch.records, batch.waiters, count);
         Ok(())
     }
@@ -258,6 +270,25 @@ impl Task {
         self.active.file.write_sync(offset, bufs).await.map_err(JournalError::io("write a mark"))?;
         self.shared.lock().active_left = self.active.left();
         self.unmarked = false;
+        Ok(())
+    }
+
+    /// Writes a checkpoint when one is due. Everything written so far is durable, so it may stand on the last frame.
+    async fn checkpoint(&mut self) -> Result<(), JournalError> {
+        if !self.checkpoints.is_due() {
+            return Ok(());
+        }
+        let Active { number, offset, last, prev, epoch, journal, .. } = self.active;
+        let at = last.expect("an opening writes a frame, and so does the beginning of a segment");
+        assert_eq!(at.segment, number, "a segment begins with a frame");
+        let taken = {
+            let state = self.shared.lock();
+            let stand = Stand { at, crc: prev, end: offset, next: state.durable, epoch };
+            if state.damaged { None } else { self.checkpoints.take(journal, &stand, &state.image) }
+        };
+        if let Some(taken) = taken {
+            self.checkpoints.write(&self.shared.env, taken).await?;
+        }
         Ok(())
     }
 

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::Lsn;
 use super::frame::At;
 use super::record::{Applied, Channel, Name, Producer, Put, Record, Retired, Settle};
+use super::runs::Runs;
 use crate::packet::{Epoch, Identity, Seq};
 
 /// How far a group has come in an input.
@@ -63,7 +65,7 @@ impl Cursor {
 pub struct Packets {
     /// The last number given.
     pub last: Seq,
-    entries: BTreeMap<Seq, At>,
+    entries: Runs,
     /// The newest packets, so that a reader that keeps up never touches the disk.
     tail: VecDeque<(Seq, Bytes)>,
     tail_bytes: usize,
@@ -73,19 +75,19 @@ impl Packets {
     /// How many somebody still needs.
     #[must_use]
     pub fn backlog(&self) -> u64 {
-        self.entries.len() as u64
+        self.entries.len()
     }
 
     /// The first needed packet at or after `from`, and the frame that holds it.
     #[must_use]
     pub fn next(&self, from: Seq) -> Option<(Seq, At)> {
-        self.entries.range(from..).next().map(|(seq, at)| (*seq, *at))
+        self.entries.next(from)
     }
 
     /// True when `seq` is still needed.
     #[must_use]
     pub fn has(&self, seq: Seq) -> bool {
-        self.entries.contains_key(&seq)
+        self.entries.has(seq)
     }
 
     /// Packets from `from` on that are in memory, without a gap; empty when `from` itself is not.
@@ -108,7 +110,7 @@ impl Packets {
 }
 
 /// A dead letter that the journal holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetterEntry {
     /// Whose.
     pub identity: Identity,
@@ -118,6 +120,14 @@ pub struct DeadLetterEntry {
     pub class: String,
     /// The frame that holds the whole record.
     pub at: At,
+}
+
+/// Where needed packets and dead letters lie.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Index {
+    /// Of each channel: runs of numbers in one frame.
+    pub(super) channels: Vec<(Name, Vec<(Seq, u32, At)>)>,
+    pub(super) dead_letters: Vec<DeadLetterEntry>,
 }
 
 /// What a journal's records add up to.
@@ -212,6 +222,35 @@ impl Image {
         }
     }
 
+    /// What is big: where needed packets and dead letters lie. With the snapshot it is all of the image.
+    pub(super) fn index(&self) -> Index {
+        let channels = self.channels.iter().map(|(name, packets)| (name.clone(), packets.entries.iter().collect()));
+        Index { channels: channels.collect(), dead_letters: self.dead_letters.clone() }
+    }
+
+    /// An image of a snapshot and an index that were taken together.
+    pub(super) fn restore(index: Index, snapshot: Vec<Record>) -> Image {
+        let mut image = Image::default();
+        for (name, runs) in index.channels {
+            let packets = image.channels.entry(name).or_default();
+            for (first, count, at) in runs {
+                packets.entries.add(first, count, at);
+                *image.live.entry(at.segment).or_default() += u64::from(count);
+            }
+        }
+        for letter in &index.dead_letters {
+            *image.live.entry(letter.at.segment).or_default() += 1;
+        }
+        image.dead_letters = index.dead_letters;
+        image.replace_state(At { segment: 0, offset: 0 }, snapshot);
+        image
+    }
+
+    /// The oldest segment that somebody needs.
+    pub(super) fn oldest_live(&self) -> Option<u64> {
+        self.live.keys().next().copied()
+    }
+
     fn append(&mut self, at: At, channel: &Name, seq: Seq, packet: Bytes) {
         let max = self.tail_bytes_max;
         if !self.channels.contains_key(channel) {
@@ -220,7 +259,7 @@ impl Image {
         let packets = self.channels.get_mut(channel).expect("inserted above when it was missing");
         assert!(seq > packets.last, "channel `{channel}` goes from {} back to {seq}", packets.last);
         packets.last = seq;
-        packets.entries.insert(seq, at);
+        packets.entries.add(seq, 1, at);
         packets.tail_bytes += packet.len();
         packets.tail.push_back((seq, packet));
         while packets.tail_bytes > max {
@@ -264,21 +303,15 @@ impl Image {
             }
         }
         let Some(packets) = self.channels.get_mut(input) else { return 0 };
-        let done: Vec<(Seq, At)> = packets
-            .entries
-            .range(from..=to)
-            .filter(|(seq, _)| groups.values().all(|cursor| cursor.has(**seq)))
-            .map(|(seq, at)| (*seq, *at))
-            .collect();
-        for (seq, at) in &done {
-            packets.entries.remove(seq);
-            release(&mut self.live, at.segment);
+        let done = packets.entries.take(from, to, |seq| groups.values().all(|cursor| cursor.has(seq)));
+        for (at, count) in &done {
+            release(&mut self.live, at.segment, *count);
         }
-        while packets.tail.front().is_some_and(|(seq, _)| !packets.entries.contains_key(seq)) {
+        while packets.tail.front().is_some_and(|(seq, _)| !packets.has(*seq)) {
             let (_, packet) = packets.tail.pop_front().expect("front() saw one");
             packets.tail_bytes -= packet.len();
         }
-        done.len() as u64
+        done.iter().map(|(_, count)| count).sum()
     }
 
     fn cursor_any(&self, input: &str, root: Seq) -> bool {
@@ -314,7 +347,7 @@ impl Image {
     pub fn pending(&self, input: &str, group: &str) -> u64 {
         let Some(packets) = self.channels.get(input) else { return 0 };
         let cursor = self.cursors.get(input).and_then(|groups| groups.get(group));
-        packets.entries.keys().filter(|seq| cursor.is_none_or(|cursor| !cursor.has(**seq))).count() as u64
+        packets.entries.seqs().filter(|seq| cursor.is_none_or(|cursor| !cursor.has(*seq))).count() as u64
     }
 
     /// The nodes that have state, with the number of their keys, sorted by name.
@@ -413,9 +446,9 @@ impl Image {
     }
 }
 
-fn release(live: &mut BTreeMap<u64, u64>, segment: u64) {
+fn release(live: &mut BTreeMap<u64, u64>, segment: u64, packets: u64) {
     let count = live.get_mut(&segment).expect("what is released was counted when it was appended");
-    *count -= 1;
+    *count -= packets;
     if *count == 0 {
         live.remove(&segment);
     }

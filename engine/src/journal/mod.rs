@@ -21,6 +21,7 @@
 //! The journal never looks inside a packet, never sorts out duplicates, and knows no lanes. It keeps no clock but the
 //! frames' time stamp, and has no linger timer: while one write is synced, the next frame fills.
 
+mod checkpoint;
 mod commit;
 mod error;
 pub mod frame;
@@ -29,6 +30,7 @@ mod read;
 pub mod record;
 mod recovery;
 mod report;
+mod runs;
 mod scan;
 pub mod segment;
 mod spare;
@@ -161,6 +163,8 @@ struct State {
     spare: Option<u64>,
     /// Room left in the active segment, for transactions that drain a full disk.
     active_left: u64,
+    /// A frame that somebody needs turned out to be destroyed: what the checkpoints say of it is not true any more.
+    damaged: bool,
     stopped: Option<String>,
     closing: bool,
 }
@@ -236,6 +240,7 @@ impl Journal {
                 durable: opened.recovery.next,
                 spare: opened.spare,
                 active_left: opened.active.left(),
+                damaged: false,
                 stopped: None,
                 closing: false,
             }),
@@ -244,7 +249,9 @@ impl Journal {
             work: Notify::new(),
             durable,
         });
-        tokio::spawn(commit::Task::new(shared.clone(), opened.active, opened.segments).run(opened.lock));
+        tokio::spawn(
+            commit::Task::new(shared.clone(), opened.active, opened.segments, opened.checkpoints).run(opened.lock),
+        );
         Ok((Journal { shared }, opened.recovery))
     }
 

@@ -4,11 +4,13 @@
 //! new is written behind a cut, a frame of a new epoch takes its place durably, so that a stale frame behind it, of an
 //! older epoch, never counts again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::checkpoint::{self, Checkpoint, Stand};
 use super::commit::{Active, state_bodies, state_frames_bytes};
 use super::frame::{self, At, Found, Header, SECTOR};
 use super::image::Image;
@@ -18,7 +20,7 @@ use super::scan::{Piece, Scan};
 use super::segment::{self, Sector, SegmentHeader};
 use super::spare::{self, Made};
 use super::{JournalError, JournalOptions, Lsn, Recovery};
-use crate::env::{Env, Open};
+use crate::env::{Env, File, Open};
 use crate::observe::{Event, What};
 use crate::packet::Seq;
 
@@ -28,6 +30,7 @@ pub(super) struct Opening {
     pub(super) active: Active,
     pub(super) segments: BTreeSet<u64>,
     pub(super) spare: Option<u64>,
+    pub(super) checkpoints: checkpoint::Writer,
     pub(super) recovery: Recovery,
     pub(super) lock: Box<dyn Send + Sync>,
 }
@@ -40,24 +43,19 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
         _ => JournalError::io("lock the data directory")(error),
     })?;
     let inventory = inventory(env, options).await?;
-    let mut scan = Scan::new();
-    let mut files = Files::default();
-    let mut tail = Bytes::new();
-    let last = inventory.used.len().saturating_sub(1);
-    for (index, header) in inventory.used.iter().enumerate() {
-        let file = spare::open(env, header.number).await?;
-        let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
-        let size = usize::try_from(size).expect("a segment fits in memory");
-        let read = file.read_at(0, size).await;
-        let bytes = read.map_err(JournalError::io(format!("read {}", segment::name(header.number))))?;
-        let piece = Piece { from: 0, bytes };
-        scan.segment(header, &piece, index == last)?;
-        tail = piece.part(scan.known_durable, scan.offset);
-        files.open.insert(header.number, file);
+    let files = open_all(env, &inventory.used).await?;
+    let checkpoints = checkpoint::read(env).await;
+    if inventory.used.is_empty() && !checkpoints.is_empty() {
+        let why = "it is a checkpoint, and its segments are gone".to_owned();
+        return Err(JournalError::Foreign { name: checkpoint::SLOTS[0].to_owned(), why });
     }
+    let newest = checkpoints.first().map(|checkpoint| checkpoint.generation);
+    let Scanned { scan, tail, bytes, checkpoint } = scan_all(&inventory.used, &files, checkpoints).await?;
+    let checkpoints = checkpoint::Writer::new(newest, bytes, options.segment_bytes);
     let state_lost = scan.state_lost();
     let mut recovery = scan.recovery;
     recovery.state_lost = state_lost;
+    (recovery.checkpoint, recovery.scanned_bytes) = (checkpoint, bytes);
     recovery.next = scan.next;
     recovery.epoch = scan.epoch + 1;
     recovery.journal = inventory.used.first().map_or_else(|| draw_id(env), |header| header.journal);
@@ -67,10 +65,11 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
     let journal = recovery.journal;
     let mut active = match inventory.used.last() {
         Some(header) => Active {
-            file: files.open[&header.number].clone(),
+            file: files[&header.number].clone(),
             number: header.number,
-            size: files.open[&header.number].len().await.map_err(JournalError::io("read a segment's length"))?,
+            size: files[&header.number].len().await.map_err(JournalError::io("read a segment's length"))?,
             offset: scan.offset,
+            last: None,
             prev: scan.prev,
             epoch: recovery.epoch,
             journal,
@@ -95,6 +94,7 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
     if begun {
         segments.insert(active.number);
     }
+    let mut files = Files::of(files);
     files.open.insert(active.number, active.file.clone());
     let mut image = scan.image;
     for record in records {
@@ -109,7 +109,110 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
     for line in recovery.lines() {
         tracing::warn!(process = options.process, "{line}");
     }
-    Ok(Opening { image, files, active, segments, spare, recovery, lock })
+    Ok(Opening { image, files, active, segments, spare, checkpoints, recovery, lock })
+}
+
+/// A scan that is over.
+struct Scanned {
+    scan: Scan,
+    /// What was read at the end of the last segment and is not known to be durable.
+    tail: Bytes,
+    /// Bytes from where the scan began to where it ended.
+    bytes: u64,
+    /// The generation of the checkpoint that it began at.
+    checkpoint: Option<u64>,
+}
+
+/// The segments in use, open, by number.
+type Segments = BTreeMap<u64, Arc<dyn File>>;
+
+async fn open_all(env: &Env, used: &[SegmentHeader]) -> Result<Segments, JournalError> {
+    let mut files = BTreeMap::new();
+    for header in used {
+        files.insert(header.number, spare::open(env, header.number).await?);
+    }
+    Ok(files)
+}
+
+/// Scans from the newest checkpoint that can be trusted, or everything.
+async fn scan_all(
+    used: &[SegmentHeader],
+    files: &Segments,
+    checkpoints: Vec<Checkpoint>,
+) -> Result<Scanned, JournalError> {
+    let Some(journal) = used.first().map(|header| header.journal) else {
+        return Ok(Scanned { scan: Scan::new(), tail: Bytes::new(), bytes: 0, checkpoint: None });
+    };
+    let ours = checkpoints.into_iter().filter(|checkpoint| checkpoint.journal == journal);
+    let ours: Vec<Checkpoint> = ours.collect();
+    // What any of them stands on was durable once, whether or not it is still there.
+    let proven = ours.iter().map(|checkpoint| checkpoint.stand).max_by_key(|stand| stand.next);
+    // With a segment missing in between, what was lost shows in a full scan only.
+    let whole = used.windows(2).all(|two| two[0].number + 1 == two[1].number);
+    for checkpoint in ours.into_iter().filter(|_| whole) {
+        if !stands(files, &checkpoint.stand).await? {
+            continue;
+        }
+        let mut scanned = scan(used, files, Some(checkpoint)).await?;
+        if scanned.scan.image.oldest_live().is_some_and(|oldest| oldest < used[0].number) {
+            // It needs a segment that is gone.
+            continue;
+        }
+        prove(&mut scanned.scan, proven);
+        return Ok(scanned);
+    }
+    let mut scanned = scan(used, files, None).await?;
+    prove(&mut scanned.scan, proven);
+    Ok(scanned)
+}
+
+fn prove(scan: &mut Scan, proven: Option<Stand>) {
+    if let Some(stand) = proven {
+        scan.epoch = scan.epoch.max(stand.epoch);
+        scan.prove(stand.at, stand.next);
+    }
+}
+
+/// True when the frame that a checkpoint stands on is there.
+async fn stands(files: &Segments, stand: &Stand) -> Result<bool, JournalError> {
+    let Some(file) = files.get(&stand.at.segment).filter(|_| stand.end > stand.at.offset) else { return Ok(false) };
+    let len = usize::try_from(stand.end - stand.at.offset).expect("a frame fits in memory");
+    let read = file.read_at(stand.at.offset, len).await;
+    let bytes = read.map_err(JournalError::io(format!("read {}", segment::name(stand.at.segment))))?;
+    Ok(matches!(frame::parse(stand.at, &bytes), Found::Frame(header, _) if header.crc == stand.crc))
+}
+
+async fn scan(
+    used: &[SegmentHeader],
+    files: &Segments,
+    checkpoint: Option<Checkpoint>,
+) -> Result<Scanned, JournalError> {
+    let stand = checkpoint.as_ref().map(|checkpoint| checkpoint.stand);
+    let generation = checkpoint.as_ref().map(|checkpoint| checkpoint.generation);
+    let scan = checkpoint.map_or_else(Scan::new, Scan::behind);
+    let mut scanned = Scanned { scan, tail: Bytes::new(), bytes: 0, checkpoint: generation };
+    let last = used.len() - 1;
+    for (index, header) in used.iter().enumerate() {
+        let from = match stand {
+            Some(stand) if header.number < stand.at.segment => continue,
+            Some(stand) if header.number == stand.at.segment => stand.end,
+            _ => 0,
+        };
+        let piece = read_from(&files[&header.number], header.number, from).await?;
+        let scan = &mut scanned.scan;
+        if from == 0 { scan.segment(header, &piece, index == last) } else { scan.rest(header, &piece, index == last) }?;
+        scanned.bytes += scan.offset - from;
+        scanned.tail = piece.part(scan.known_durable, scan.offset);
+    }
+    Ok(scanned)
+}
+
+async fn read_from(file: &Arc<dyn File>, number: u64, from: u64) -> Result<Piece, JournalError> {
+    let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
+    let len = usize::try_from(size.saturating_sub(from)).expect("a segment fits in memory");
+    let read = file.read_at(from, len).await;
+    let bytes = read.map_err(JournalError::io(format!("read {}", segment::name(number))))?;
+    Ok(Piece { from, bytes })
 }
 
 fn draw_id(env: &Env) -> u128 {
@@ -129,7 +232,7 @@ async fn inventory(env: &Env, options: &JournalOptions) -> Result<Inventory, Jou
     let mut unused = Vec::new();
     for name in env.disk.list("").await.map_err(JournalError::io("list the data directory"))? {
         // A file system's own directory, on a mount point.
-        if name == LOCK || name == "lost+found" {
+        if name == LOCK || name == "lost+found" || checkpoint::SLOTS.contains(&name.as_str()) {
             continue;
         }
         let Some(number) = segment::number(&name) else {
@@ -211,7 +314,7 @@ async fn create_first(
     let (version, process) = (segment::VERSION, options.process.clone());
     let first = SegmentHeader { version, journal, number, epoch, base: Lsn(0), prev: 0, process };
     file.write_sync(0, vec![first.encode()]).await.map_err(JournalError::io("begin the first segment"))?;
-    Ok(Active { file, number, size, offset: SECTOR, prev: 0, epoch, journal, version })
+    Ok(Active { file, number, size, offset: SECTOR, last: None, prev: 0, epoch, journal, version })
 }
 
 /// Writes the new epoch durably, in the active segment or, when that is at its end, in the spare. Waits for room if it

@@ -18,6 +18,10 @@ pub struct Recovery {
     pub journal: u128,
     /// True when there was no journal before.
     pub created: bool,
+    /// The generation of the checkpoint that reading began at; `None` when everything was read.
+    pub checkpoint: Option<u64>,
+    /// Bytes of frames that were read.
+    pub scanned_bytes: u64,
     /// Confirmed records that the medium destroyed: exact LSNs.
     pub lost: Vec<Range<Lsn>>,
     /// An unconfirmed tail that was cut: from which LSN, and to where as far as the remains tell.

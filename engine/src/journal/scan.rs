@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::checkpoint::{Checkpoint, Stand};
 use super::frame::{self, At, Found, Header, SECTOR};
 use super::image::Image;
 use super::record::Record;
@@ -92,6 +93,24 @@ impl Scan {
         }
     }
 
+    /// A scan of what follows a checkpoint.
+    pub(super) fn behind(checkpoint: Checkpoint) -> Self {
+        let Stand { crc, end, next, epoch, .. } = checkpoint.stand;
+        Scan {
+            image: checkpoint.image,
+            next,
+            epoch,
+            prev: crc,
+            offset: end,
+            // A checkpoint is written once all that it stands on is durable.
+            known_durable: end,
+            begun: true,
+            state_from: Some(next),
+            first: next,
+            ..Scan::new()
+        }
+    }
+
     /// Before which LSN the small state is gone, if it is.
     pub(super) fn state_lost(&self) -> Option<Lsn> {
         (self.begun && self.state_from.is_none()).then_some(self.first)
@@ -137,6 +156,22 @@ impl Scan {
     pub(super) fn segment(&mut self, header: &SegmentHeader, piece: &Piece, is_last: bool) -> Result<(), JournalError> {
         self.begin(header);
         self.frames(header.number, piece, is_last)
+    }
+
+    /// Scans on in the segment of the checkpoint; `piece` begins behind the frame that it stands on.
+    pub(super) fn rest(&mut self, header: &SegmentHeader, piece: &Piece, is_last: bool) -> Result<(), JournalError> {
+        self.version = header.version;
+        self.frames(header.number, piece, is_last)
+    }
+
+    /// Everything below `proven` was durable once. What the scan didn't reach of it is lost.
+    pub(super) fn prove(&mut self, at: At, proven: Lsn) {
+        if proven > self.next {
+            let next = self.next;
+            let outcome = self.lose(next..proven);
+            self.note(at, next, Breach::Missing, outcome);
+            self.recovery.cut = None;
+        }
     }
 
     fn frames(&mut self, segment: u64, piece: &Piece, is_last: bool) -> Result<(), JournalError> {

@@ -1,5 +1,6 @@
 //! The journal against a model: random transactions, crashes, power cuts, full and failing disks, on the simulated disk.
 
+mod checkpoint;
 mod every_op;
 mod machine;
 mod sample;
