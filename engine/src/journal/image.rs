@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::Lsn;
+use super::durability::Durability;
 use super::frame::At;
 use super::record::{Applied, Channel, Name, Producer, Put, Record, Retired, Settle};
 use super::runs::Runs;
@@ -140,6 +141,7 @@ pub struct Image {
     producers: BTreeMap<(Name, Name), (Epoch, Seq)>,
     dead_letters: Vec<DeadLetterEntry>,
     quarantined: Vec<(Lsn, Lsn)>,
+    durability: Durability,
     /// Needed packets and dead letters a segment; a segment that isn't here is needed by nobody.
     live: BTreeMap<u64, u64>,
     tail_bytes_max: usize,
@@ -201,7 +203,8 @@ impl Image {
                 }
             }
             Record::Retired(Retired { input, group }) => return self.retire(&input, &group),
-            Record::Opened(_) | Record::Snapshot(_) => {}
+            Record::Durable(durability) => self.durability = durability,
+            Record::Opened(_) | Record::Snapshot(_) | Record::Closed => {}
         }
         0
     }
@@ -390,6 +393,12 @@ impl Image {
         &self.quarantined
     }
 
+    /// When the commits of the last opening were confirmed.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
     /// Needed packets and dead letters in a segment.
     #[must_use]
     pub fn live_in(&self, segment: u64) -> u64 {
@@ -439,6 +448,7 @@ impl Image {
                 last: *last,
             }));
         }
+        out.push(Record::Durable(self.durability));
         for (from, to) in &self.quarantined {
             out.push(Record::Quarantined(super::record::Quarantined { from: *from, to: *to }));
         }

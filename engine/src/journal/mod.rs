@@ -21,8 +21,10 @@
 //! The journal never looks inside a packet, never sorts out duplicates, and knows no lanes. It keeps no clock but the
 //! frames' time stamp, and has no linger timer: while one write is synced, the next frame fills.
 
+mod active;
 mod checkpoint;
 mod commit;
+mod durability;
 mod error;
 pub mod frame;
 pub mod image;
@@ -30,10 +32,12 @@ mod read;
 pub mod record;
 mod recovery;
 mod report;
+mod rotation;
 mod runs;
 mod scan;
 pub mod segment;
 mod spare;
+mod wear;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -43,9 +47,11 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::env::Env;
 use crate::journal::image::Image;
 use crate::observe::Place;
+pub use durability::Durability;
 pub use error::{JournalError, is_full};
 pub use record::Record;
 pub use report::{Breach, Gap, Outcome, Recovery};
+pub use wear::Wear;
 
 /// Position of a record in a journal: the how many-th record it is, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, Default)]
@@ -76,6 +82,8 @@ pub struct JournalOptions {
     pub full_retry_ns: u64,
     /// How much all segments together may take; at this size the journal is full, as if the disk were.
     pub bytes_max: u64,
+    /// When a commit is confirmed.
+    pub durability: Durability,
 }
 
 impl JournalOptions {
@@ -91,6 +99,7 @@ impl JournalOptions {
             mark_after_ns: 20_000_000,
             full_retry_ns: 200_000_000,
             bytes_max: 4 << 30,
+            durability: Durability::Sync,
         }
     }
 }
@@ -157,8 +166,11 @@ struct State {
     pending: Pending,
     /// LSN of the next record to be submitted.
     next: Lsn,
-    /// All records below are durable.
+    /// All records below are confirmed: durable, unless the options ask for less.
     durable: Lsn,
+    /// What was written since the journal was opened; without `open_ns`.
+    wear: Wear,
+    opened_ns: u64,
     /// The segment that is kept for when the active one is full.
     spare: Option<u64>,
     /// Room left in the active segment, for transactions that drain a full disk.
@@ -196,6 +208,11 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no code panics while it holds the journal's state")
+    }
+
+    fn wear(&self) -> Wear {
+        let state = self.lock();
+        Wear { open_ns: self.env.clock.mono().saturating_sub(state.opened_ns), ..state.wear }
     }
 }
 
@@ -238,6 +255,8 @@ impl Journal {
                 pending: Pending::default(),
                 next: opened.recovery.next,
                 durable: opened.recovery.next,
+                wear: opened.wear,
+                opened_ns: env.clock.mono(),
                 spare: opened.spare,
                 active_left: opened.active.left(),
                 damaged: false,
@@ -376,6 +395,12 @@ impl Journal {
         self.shared.lock().closing = true;
         self.shared.work.notify_one();
         self.stopped().await;
+    }
+
+    /// What the journal has cost its medium since it was opened.
+    #[must_use]
+    pub fn wear(&self) -> Wear {
+        self.shared.wear()
     }
 
     /// True when nothing waits to be written.

@@ -10,6 +10,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::Lsn;
+use super::durability::Durability;
 use crate::packet::{Epoch, Identity, Seq};
 
 /// A name in a journal: a channel, input, group, node or producer.
@@ -43,6 +44,10 @@ pub enum Record {
     Opened(Opened),
     /// Confirmed records that a recovery could not read.
     Quarantined(Quarantined),
+    /// The journal was closed in good order here. Stands alone in a state frame.
+    Closed,
+    /// When the commits that follow are confirmed.
+    Durable(Durability),
     /// The small state follows, whole, in so many state frames, this one included.
     Snapshot(Snapshot),
     /// A group takes from an input no more, and is forgotten: a changed graph has no place for it.
@@ -187,7 +192,9 @@ const PRODUCER: u8 = 6;
 const CHANNEL: u8 = 7;
 const OPENED: u8 = 8;
 const QUARANTINED: u8 = 9;
+const DURABLE: u8 = 20;
 const SNAPSHOT: u8 = 21;
+const CLOSED: u8 = 22;
 const RETIRED: u8 = 30;
 
 impl Record {
@@ -209,7 +216,7 @@ impl Record {
                 Record::Channel(r) => r.channel.len(),
                 Record::Opened(r) => r.version.len(),
                 Record::Quarantined(_) => 0,
-                Record::Snapshot(_) => 0,
+                Record::Closed | Record::Durable(_) | Record::Snapshot(_) => 0,
                 Record::Retired(r) => r.input.len() + r.group.len(),
             }
     }
@@ -234,6 +241,8 @@ impl Record {
             Record::Channel(r) => body(out, CHANNEL, r),
             Record::Opened(r) => body(out, OPENED, r),
             Record::Quarantined(r) => body(out, QUARANTINED, r),
+            Record::Closed => out.put_u8(CLOSED),
+            Record::Durable(r) => body(out, DURABLE, r),
             Record::Snapshot(r) => body(out, SNAPSHOT, r),
             Record::Retired(r) => body(out, RETIRED, r),
         }
@@ -279,6 +288,8 @@ impl Record {
             CHANNEL => Record::Channel(read(tag, &body)?),
             OPENED => Record::Opened(read(tag, &body)?),
             QUARANTINED => Record::Quarantined(read(tag, &body)?),
+            CLOSED => Record::Closed,
+            DURABLE => Record::Durable(read(tag, &body)?),
             SNAPSHOT => Record::Snapshot(read(tag, &body)?),
             RETIRED => Record::Retired(read(tag, &body)?),
             unknown => return Err(RecordError::Tag(unknown)),

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::active::{Active, state_bodies, state_frames_bytes};
 use super::checkpoint::{self, Checkpoint, Stand};
-use super::commit::{Active, state_bodies, state_frames_bytes};
 use super::frame::{self, At, Found, Header, SECTOR};
 use super::image::Image;
 use super::read::Files;
@@ -19,7 +19,7 @@ use super::record::{Opened, Quarantined, Record};
 use super::scan::{Piece, Scan};
 use super::segment::{self, Sector, SegmentHeader};
 use super::spare::{self, Made};
-use super::{JournalError, JournalOptions, Lsn, Recovery};
+use super::{JournalError, JournalOptions, Lsn, Recovery, Wear};
 use crate::env::{Env, File, Open};
 use crate::observe::{Event, What};
 use crate::packet::Seq;
@@ -31,6 +31,7 @@ pub(super) struct Opening {
     pub(super) segments: BTreeSet<u64>,
     pub(super) spare: Option<u64>,
     pub(super) checkpoints: checkpoint::Writer,
+    pub(super) wear: Wear,
     pub(super) recovery: Recovery,
     pub(super) lock: Box<dyn Send + Sync>,
 }
@@ -53,7 +54,9 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
     let Scanned { scan, tail, bytes, checkpoint } = scan_all(&inventory.used, &files, checkpoints).await?;
     let checkpoints = checkpoint::Writer::new(newest, bytes, options.segment_bytes);
     let state_lost = scan.state_lost();
+    let (closed, synced, durability) = (scan.closed, scan.synced, scan.image.durability());
     let mut recovery = scan.recovery;
+    (recovery.closed, recovery.synced, recovery.durability) = (closed, synced, durability);
     recovery.state_lost = state_lost;
     (recovery.checkpoint, recovery.scanned_bytes) = (checkpoint, bytes);
     recovery.next = scan.next;
@@ -78,38 +81,42 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
         None => create_first(env, options, journal, recovery.epoch, &mut spare).await?,
     };
     segments.insert(active.number);
+    let mut wear = Wear::default();
     if !tail.is_empty() {
+        wear.wrote_synced(tail.len() as u64);
         // What we just read may never have reached the disk: it can come from the page cache that a killed process, or a
         // failed sync, left behind. From here on we build on it, so it is written again.
         let write = active.file.write_sync(scan.known_durable, vec![tail]);
         write.await.map_err(JournalError::io("make the recovered tail durable"))?;
         env.disk.sync_dir("").await.map_err(JournalError::io("make the segments' names durable"))?;
     }
-    let mut records =
+    let mut image = scan.image;
+    let here = At { segment: active.number, offset: active.offset };
+    for range in &recovery.lost {
+        image.apply(here, Record::Quarantined(Quarantined { from: range.start, to: range.end }));
+    }
+    image.apply(here, Record::Durable(options.durability));
+    let mut state =
         vec![Record::Opened(Opened { epoch: recovery.epoch, version: env!("CARGO_PKG_VERSION").to_owned() })];
-    records.extend(
-        recovery.lost.iter().map(|range| Record::Quarantined(Quarantined { from: range.start, to: range.end })),
-    );
-    let begun = begin_epoch(env, options, &mut active, &mut spare, &scan.image, &records, recovery.next).await?;
+    state.extend(image.snapshot());
+    let (begun, bytes) = begin_epoch(env, options, &mut active, &mut spare, &state, recovery.next).await?;
+    wear.wrote_synced(bytes);
     if begun {
         segments.insert(active.number);
     }
     let mut files = Files::of(files);
     files.open.insert(active.number, active.file.clone());
-    let mut image = scan.image;
-    for record in records {
-        image.apply(At { segment: active.number, offset: active.offset }, record);
-    }
     image.keep_tail(options.tail_bytes_max);
     if spare.is_none() && spare::create(env, active.number + 1, options.segment_bytes).await? == Made::Spare {
         spare = Some(active.number + 1);
+        wear.wrote_synced(options.segment_bytes);
     }
     let place = options.process.as_str().into();
     env.probe.on(&[Event { what: What::Recovered, place, identity: None, seq: Seq(recovery.next.0), attempt: 0 }]);
     for line in recovery.lines() {
         tracing::warn!(process = options.process, "{line}");
     }
-    Ok(Opening { image, files, active, segments, spare, checkpoints, recovery, lock })
+    Ok(Opening { image, files, active, segments, spare, checkpoints, wear, recovery, lock })
 }
 
 /// A scan that is over.
@@ -318,22 +325,19 @@ async fn create_first(
 }
 
 /// Writes the new epoch durably, in the active segment or, when that is at its end, in the spare. Waits for room if it
-/// must, and says so. True when a segment was begun.
+/// must, and says so. Gives whether a segment was begun, and how many bytes were written.
 async fn begin_epoch(
     env: &Env,
     options: &JournalOptions,
     active: &mut Active,
     spare: &mut Option<u64>,
-    image: &Image,
-    records: &[Record],
+    state: &[Record],
     next: Lsn,
-) -> Result<bool, JournalError> {
+) -> Result<(bool, u64), JournalError> {
     let time = env.clock.unix_ns();
     // The whole small state, each time: a crash may have left this segment without the state that should begin it, and
     // the segments before it are given back on the strength of that state.
-    let mut state = records.to_vec();
-    state.extend(image.snapshot());
-    let bodies = state_bodies(&state, options.frame_bytes_max);
+    let bodies = state_bodies(state, options.frame_bytes_max);
     let needed = state_frames_bytes(&bodies, options)?;
     // A segment keeps the format in which it was begun.
     let rotate = needed > active.left() || active.version < segment::VERSION;
@@ -363,5 +367,5 @@ async fn begin_epoch(
     let start = if rotate { 0 } else { active.offset };
     bufs.extend(active.state_frames(next, time, bodies));
     active.file.write_sync(start, bufs).await.map_err(JournalError::io("begin a new epoch"))?;
-    Ok(rotate)
+    Ok((rotate, active.offset - start))
 }

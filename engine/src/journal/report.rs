@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::Lsn;
+use super::durability::Durability;
 use super::frame::At;
 
 /// What opening found.
@@ -22,6 +23,12 @@ pub struct Recovery {
     pub checkpoint: Option<u64>,
     /// Bytes of frames that were read.
     pub scanned_bytes: u64,
+    /// True when the last one to open it closed it in good order.
+    pub closed: bool,
+    /// When the last one to open it confirmed its commits.
+    pub durability: Durability,
+    /// Everything below was synced, by the journal's own word; more may have been.
+    pub synced: Lsn,
     /// Confirmed records that the medium destroyed: exact LSNs.
     pub lost: Vec<Range<Lsn>>,
     /// An unconfirmed tail that was cut: from which LSN, and to where as far as the remains tell.
@@ -93,6 +100,15 @@ impl Recovery {
         if let Some((from, to)) = self.cut {
             let to = to.map_or_else(|| "?".to_owned(), |to| to.to_string());
             lines.push(format!("CUT {from}..{to} (indeterminate: never confirmed)"));
+        }
+        if !self.created
+            && !self.closed
+            && let Some(window) = self.durability.loss_window()
+        {
+            let (durability, synced, next) = (self.durability, self.synced, self.next);
+            lines.push(format!(
+                "loss window: durability was {durability}, {window}; synced up to {synced}, found up to {next}"
+            ));
         }
         lines
     }

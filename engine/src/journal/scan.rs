@@ -66,6 +66,10 @@ pub(super) struct Scan {
     /// The next frame lies behind a gap: it may follow any other.
     gap: bool,
     gathering: Option<Gathering>,
+    /// The last frame says that the journal was closed in good order.
+    pub(super) closed: bool,
+    /// Below this LSN everything was synced, by the word of the frames.
+    pub(super) synced: Lsn,
     /// From where on the small state is known; `None` until a whole one was read.
     state_from: Option<Lsn>,
     first: Lsn,
@@ -87,6 +91,8 @@ impl Scan {
             begun: false,
             gap: false,
             gathering: None,
+            closed: false,
+            synced: Lsn(0),
             state_from: None,
             first: Lsn(0),
             version: segment::VERSION,
@@ -104,6 +110,7 @@ impl Scan {
             offset: end,
             // A checkpoint is written once all that it stands on is durable.
             known_durable: end,
+            synced: next,
             begun: true,
             state_from: Some(next),
             first: next,
@@ -145,6 +152,7 @@ impl Scan {
         self.prev = header.prev;
         self.version = header.version;
         self.epoch = self.epoch.max(header.epoch);
+        self.synced = self.synced.max(header.base);
         self.offset = SECTOR;
         self.known_durable = 0;
         self.unknown.clear();
@@ -270,7 +278,10 @@ impl Scan {
         let count = records.len();
         assert!(frame.is_state || count == frame.count as usize, "a frame of {count} records says {}", frame.count);
         self.recovery.records += count as u64;
-        if frame.is_state {
+        let closed = matches!(records[..], [Record::Closed]);
+        if closed {
+            self.gathering = None;
+        } else if frame.is_state {
             self.state(at, frame.base, records);
         } else {
             self.gathering = None;
@@ -278,7 +289,8 @@ impl Scan {
                 self.image.apply(at, record);
             }
         }
-        self.gap = false;
+        (self.gap, self.closed) = (false, closed);
+        self.synced = self.synced.max(frame.durable_upto);
         self.next = frame.end();
         self.epoch = frame.epoch;
         self.prev = frame.crc;

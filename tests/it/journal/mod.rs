@@ -1,6 +1,7 @@
 //! The journal against a model: random transactions, crashes, power cuts, full and failing disks, on the simulated disk.
 
 mod checkpoint;
+mod durability;
 mod every_op;
 mod machine;
 mod sample;
@@ -8,7 +9,7 @@ mod world;
 
 use machine::{env, run};
 use proptest::prelude::*;
-use seaworthy_engine::journal::{Journal, JournalError, JournalOptions};
+use seaworthy_engine::journal::{Durability, Journal, JournalError, JournalOptions};
 use seaworthy_engine::packet::Seq;
 use world::{Act, World, options};
 
@@ -26,12 +27,25 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
+fn durability() -> impl Strategy<Value = Durability> {
+    prop_oneof![
+        4 => Just(Durability::Sync),
+        1 => (1u32..60).prop_map(|ms| Durability::Interval { ms }),
+        1 => Just(Durability::Os),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 2000, ..ProptestConfig::default() })]
     #[test]
-    fn what_was_confirmed_survives_and_nothing_is_split(seed in any::<u64>(), acts in proptest::collection::vec(act(), 1..60)) {
+    fn what_was_confirmed_survives_and_nothing_is_split(
+        seed in any::<u64>(),
+        durability in durability(),
+        acts in proptest::collection::vec(act(), 1..60),
+    ) {
         run(async {
-            let mut world = World::new(seed, options(), None).await;
+            let options = JournalOptions { durability, ..options() };
+            let mut world = World::new(seed, options, None).await;
             for act in acts {
                 world.act(act).await;
             }

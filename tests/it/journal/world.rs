@@ -6,7 +6,7 @@ use bytes::Bytes;
 use seaworthy_engine::env::{Clock, Disk};
 use seaworthy_engine::journal::image::Image;
 use seaworthy_engine::journal::record::{Put, Record, Settle};
-use seaworthy_engine::journal::{Commit, Full, Intent, Journal, JournalError, JournalOptions, frame::At};
+use seaworthy_engine::journal::{Commit, Durability, Full, Intent, Journal, JournalError, JournalOptions, frame::At};
 use seaworthy_engine::packet::Seq;
 use seaworthy_harness::plan::DiskOp;
 use seaworthy_harness::sim::Now;
@@ -68,6 +68,8 @@ pub struct World {
     waiting: Vec<(usize, Commit)>,
     last: Seq,
     settled: Seq,
+    /// Something happened that may cost what was confirmed and not synced.
+    forgiven: bool,
 }
 
 impl World {
@@ -100,6 +102,7 @@ impl World {
             waiting: Vec::new(),
             last: Seq(0),
             settled: Seq(0),
+            forgiven: false,
         }
     }
 
@@ -170,6 +173,10 @@ impl World {
         self.journal = journal;
         let last = self.journal.image(|image| image.channel("channel/c").map_or(Seq(0), |packets| packets.last));
         let there = self.txs.iter().take_while(|tx| matches!(tx.last_append(), Some(seq) if seq <= last)).count();
+        // A weaker durability promises less, and still nothing out of order or in part.
+        if std::mem::take(&mut self.forgiven) && self.options.durability != Durability::Sync {
+            self.confirmed = 0;
+        }
         assert!(
             there >= self.confirmed,
             "{} transactions were confirmed, {there} are left (last {last})",
@@ -210,6 +217,7 @@ impl World {
     }
 
     pub async fn act(&mut self, act: Act) {
+        self.forgiven |= matches!(act, Act::PowerCut { .. } | Act::EioSync | Act::EioWrite);
         match act {
             Act::Submit { packets, size, settle, key } => self.submit(packets, size, settle, key),
             Act::Wait(ms) => self.pass(u64::from(ms)).await,
@@ -254,6 +262,7 @@ impl World {
     /// The power goes a last time, and all is looked at.
     pub async fn end(&mut self) {
         self.disk.power_cut(true);
+        self.forgiven = true;
         self.reopen().await;
     }
 }
