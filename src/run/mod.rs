@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use seaworthy_engine::env::os::Keys;
 use seaworthy_engine::graph::{Diagnostic, Phase, Plan};
-use seaworthy_engine::journal::JournalOptions;
+use seaworthy_engine::journal::{Durability, JournalOptions};
 use seaworthy_engine::load::{Planned, load_any};
 use seaworthy_engine::node::Registry;
 use seaworthy_engine::process::{ChannelPlan, ProcessPlan};
@@ -68,6 +68,10 @@ pub(crate) struct Args {
     /// Size of a journal's segments in bytes: two are taken from the disk at the start, more as a backlog grows.
     #[arg(long, value_name = "BYTES", default_value_t = JournalOptions::new("").segment_bytes, value_parser = segment_bytes)]
     segment_bytes: u64,
+    /// When a commit counts: `sync` once it is synced, `interval:MS` once it is written, with a sync every MS milliseconds, `os`
+    /// once it is written. The last two may lose what was confirmed to a power cut, and say so at the start.
+    #[arg(long, value_name = "sync|interval:MS|os", default_value_t)]
+    durability: Durability,
     /// Moves what the journals hold and the graph has no place for any more to the dead letters, instead of refusing to start.
     #[arg(long)]
     park: bool,
@@ -139,6 +143,7 @@ fn launch(args: &Args, plan: Plan, registry: &Registry) -> Launch {
         keys: None,
         registry: registry.clone(),
         segment_bytes: args.segment_bytes,
+        durability: args.durability,
         park: args.park,
         child: args.child,
     }

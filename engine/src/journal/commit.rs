@@ -1,75 +1,26 @@
-//! The commit task: the only writer of a journal. It builds the next frame while the last one is being synced.
+//! The commit task: the only writer of a journal. It builds the next frame while the last one is being synced, and hands it
+//! to the disk before that one is confirmed where it carries enough to be worth a sync of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
-use super::frame::{self, At, Header};
+use super::active::{Active, header};
+use super::checkpoint::{self, Stand};
+use super::frame::{self, At};
 use super::record::{Record, Settle, identity_of};
-use super::segment::{self, SegmentHeader};
-use super::spare::{self, Made};
-use super::{JournalError, JournalOptions, Lsn, Shared};
-use crate::env::{Env, File, Work};
+use super::{Durability, JournalError, Lsn, Shared};
+use crate::env::{Io, Work};
 use crate::observe::{Event, Place, What};
 use crate::packet::Seq;
 
-/// The segment that is being written.
-pub(super) struct Active {
-    pub(super) file: Arc<dyn File>,
-    pub(super) number: u64,
-    pub(super) size: u64,
-    /// Where the next frame goes.
-    pub(super) offset: u64,
-    /// Checksum of the last frame.
-    pub(super) prev: u32,
-    pub(super) epoch: u64,
-    pub(super) journal: u128,
-}
-
-impl Active {
-    /// Room left, in bytes.
-    pub(super) fn left(&self) -> u64 {
-        self.size - self.offset
-    }
-
-    /// Goes on in the spare `number`, whose first record will be `base`. Nothing is written: gives the header sector, to be
-    /// written from byte 0 together with the small state.
-    pub(super) async fn follow(
-        &self,
-        env: &Env,
-        process: &str,
-        number: u64,
-        base: Lsn,
-    ) -> Result<(Active, Bytes), JournalError> {
-        let Active { prev, epoch, journal, .. } = *self;
-        let file = spare::open(env, number).await?;
-        let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
-        let header = SegmentHeader { journal, number, epoch, base, prev, process: process.to_owned() };
-        Ok((Active { file, number, size, offset: frame::SECTOR, prev, epoch, journal }, header.encode()))
-    }
-
-    /// Builds the frames of small state that come next, each with `base` as its LSN, and moves on past them.
-    pub(super) fn state_frames(&mut self, base: Lsn, time: i64, bodies: Vec<Bytes>) -> Vec<Bytes> {
-        bodies.into_iter().flat_map(|body| self.frame(header(base, base, 0, true, time), body).1).collect()
-    }
-
-    /// Builds the frame that comes next, and moves on past it.
-    pub(super) fn frame(&mut self, header: Header, body: Bytes) -> (At, Vec<Bytes>) {
-        let at = At { segment: self.number, offset: self.offset };
-        let (bufs, header) = frame::build(at, &Header { prev: self.prev, epoch: self.epoch, ..header }, body);
-        self.prev = header.crc;
-        self.offset += header.padded();
-        assert!(self.offset <= self.size, "a frame ends at {} in a segment of {}", self.offset, self.size);
-        (at, bufs)
-    }
-}
-
-/// A header with what every frame of this moment has in common.
-fn header(base: Lsn, durable_upto: Lsn, count: u32, is_state: bool, time: i64) -> Header {
-    Header { crc: 0, len: 0, count, prev: 0, is_state, epoch: 0, base, durable_upto, time, segment: 0 }
-}
+/// Frames on their way to the disk at once.
+const FLYING_MAX: usize = 2;
+/// The second of them carries at least this part of the largest frame. A smaller one waits: more can join it while the
+/// first is synced.
+const SECOND_PART: usize = 16;
 
 struct Batch {
     body: Bytes,
@@ -77,24 +28,67 @@ struct Batch {
     waiters: Vec<oneshot::Sender<()>>,
 }
 
+/// A frame on its way to the disk.
+struct Flight {
+    records: Vec<Record>,
+    waiters: Vec<oneshot::Sender<()>>,
+    count: u32,
+    stand: Stand,
+    bytes: u64,
+    written: Io<()>,
+}
+
 pub(super) struct Task {
-    shared: Arc<Shared>,
-    active: Active,
+    pub(super) shared: Arc<Shared>,
+    pub(super) active: Active,
     /// All segments that hold records, the active one included.
-    segments: BTreeSet<u64>,
+    pub(super) segments: BTreeSet<u64>,
+    pub(super) checkpoints: checkpoint::Writer,
+    /// The last frame that the image holds.
+    pub(super) landed: Stand,
+    pub(super) said_full: bool,
+    flying: VecDeque<Flight>,
+    /// LSN of the first record of the next frame.
+    next: Lsn,
+    /// All records below are durable.
+    synced: Lsn,
+    /// True while confirmed frames are not synced, which only weaker durabilities let happen.
+    unsynced: bool,
+    /// When the oldest of them is to be synced, ns.
+    sync_due: Option<u64>,
     /// True while the last frame with records has no successor that confirms it.
     unmarked: bool,
-    said_full: bool,
 }
 
 impl Task {
-    pub(super) fn new(shared: Arc<Shared>, active: Active, segments: BTreeSet<u64>) -> Self {
-        Task { shared, active, segments, unmarked: true, said_full: false }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        active: Active,
+        segments: BTreeSet<u64>,
+        checkpoints: checkpoint::Writer,
+    ) -> Self {
+        let next = shared.lock().durable;
+        let landed = active.stand(next);
+        Task {
+            shared,
+            active,
+            segments,
+            checkpoints,
+            landed,
+            said_full: false,
+            flying: VecDeque::new(),
+            next,
+            synced: next,
+            unsynced: false,
+            sync_due: None,
+            unmarked: true,
+        }
     }
 
     /// Runs until the journal is closed or the disk fails. Holds `lock` so long.
     pub(super) async fn run(mut self, lock: Box<dyn Send + Sync>) {
         let outcome = self.work().await;
+        tracing::debug!(process = %self.shared.name, "the journal's wear: {}", self.shared.wear());
         let mut state = self.shared.lock();
         state.stopped = Some(match outcome {
             Ok(()) => "it was closed".to_owned(),
@@ -103,49 +97,151 @@ impl Task {
         // Whoever still waits hears `Stopped`: its transaction may be there or not.
         state.pending = super::Pending::default();
         drop(state);
+        self.flying.clear();
         drop(lock);
         self.shared.durable.send_modify(|_| {});
     }
 
     async fn work(&mut self) -> Result<(), JournalError> {
         loop {
-            if let Some(batch) = self.take() {
-                self.write(batch).await?;
-                self.recycle().await?;
-                continue;
+            self.issue_all().await?;
+            if !self.flying.is_empty() {
+                self.land_or_hear().await?;
+            } else if self.shared.lock().closing {
+                return self.end().await;
+            } else {
+                self.idle().await?;
             }
-            if self.shared.lock().closing {
-                return if self.unmarked { self.mark().await } else { Ok(()) };
+            if self.sync_due.is_some_and(|due| self.shared.env.clock.mono() >= due) {
+                self.sync().await?;
             }
-            self.wait().await?;
         }
     }
 
-    async fn wait(&mut self) -> Result<(), JournalError> {
+    /// Hands to the disk what may fly now.
+    async fn issue_all(&mut self) -> Result<(), JournalError> {
+        let second = self.shared.options.frame_bytes_max / SECOND_PART;
+        while self.flying.is_empty()
+            || (self.flying.len() < FLYING_MAX && self.shared.lock().pending.body.len() >= second)
+        {
+            let Some(batch) = self.take() else { return Ok(()) };
+            let needed = ((frame::HEADER + batch.body.len()) as u64).next_multiple_of(frame::SECTOR);
+            if needed > self.active.left() {
+                while !self.flying.is_empty() {
+                    self.land().await?;
+                }
+                self.rotate().await?;
+            }
+            self.issue(batch).await;
+        }
+        Ok(())
+    }
+
+    async fn issue(&mut self, batch: Batch) {
+        let count = u32::try_from(batch.records.len()).expect("a frame holds fewer than 4 G records");
+        if let Some(debt) = self.shared.env.cpu.charge(Work::Journal, count, batch.body.len() as u64) {
+            debt.await;
+        }
+        let header = header(self.next, self.synced, count, false, self.shared.env.clock.unix_ns());
+        let offset = self.active.offset;
+        let (_, bufs) = self.active.frame(header, batch.body);
+        let written = match self.shared.options.durability {
+            Durability::Sync => self.active.file.write_sync(offset, bufs),
+            Durability::Interval { .. } | Durability::Os => self.active.file.write_at(offset, bufs),
+        };
+        self.next = Lsn(self.next.0 + u64::from(count));
+        self.shared.lock().active_left = self.active.left();
+        let (stand, bytes) = (self.active.stand(self.next), self.active.offset - offset);
+        self.flying.push_back(Flight { records: batch.records, waiters: batch.waiters, count, stand, bytes, written });
+    }
+
+    /// Waits until the first frame is written, or something is submitted that may fly beside it.
+    async fn land_or_hear(&mut self) -> Result<(), JournalError> {
+        let shared = self.shared.clone();
+        let first = self.flying.front_mut().expect("the caller saw one");
+        tokio::select! {
+            biased;
+            written = &mut first.written => self.landed(written).await,
+            () = shared.work.notified() => Ok(()),
+        }
+    }
+
+    /// Waits until the first frame is written.
+    async fn land(&mut self) -> Result<(), JournalError> {
+        let first = self.flying.front_mut().expect("the caller saw one");
+        let written = (&mut first.written).await;
+        self.landed(written).await
+    }
+
+    async fn landed(&mut self, written: std::io::Result<()>) -> Result<(), JournalError> {
+        let Flight { records, waiters, count, stand, bytes, .. } =
+            self.flying.pop_front().expect("the caller waited for one");
+        let At { segment, offset } = stand.at;
+        written.map_err(JournalError::io(format!("write {bytes} bytes to segment {segment} at {offset}")))?;
+        self.landed = stand;
+        self.checkpoints.wrote(bytes);
+        match self.shared.options.durability {
+            Durability::Sync => self.synced = stand.next,
+            Durability::Interval { ms } => {
+                let due = self.shared.env.clock.mono().saturating_add(u64::from(ms) * 1_000_000);
+                self.sync_due.get_or_insert(due);
+            }
+            Durability::Os => {}
+        }
+        self.confirm(stand.at, records, waiters, count, bytes);
+        self.recycle().await?;
+        self.checkpoint().await
+    }
+
+    /// Makes durable what is confirmed. Nothing to do where a commit is durable when it is confirmed.
+    pub(super) async fn sync(&mut self) -> Result<(), JournalError> {
+        self.sync_due = None;
+        if !std::mem::take(&mut self.unsynced) {
+            return Ok(());
+        }
+        self.active.file.sync_data().await.map_err(JournalError::io("sync the active segment"))?;
+        self.synced = self.landed.next;
+        self.shared.lock().wear.syncs += 1;
+        Ok(())
+    }
+
+    async fn end(&mut self) -> Result<(), JournalError> {
+        let mut body = BytesMut::new();
+        Record::Closed.encode(&mut body);
+        self.mark(true, body.freeze()).await
+    }
+
+    /// Nothing is on its way and nothing waits: a mark, another try for a spare, a sync, or something new.
+    async fn idle(&mut self) -> Result<(), JournalError> {
         let clock = self.shared.env.clock.clone();
         let options = &self.shared.options;
         let spare_missing = self.shared.lock().spare.is_none();
-        let nap = match (self.unmarked, spare_missing) {
-            (true, _) => options.mark_after_ns,
-            (false, true) => options.full_retry_ns,
-            (false, false) => u64::MAX,
+        // The mark is a sync, and whoever leaves those to the system has no use for it.
+        let marks = self.unmarked && options.durability != Durability::Os;
+        let nap = match (marks, spare_missing) {
+            (true, _) => Some(options.mark_after_ns),
+            (false, true) => Some(options.full_retry_ns),
+            (false, false) => None,
         };
+        let now = clock.mono();
+        let nap = nap.map(|nap| now.saturating_add(nap)).into_iter().chain(self.sync_due).min();
         let shared = self.shared.clone();
-        if nap == u64::MAX {
+        let Some(due) = nap else {
             shared.work.notified().await;
             return Ok(());
-        }
-        let due = tokio::select! {
-            biased;
-            () = shared.work.notified() => false,
-            () = clock.sleep(nap) => true,
         };
-        if due && self.unmarked {
-            self.mark().await?;
-        } else if due {
-            self.make_spare().await?;
+        tokio::select! {
+            biased;
+            () = shared.work.notified() => return Ok(()),
+            () = clock.sleep_until(due) => {}
         }
-        Ok(())
+        if self.sync_due.is_some_and(|sync| sync <= due) {
+            self.sync().await
+        } else if marks {
+            self.mark(false, Bytes::new()).await
+        } else {
+            self.make_spare().await
+        }
     }
 
     /// Takes as many whole transactions as fit one frame.
@@ -176,36 +272,14 @@ impl Task {
         Some(Batch { body: body.freeze(), records, waiters })
     }
 
-    async fn write(&mut self, batch: Batch) -> Result<(), JournalError> {
-        let count = u32::try_from(batch.records.len()).expect("a frame holds fewer than 4 G records");
-        let needed = ((frame::HEADER + batch.body.len()) as u64).next_multiple_of(frame::SECTOR);
-        if needed > self.active.left() {
-            self.rotate().await?;
-        }
-        let bytes = batch.body.len() as u64;
-        if let Some(debt) = self.shared.env.cpu.charge(Work::Journal, count, bytes) {
-            debt.await;
-        }
-        let durable = self.shared.lock().durable;
-        let header = header(durable, durable, count, false, self.shared.env.clock.unix_ns());
-        let offset = self.active.offset;
-        let (at, bufs) = self.active.frame(header, batch.body);
-        let written = self.active.file.write_sync(offset, bufs).await;
-        written.map_err(|error| {
-            JournalError::io(format!("write {needed} bytes to segment {} at {offset}", self.active.number))(error)
-        })?;
-        self.confirm(at, batch.records, batch.waiters, count);
-        Ok(())
-    }
-
-    /// The frame is durable: everybody may know.
-    fn confirm(&mut self, at: At, records: Vec<Record>, waiters: Vec<oneshot::Sender<()>>, count: u32) {
+    /// The frame is as durable as was asked for: everybody may know.
+    fn confirm(&mut self, at: At, records: Vec<Record>, waiters: Vec<oneshot::Sender<()>>, count: u32, bytes: u64) {
         self.unmarked = true;
+        self.unsynced |= self.shared.options.durability != Durability::Sync;
         let mut events = Vec::with_capacity(records.len() + 1);
         let mut guard = self.shared.lock();
         let state = &mut *guard;
         state.durable = Lsn(state.durable.0 + u64::from(count));
-        state.active_left = self.active.left();
         let durable = state.durable;
         events.push(Event {
             what: What::Synced,
@@ -214,7 +288,12 @@ impl Task {
             seq: Seq(durable.0),
             attempt: 0,
         });
+        state.wear.written_bytes += bytes;
+        state.wear.syncs += u64::from(self.shared.options.durability == Durability::Sync);
         for record in records {
+            if let Record::Append { packet, .. } = &record {
+                state.wear.payload_bytes += packet.len() as u64;
+            }
             let event = event_of(&record);
             let settle = if let Record::Settle(Settle { input, group, seqs, .. }) = &record {
                 seqs.last().map(|(_, last)| (state.image.place(input, group), *last))
@@ -237,136 +316,23 @@ impl Task {
     }
 
     /// Gives the last confirmed frame a successor, so that recovery knows it was confirmed.
-    async fn mark(&mut self) -> Result<(), JournalError> {
+    async fn mark(&mut self, is_state: bool, body: Bytes) -> Result<(), JournalError> {
+        self.unmarked = false;
         if self.active.left() < frame::SECTOR {
             // The header of the next segment will confirm it.
-            self.unmarked = false;
             return Ok(());
         }
-        let durable = self.shared.lock().durable;
-        let header = header(durable, durable, 0, false, self.shared.env.clock.unix_ns());
+        self.sync().await?;
+        let header = header(self.next, self.synced, 0, is_state, self.shared.env.clock.unix_ns());
         let offset = self.active.offset;
-        let (_, bufs) = self.active.frame(header, Bytes::new());
+        let (_, bufs) = self.active.frame(header, body);
         self.active.file.write_sync(offset, bufs).await.map_err(JournalError::io("write a mark"))?;
-        self.shared.lock().active_left = self.active.left();
-        self.unmarked = false;
+        self.landed = self.active.stand(self.next);
+        let mut state = self.shared.lock();
+        state.active_left = self.active.left();
+        state.wear.wrote_synced(frame::SECTOR);
         Ok(())
     }
-
-    /// Goes on in the spare segment; its first frames hold the small state.
-    async fn rotate(&mut self) -> Result<(), JournalError> {
-        loop {
-            if self.shared.lock().spare.is_some() {
-                break;
-            }
-            self.make_spare().await?;
-            if self.shared.lock().spare.is_none() {
-                self.shared.env.clock.sleep(self.shared.options.full_retry_ns).await;
-            }
-        }
-        let (number, snapshot, durable) = {
-            let mut state = self.shared.lock();
-            let number = state.spare.take().expect("the loop above ends with a spare");
-            (number, state.image.snapshot(), state.durable)
-        };
-        let bodies = state_bodies(&snapshot, self.shared.options.frame_bytes_max);
-        state_frames_bytes(&bodies, &self.shared.options)?;
-        let env = &self.shared.env;
-        let (mut next, first) = self.active.follow(env, &self.shared.options.process, number, durable).await?;
-        let mut bufs = vec![first];
-        bufs.extend(next.state_frames(durable, env.clock.unix_ns(), bodies));
-        next.file.write_sync(0, bufs).await.map_err(JournalError::io(format!("begin segment {number}")))?;
-        let files = &self.shared.files;
-        files.lock().expect("no code panics while it holds the files").open.insert(number, next.file.clone());
-        self.active = next;
-        self.segments.insert(number);
-        self.shared.lock().active_left = self.active.left();
-        self.make_spare().await
-    }
-
-    /// Sees to it that there is a spare, if there is room for one.
-    async fn make_spare(&mut self) -> Result<(), JournalError> {
-        self.recycle().await?;
-        if self.shared.lock().spare.is_some() {
-            return Ok(());
-        }
-        let number = self.active.number + 1;
-        let options = &self.shared.options;
-        let over = (self.segments.len() as u64 + 1) * options.segment_bytes > options.bytes_max;
-        let made =
-            if over { Made::NoRoom } else { spare::create(&self.shared.env, number, options.segment_bytes).await? };
-        match made {
-            Made::Spare => {
-                self.shared.lock().spare = Some(number);
-                self.said_full = false;
-                self.shared.durable.send_modify(|_| {});
-            }
-            Made::NoRoom => {
-                let reason = "journal.full".into();
-                let what = What::Refused { reason };
-                let event = Event { what, place: self.shared.name.clone(), identity: None, seq: Seq(0), attempt: 0 };
-                self.shared.env.probe.on(&[event]);
-                if !self.said_full {
-                    tracing::warn!(process = %self.shared.name, bytes = options.segment_bytes, "the disk is full: waiting for room for a journal segment");
-                    self.said_full = true;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives back the oldest segments that nobody needs: the first as the spare, the others to the file system.
-    async fn recycle(&mut self) -> Result<(), JournalError> {
-        loop {
-            let oldest = *self.segments.first().expect("the active segment is one");
-            let (free, spare) = {
-                let state = self.shared.lock();
-                (state.image.live_in(oldest) == 0, state.spare)
-            };
-            if oldest == self.active.number || !free {
-                return Ok(());
-            }
-            self.segments.remove(&oldest);
-            self.shared.files.lock().expect("no code panics while it holds the files").open.remove(&oldest);
-            if spare.is_none() {
-                let number = self.active.number + 1;
-                spare::recycle(&self.shared.env, oldest, number).await?;
-                self.shared.lock().spare = Some(number);
-                self.said_full = false;
-            } else {
-                spare::remove(&self.shared.env, &segment::name(oldest)).await?;
-            }
-            self.shared.durable.send_modify(|_| {});
-        }
-    }
-}
-
-/// Packs state records into frame bodies.
-pub(super) fn state_bodies(records: &[Record], frame_bytes_max: usize) -> Vec<Bytes> {
-    let limit = frame_bytes_max - frame::HEADER;
-    let mut bodies = Vec::new();
-    let mut body = BytesMut::new();
-    for record in records {
-        if !body.is_empty() && body.len() + record.size() > limit {
-            bodies.push(body.split().freeze());
-        }
-        record.encode(&mut body);
-    }
-    if !body.is_empty() {
-        bodies.push(body.freeze());
-    }
-    bodies
-}
-
-/// Bytes that state frames take, one sector to spare.
-///
-/// # Errors
-/// `StateTooLarge` when they would fill more than half a segment.
-pub(super) fn state_frames_bytes(bodies: &[Bytes], options: &JournalOptions) -> Result<u64, JournalError> {
-    let padded = |body: &Bytes| ((frame::HEADER + body.len()) as u64).next_multiple_of(frame::SECTOR);
-    let bytes = bodies.iter().map(padded).sum::<u64>() + frame::SECTOR;
-    let limit = options.segment_bytes / 2;
-    if bytes > limit { Err(JournalError::StateTooLarge { bytes, limit }) } else { Ok(bytes) }
 }
 
 fn event_of(record: &Record) -> Option<Event> {

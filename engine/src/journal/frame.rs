@@ -66,7 +66,7 @@ impl Header {
 }
 
 /// Where a frame is or goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct At {
     /// Segment number.
     pub segment: u64,

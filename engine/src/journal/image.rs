@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::Lsn;
+use super::durability::Durability;
 use super::frame::At;
 use super::handed::Handed;
 use super::record::{Applied, Channel, Name, Producer, Put, Record, Retired, Settle};
+use super::runs::Runs;
 use crate::channel::dedup::Keys;
 use crate::packet::{Epoch, Identity, Seq};
 
@@ -65,7 +68,7 @@ impl Cursor {
 pub struct Packets {
     /// The last number given.
     pub last: Seq,
-    entries: BTreeMap<Seq, At>,
+    entries: Runs,
     /// The newest packets, so that a reader that keeps up never touches the disk.
     tail: VecDeque<(Seq, Bytes)>,
     tail_bytes: usize,
@@ -75,19 +78,19 @@ impl Packets {
     /// How many somebody still needs.
     #[must_use]
     pub fn backlog(&self) -> u64 {
-        self.entries.len() as u64
+        self.entries.len()
     }
 
     /// The first needed packet at or after `from`, and the frame that holds it.
     #[must_use]
     pub fn next(&self, from: Seq) -> Option<(Seq, At)> {
-        self.entries.range(from..).next().map(|(seq, at)| (*seq, *at))
+        self.entries.next(from)
     }
 
     /// True when `seq` is still needed.
     #[must_use]
     pub fn has(&self, seq: Seq) -> bool {
-        self.entries.contains_key(&seq)
+        self.entries.has(seq)
     }
 
     /// Packets from `from` on that are in memory, without a gap; empty when `from` itself is not.
@@ -110,7 +113,7 @@ impl Packets {
 }
 
 /// A dead letter that the journal holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetterEntry {
     /// Whose.
     pub identity: Identity,
@@ -120,6 +123,14 @@ pub struct DeadLetterEntry {
     pub class: String,
     /// The frame that holds the whole record.
     pub at: At,
+}
+
+/// Where needed packets and dead letters lie.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Index {
+    /// Of each channel: runs of numbers in one frame.
+    pub(super) channels: Vec<(Name, Vec<(Seq, u32, At)>)>,
+    pub(super) dead_letters: Vec<DeadLetterEntry>,
 }
 
 /// What a journal's records add up to.
@@ -133,6 +144,7 @@ pub struct Image {
     dead_letters: Vec<DeadLetterEntry>,
     quarantined: Vec<(Lsn, Lsn)>,
     handed: Handed,
+    durability: Durability,
     /// Needed packets and dead letters a segment; a segment that isn't here is needed by nobody.
     live: BTreeMap<u64, u64>,
     tail_bytes_max: usize,
@@ -188,7 +200,6 @@ impl Image {
                 let packets = self.channels.entry(channel).or_default();
                 packets.last = packets.last.max(last);
             }
-            Record::Quarantined(range) => self.quarantined.push((range.from, range.to)),
             Record::Generation(generation) => self.handed.generation(generation),
             Record::Delivered(delivered) => {
                 let cursor = self.cursors.get(&delivered.input).and_then(|groups| groups.get(&delivered.group));
@@ -196,10 +207,62 @@ impl Image {
             }
             Record::Parked(parked) => self.handed.park(parked),
             Record::BusinessKeys(keys) => self.handed.business_keys(keys),
+            // Each state frame repeats it.
+            Record::Quarantined(range) => {
+                if !self.quarantined.contains(&(range.from, range.to)) {
+                    self.quarantined.push((range.from, range.to));
+                }
+            }
             Record::Retired(Retired { input, group }) => self.retire(&input, &group),
-            Record::Opened(_) => {}
+            Record::Durable(durability) => self.durability = durability,
+            Record::Opened(_) | Record::Snapshot(_) | Record::Closed => {}
         }
         Vec::new()
+    }
+
+    /// Takes a whole small state that stands in the frames up to `at`: what it doesn't name is gone. Packets and dead letters
+    /// stay, but for what it settles.
+    pub(super) fn replace_state(&mut self, at: At, records: Vec<Record>) {
+        let Image { channels, dead_letters, live, tail_bytes_max, .. } = std::mem::take(self);
+        *self = Image { channels, dead_letters, live, tail_bytes_max, ..Image::default() };
+        // All groups first: a packet is free once every one of them has settled it.
+        for record in &records {
+            if let Record::Settle(Settle { input, group, .. }) = record {
+                self.cursors.entry(input.clone()).or_default().entry(group.clone()).or_default();
+            }
+        }
+        for record in records {
+            self.apply(at, record);
+        }
+    }
+
+    /// What is big: where needed packets and dead letters lie. With the snapshot it is all of the image.
+    pub(super) fn index(&self) -> Index {
+        let channels = self.channels.iter().map(|(name, packets)| (name.clone(), packets.entries.iter().collect()));
+        Index { channels: channels.collect(), dead_letters: self.dead_letters.clone() }
+    }
+
+    /// An image of a snapshot and an index that were taken together.
+    pub(super) fn restore(index: Index, snapshot: Vec<Record>) -> Image {
+        let mut image = Image::default();
+        for (name, runs) in index.channels {
+            let packets = image.channels.entry(name).or_default();
+            for (first, count, at) in runs {
+                packets.entries.add(first, count, at);
+                *image.live.entry(at.segment).or_default() += u64::from(count);
+            }
+        }
+        for letter in &index.dead_letters {
+            *image.live.entry(letter.at.segment).or_default() += 1;
+        }
+        image.dead_letters = index.dead_letters;
+        image.replace_state(At { segment: 0, offset: 0 }, snapshot);
+        image
+    }
+
+    /// The oldest segment that somebody needs.
+    pub(super) fn oldest_live(&self) -> Option<u64> {
+        self.live.keys().next().copied()
     }
 
     fn append(&mut self, at: At, channel: &Name, seq: Seq, packet: Bytes) {
@@ -210,7 +273,7 @@ impl Image {
         let packets = self.channels.get_mut(channel).expect("inserted above when it was missing");
         assert!(seq > packets.last, "channel `{channel}` goes from {} back to {seq}", packets.last);
         packets.last = seq;
-        packets.entries.insert(seq, at);
+        packets.entries.add(seq, 1, at);
         packets.tail_bytes += packet.len();
         packets.tail.push_back((seq, packet));
         while packets.tail_bytes > max {
@@ -226,8 +289,7 @@ impl Image {
         let mut settled = Vec::new();
         for (from, to) in &settle.seqs {
             if let Some(packets) = self.channels.get(&settle.input) {
-                let needed = packets.entries.range(*from..=*to).map(|(seq, _)| *seq);
-                settled.extend(needed.filter(|seq| !cursor.has(*seq)));
+                settled.extend(packets.entries.within(*from, *to).filter(|seq| !cursor.has(*seq)));
             }
             cursor.settle(*from, *to);
             self.handed.settled(&settle.input, &settle.group, (*from, *to));
@@ -260,17 +322,11 @@ impl Image {
             }
         }
         let Some(packets) = self.channels.get_mut(input) else { return };
-        let done: Vec<(Seq, At)> = packets
-            .entries
-            .range(from..=to)
-            .filter(|(seq, _)| groups.values().all(|cursor| cursor.has(**seq)))
-            .map(|(seq, at)| (*seq, *at))
-            .collect();
-        for (seq, at) in &done {
-            packets.entries.remove(seq);
-            release(&mut self.live, at.segment);
+        let done = packets.entries.take(from, to, |seq| groups.values().all(|cursor| cursor.has(seq)));
+        for (at, count) in &done {
+            release(&mut self.live, at.segment, *count);
         }
-        while packets.tail.front().is_some_and(|(seq, _)| !packets.entries.contains_key(seq)) {
+        while packets.tail.front().is_some_and(|(seq, _)| !packets.has(*seq)) {
             let (_, packet) = packets.tail.pop_front().expect("front() saw one");
             packets.tail_bytes -= packet.len();
         }
@@ -316,7 +372,7 @@ impl Image {
     pub fn pending(&self, input: &str, group: &str) -> u64 {
         let Some(packets) = self.channels.get(input) else { return 0 };
         let cursor = self.cursors.get(input).and_then(|groups| groups.get(group));
-        packets.entries.keys().filter(|seq| cursor.is_none_or(|cursor| !cursor.has(**seq))).count() as u64
+        packets.entries.seqs().filter(|seq| cursor.is_none_or(|cursor| !cursor.has(*seq))).count() as u64
     }
 
     /// The nodes that have state, with the number of their keys, sorted by name.
@@ -383,6 +439,12 @@ impl Image {
         &self.quarantined
     }
 
+    /// When the commits of the last opening were confirmed.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
     /// Needed packets and dead letters in a segment.
     #[must_use]
     pub fn live_in(&self, segment: u64) -> u64 {
@@ -433,6 +495,7 @@ impl Image {
             }));
         }
         out.extend(self.handed.snapshot());
+        out.push(Record::Durable(self.durability));
         for (from, to) in &self.quarantined {
             out.push(Record::Quarantined(super::record::Quarantined { from: *from, to: *to }));
         }
@@ -440,9 +503,9 @@ impl Image {
     }
 }
 
-fn release(live: &mut BTreeMap<u64, u64>, segment: u64) {
+fn release(live: &mut BTreeMap<u64, u64>, segment: u64, packets: u64) {
     let count = live.get_mut(&segment).expect("what is released was counted when it was appended");
-    *count -= 1;
+    *count -= packets;
     if *count == 0 {
         live.remove(&segment);
     }

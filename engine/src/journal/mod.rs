@@ -21,17 +21,25 @@
 //! The journal never looks inside a packet, never sorts out duplicates, and knows no lanes. It keeps no clock but the
 //! frames' time stamp, and has no linger timer: while one write is synced, the next frame fills.
 
+mod active;
+mod checkpoint;
 mod commit;
+mod durability;
+mod error;
 pub mod frame;
 mod handed;
 pub mod image;
 mod read;
 pub mod record;
 mod recovery;
+mod report;
+mod rotation;
+mod runs;
+mod scan;
 pub mod segment;
 mod spare;
+mod wear;
 
-use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -40,7 +48,11 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::env::Env;
 use crate::journal::image::Image;
 use crate::observe::Place;
+pub use durability::Durability;
+pub use error::{JournalError, is_full};
 pub use record::Record;
+pub use report::{Breach, Gap, Outcome, Recovery};
+pub use wear::Wear;
 
 /// Position of a record in a journal: the how many-th record it is, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, Default)]
@@ -71,6 +83,8 @@ pub struct JournalOptions {
     pub full_retry_ns: u64,
     /// How much all segments together may take; at this size the journal is full, as if the disk were.
     pub bytes_max: u64,
+    /// When a commit is confirmed.
+    pub durability: Durability,
 }
 
 impl JournalOptions {
@@ -86,93 +100,9 @@ impl JournalOptions {
             mark_after_ns: 20_000_000,
             full_retry_ns: 200_000_000,
             bytes_max: 4 << 30,
+            durability: Durability::Sync,
         }
     }
-}
-
-/// Why a journal can't be opened or can't go on.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum JournalError {
-    /// Somebody else has it open.
-    #[error(
-        "could not lock the journal: another process uses this data directory; stop it, or name another --data-dir"
-    )]
-    Locked,
-    /// Something in the directory isn't ours.
-    #[error(
-        "could not open the journal: `{name}` doesn't belong to it ({why}); move it elsewhere, or name another --data-dir"
-    )]
-    Foreign {
-        /// The file.
-        name: String,
-        /// What shows it.
-        why: String,
-    },
-    /// Written by another version.
-    #[error(
-        "could not open the journal: `{name}` has format version {found}, this binary reads {supported}; use the release that wrote it"
-    )]
-    Version {
-        /// The file.
-        name: String,
-        /// Its version.
-        found: u16,
-        /// What this binary reads.
-        supported: u16,
-    },
-    /// No room for the first segment.
-    #[error(
-        "could not create the journal: the disk has no room for {bytes} bytes; free some, or choose smaller segments"
-    )]
-    NoRoom {
-        /// What was needed.
-        bytes: u64,
-    },
-    /// The disk failed.
-    #[error("could not {what}: {source}")]
-    Io {
-        /// What was tried.
-        what: String,
-        /// The disk's answer.
-        source: Arc<io::Error>,
-    },
-    /// A transaction larger than a frame.
-    #[error("could not append {bytes} bytes in one transaction: the limit is {limit}")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-        /// `frame_bytes_max`.
-        limit: usize,
-    },
-    /// The small state has outgrown the segments.
-    #[error(
-        "could not begin a segment: cursors and node state take {bytes} bytes, at most {limit} fit; choose larger segments"
-    )]
-    StateTooLarge {
-        /// What it takes.
-        bytes: u64,
-        /// Half a segment.
-        limit: u64,
-    },
-    /// A write or sync failed earlier; nothing is taken any more.
-    #[error("the journal stopped: {cause}; restart to recover what is durable")]
-    Stopped {
-        /// The first failure.
-        cause: String,
-    },
-}
-
-impl JournalError {
-    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> JournalError {
-        move |source| JournalError::Io { what: what.into(), source: Arc::new(source) }
-    }
-}
-
-/// True for "no space left on device" and for an exceeded quota.
-#[must_use]
-pub fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-        || error.raw_os_error() == Some(28)
 }
 
 /// What a transaction does to the fill level, which decides whether a full disk takes it.
@@ -222,44 +152,6 @@ impl Commit {
     }
 }
 
-/// What opening found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// Records that were read.
-    pub records: u64,
-    /// The next LSN.
-    pub next: Lsn,
-    /// This opening's epoch.
-    pub epoch: u64,
-    /// Which journal it is; drawn once, when it was created.
-    pub journal: u128,
-    /// True when there was no journal before.
-    pub created: bool,
-    /// Confirmed records that the medium destroyed: exact LSNs.
-    pub lost: Vec<Range<Lsn>>,
-    /// An unconfirmed tail that was cut: from which LSN, and to where as far as the remains tell.
-    pub cut: Option<(Lsn, Option<Lsn>)>,
-}
-
-impl Recovery {
-    /// The findings as lines for a person; empty when there is nothing to say.
-    #[must_use]
-    pub fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self
-            .lost
-            .iter()
-            .map(|range| {
-                format!("lost.reported {}..{} (confirmed records that the disk destroyed)", range.start, range.end)
-            })
-            .collect();
-        if let Some((from, to)) = self.cut {
-            let to = to.map_or_else(|| "?".to_owned(), |to| to.to_string());
-            lines.push(format!("CUT {from}..{to} (indeterminate: never confirmed)"));
-        }
-        lines
-    }
-}
-
 /// What waits to be written. Bodies are encoded at submit, in the submitter's time.
 #[derive(Debug, Default)]
 struct Pending {
@@ -275,12 +167,17 @@ struct State {
     pending: Pending,
     /// LSN of the next record to be submitted.
     next: Lsn,
-    /// All records below are durable.
+    /// All records below are confirmed: durable, unless the options ask for less.
     durable: Lsn,
+    /// What was written since the journal was opened; without `open_ns`.
+    wear: Wear,
+    opened_ns: u64,
     /// The segment that is kept for when the active one is full.
     spare: Option<u64>,
     /// Room left in the active segment, for transactions that drain a full disk.
     active_left: u64,
+    /// A frame that somebody needs turned out to be destroyed: what the checkpoints say of it is not true any more.
+    damaged: bool,
     stopped: Option<String>,
     closing: bool,
 }
@@ -312,6 +209,11 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no code panics while it holds the journal's state")
+    }
+
+    fn wear(&self) -> Wear {
+        let state = self.lock();
+        Wear { open_ns: self.env.clock.mono().saturating_sub(state.opened_ns), ..state.wear }
     }
 }
 
@@ -354,8 +256,11 @@ impl Journal {
                 pending: Pending::default(),
                 next: opened.recovery.next,
                 durable: opened.recovery.next,
+                wear: opened.wear,
+                opened_ns: env.clock.mono(),
                 spare: opened.spare,
                 active_left: opened.active.left(),
+                damaged: false,
                 stopped: None,
                 closing: false,
             }),
@@ -364,7 +269,9 @@ impl Journal {
             work: Notify::new(),
             durable,
         });
-        tokio::spawn(commit::Task::new(shared.clone(), opened.active, opened.segments).run(opened.lock));
+        tokio::spawn(
+            commit::Task::new(shared.clone(), opened.active, opened.segments, opened.checkpoints).run(opened.lock),
+        );
         Ok((Journal { shared }, opened.recovery))
     }
 
@@ -489,6 +396,12 @@ impl Journal {
         self.shared.lock().closing = true;
         self.shared.work.notify_one();
         self.stopped().await;
+    }
+
+    /// What the journal has cost its medium since it was opened.
+    #[must_use]
+    pub fn wear(&self) -> Wear {
+        self.shared.wear()
     }
 
     /// True when nothing waits to be written.

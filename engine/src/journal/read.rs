@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::checkpoint;
 use super::frame::{self, At, Found};
 use super::record::Record;
 use super::{Journal, JournalError};
@@ -12,10 +13,15 @@ use crate::env::File;
 use crate::packet::Seq;
 
 /// The open segments, and the last frame that was read.
-#[derive(Default)]
 pub(super) struct Files {
     pub(super) open: BTreeMap<u64, Arc<dyn File>>,
     cached: Option<(At, Vec<Appended>)>,
+}
+
+impl Files {
+    pub(super) fn of(open: BTreeMap<u64, Arc<dyn File>>) -> Files {
+        Files { open, cached: None }
+    }
 }
 
 /// A packet of a frame: channel, number, bytes.
@@ -120,7 +126,11 @@ impl Journal {
             if !needed {
                 return Ok(Vec::new());
             }
-            let source = std::io::Error::new(std::io::ErrorKind::InvalidData, "the frame's checksum doesn't match");
+            // The next opening is to look at everything, and to say exactly what is lost.
+            self.shared.lock().damaged = true;
+            checkpoint::void(&self.shared.env).await?;
+            let why = "the frame's checksum doesn't match; the next start reports what is lost";
+            let source = std::io::Error::new(std::io::ErrorKind::InvalidData, why);
             return Err(JournalError::Io { what, source: Arc::new(source) });
         };
         let mut records = Vec::new();

@@ -10,6 +10,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::Lsn;
+use super::durability::Durability;
 pub use super::handed::{BusinessKeys, Delivered, Generation, Parked};
 use crate::packet::{Epoch, Identity, Seq};
 
@@ -52,6 +53,12 @@ pub enum Record {
     Parked(Parked),
     /// Business keys came with packets; older ones may be forgotten.
     BusinessKeys(BusinessKeys),
+    /// The journal was closed in good order here. Stands alone in a state frame.
+    Closed,
+    /// When the commits that follow are confirmed.
+    Durable(Durability),
+    /// The small state follows, whole, in so many state frames, this one included.
+    Snapshot(Snapshot),
     /// A group takes from an input no more, and is forgotten: a changed graph has no place for it.
     Retired(Retired),
 }
@@ -150,6 +157,13 @@ pub struct Quarantined {
     pub to: Lsn,
 }
 
+/// See [`Record::Snapshot`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// State frames that it takes, one after the other.
+    pub frames: u32,
+}
+
 /// See [`Record::Retired`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retired {
@@ -191,6 +205,9 @@ const GENERATION: u8 = 10;
 const DELIVERED: u8 = 11;
 const BUSINESS_KEYS: u8 = 12;
 const PARKED: u8 = 13;
+const DURABLE: u8 = 20;
+const SNAPSHOT: u8 = 21;
+const CLOSED: u8 = 22;
 const RETIRED: u8 = 30;
 
 impl Record {
@@ -216,6 +233,7 @@ impl Record {
                 Record::Delivered(r) => r.input.len() + r.group.len() + r.seqs.len() * 20,
                 Record::Parked(r) => r.input.len() + r.group.len(),
                 Record::BusinessKeys(r) => r.channel.len() + r.keys.len() * 40,
+                Record::Closed | Record::Durable(_) | Record::Snapshot(_) => 0,
                 Record::Retired(r) => r.input.len() + r.group.len(),
             }
     }
@@ -244,6 +262,9 @@ impl Record {
             Record::Delivered(r) => body(out, DELIVERED, r),
             Record::Parked(r) => body(out, PARKED, r),
             Record::BusinessKeys(r) => body(out, BUSINESS_KEYS, r),
+            Record::Closed => out.put_u8(CLOSED),
+            Record::Durable(r) => body(out, DURABLE, r),
+            Record::Snapshot(r) => body(out, SNAPSHOT, r),
             Record::Retired(r) => body(out, RETIRED, r),
         }
         let len = u32::try_from(out.len() - start - 4).expect("a record fits a frame, and a frame is below 4 GiB");
@@ -292,6 +313,9 @@ impl Record {
             DELIVERED => Record::Delivered(read(tag, &body)?),
             PARKED => Record::Parked(read(tag, &body)?),
             BUSINESS_KEYS => Record::BusinessKeys(read(tag, &body)?),
+            CLOSED => Record::Closed,
+            DURABLE => Record::Durable(read(tag, &body)?),
+            SNAPSHOT => Record::Snapshot(read(tag, &body)?),
             RETIRED => Record::Retired(read(tag, &body)?),
             unknown => return Err(RecordError::Tag(unknown)),
         })

@@ -1,25 +1,26 @@
 //! Opening a journal: what is there, what is gone, and which of the two nobody can tell.
 //!
-//! A frame says up to which LSN all was durable when it was built (`durable_upto`), so a bad frame below a later
-//! frame's mark is confirmed data that the medium destroyed: reported as lost, exactly. A bad frame above all marks was
-//! never confirmed: cut, and reported as indeterminate. Before anything new is written behind a cut, a frame of a new
-//! epoch takes its place durably, so that a stale frame behind it, of an older epoch, never counts again.
+//! What the frames say is found out by [`Scan`]; here they are read, and the journal is made ready to go on. Before anything
+//! new is written behind a cut, a frame of a new epoch takes its place durably, so that a stale frame behind it, of an
+//! older epoch, never counts again.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::commit::{Active, state_bodies, state_frames_bytes};
+use super::active::{Active, state_bodies, state_frames_bytes};
+use super::checkpoint::{self, Checkpoint, Stand};
 use super::frame::{self, At, Found, Header, SECTOR};
 use super::image::Image;
 use super::read::Files;
 use super::record::{Opened, Quarantined, Record};
+use super::scan::{Piece, Scan};
 use super::segment::{self, Sector, SegmentHeader};
 use super::spare::{self, Made};
-use super::{JournalError, JournalOptions, Lsn, Recovery};
-use crate::env::{Env, Open};
+use super::{JournalError, JournalOptions, Lsn, Recovery, Wear};
+use crate::env::{Env, File, Open};
 use crate::observe::{Event, What};
 use crate::packet::Seq;
 
@@ -29,6 +30,8 @@ pub(super) struct Opening {
     pub(super) active: Active,
     pub(super) segments: BTreeSet<u64>,
     pub(super) spare: Option<u64>,
+    pub(super) checkpoints: checkpoint::Writer,
+    pub(super) wear: Wear,
     pub(super) recovery: Recovery,
     pub(super) lock: Box<dyn Send + Sync>,
 }
@@ -41,72 +44,184 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
         _ => JournalError::io("lock the data directory")(error),
     })?;
     let inventory = inventory(env, options).await?;
-    let mut scan = Scan::new();
-    let mut files = Files::default();
-    let mut tail = Bytes::new();
-    let last = inventory.used.len().saturating_sub(1);
-    for (index, header) in inventory.used.iter().enumerate() {
-        let file = spare::open(env, header.number).await?;
-        let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
-        let size = usize::try_from(size).expect("a segment fits in memory");
-        let bytes =
-            file.read_at(0, size).await.map_err(JournalError::io(format!("read {}", segment::name(header.number))))?;
-        scan.segment(header, &bytes, index == last)?;
-        tail = bytes.slice((scan.known_durable as usize)..(scan.offset as usize));
-        files.open.insert(header.number, file);
+    let files = open_all(env, &inventory.used).await?;
+    let checkpoints = checkpoint::read(env).await;
+    if inventory.used.is_empty() && !checkpoints.is_empty() {
+        let why = "it is a checkpoint, and its segments are gone".to_owned();
+        return Err(JournalError::Foreign { name: checkpoint::SLOTS[0].to_owned(), why });
     }
+    let newest = checkpoints.first().map(|checkpoint| checkpoint.generation);
+    let Scanned { scan, tail, bytes, checkpoint } = scan_all(&inventory.used, &files, checkpoints).await?;
+    let checkpoints = checkpoint::Writer::new(newest, bytes, options.segment_bytes);
+    let state_lost = scan.state_lost();
+    let (closed, synced, durability) = (scan.closed, scan.synced, scan.image.durability());
     let mut recovery = scan.recovery;
+    (recovery.closed, recovery.synced, recovery.durability) = (closed, synced, durability);
+    recovery.state_lost = state_lost;
+    (recovery.checkpoint, recovery.scanned_bytes) = (checkpoint, bytes);
     recovery.next = scan.next;
     recovery.epoch = scan.epoch + 1;
+    recovery.journal = inventory.used.first().map_or_else(|| draw_id(env), |header| header.journal);
     recovery.created = inventory.used.is_empty();
     let mut spare = inventory.spare;
     let mut segments: BTreeSet<u64> = inventory.used.iter().map(|header| header.number).collect();
-    let journal = inventory.used.first().map_or_else(|| draw_id(env), |header| header.journal);
-    recovery.journal = journal;
+    let journal = recovery.journal;
     let mut active = match inventory.used.last() {
         Some(header) => Active {
-            file: files.open[&header.number].clone(),
+            file: files[&header.number].clone(),
             number: header.number,
-            size: files.open[&header.number].len().await.map_err(JournalError::io("read a segment's length"))?,
+            size: files[&header.number].len().await.map_err(JournalError::io("read a segment's length"))?,
             offset: scan.offset,
+            last: None,
             prev: scan.prev,
             epoch: recovery.epoch,
             journal,
+            version: header.version,
         },
         None => create_first(env, options, journal, recovery.epoch, &mut spare).await?,
     };
     segments.insert(active.number);
+    let mut wear = Wear::default();
     if !tail.is_empty() {
+        wear.wrote_synced(tail.len() as u64);
         // What we just read may never have reached the disk: it can come from the page cache that a killed process, or a
         // failed sync, left behind. From here on we build on it, so it is written again.
         let write = active.file.write_sync(scan.known_durable, vec![tail]);
         write.await.map_err(JournalError::io("make the recovered tail durable"))?;
         env.disk.sync_dir("").await.map_err(JournalError::io("make the segments' names durable"))?;
     }
-    let mut records =
+    let mut image = scan.image;
+    let here = At { segment: active.number, offset: active.offset };
+    // Also the small state that is gone: members of groups must not take its numbers for those that they know.
+    let state = recovery.state_lost.map(|lsn| Lsn(0)..lsn);
+    for range in recovery.lost.iter().cloned().chain(state) {
+        image.apply(here, Record::Quarantined(Quarantined { from: range.start, to: range.end }));
+    }
+    image.apply(here, Record::Durable(options.durability));
+    let mut state =
         vec![Record::Opened(Opened { epoch: recovery.epoch, version: env!("CARGO_PKG_VERSION").to_owned() })];
-    records.extend(
-        recovery.lost.iter().map(|range| Record::Quarantined(Quarantined { from: range.start, to: range.end })),
-    );
-    let begun = begin_epoch(env, options, &mut active, &mut spare, &scan.image, &records, recovery.next).await?;
+    state.extend(image.snapshot());
+    let (begun, bytes) = begin_epoch(env, options, &mut active, &mut spare, &state, recovery.next).await?;
+    wear.wrote_synced(bytes);
     if begun {
         segments.insert(active.number);
     }
+    let mut files = Files::of(files);
     files.open.insert(active.number, active.file.clone());
-    let mut image = scan.image;
-    for record in records {
-        image.apply(At { segment: active.number, offset: active.offset }, record);
-    }
     image.keep_tail(options.tail_bytes_max);
     if spare.is_none() && spare::create(env, active.number + 1, options.segment_bytes).await? == Made::Spare {
         spare = Some(active.number + 1);
+        wear.wrote_synced(options.segment_bytes);
     }
     let place = options.process.as_str().into();
     env.probe.on(&[Event { what: What::Recovered, place, identity: None, seq: Seq(recovery.next.0), attempt: 0 }]);
     for line in recovery.lines() {
         tracing::warn!(process = options.process, "{line}");
     }
-    Ok(Opening { image, files, active, segments, spare, recovery, lock })
+    Ok(Opening { image, files, active, segments, spare, checkpoints, wear, recovery, lock })
+}
+
+/// A scan that is over.
+struct Scanned {
+    scan: Scan,
+    /// What was read at the end of the last segment and is not known to be durable.
+    tail: Bytes,
+    /// Bytes from where the scan began to where it ended.
+    bytes: u64,
+    /// The generation of the checkpoint that it began at.
+    checkpoint: Option<u64>,
+}
+
+/// The segments in use, open, by number.
+type Segments = BTreeMap<u64, Arc<dyn File>>;
+
+async fn open_all(env: &Env, used: &[SegmentHeader]) -> Result<Segments, JournalError> {
+    let mut files = BTreeMap::new();
+    for header in used {
+        files.insert(header.number, spare::open(env, header.number).await?);
+    }
+    Ok(files)
+}
+
+/// Scans from the newest checkpoint that can be trusted, or everything.
+async fn scan_all(
+    used: &[SegmentHeader],
+    files: &Segments,
+    checkpoints: Vec<Checkpoint>,
+) -> Result<Scanned, JournalError> {
+    let Some(journal) = used.first().map(|header| header.journal) else {
+        return Ok(Scanned { scan: Scan::new(), tail: Bytes::new(), bytes: 0, checkpoint: None });
+    };
+    let ours = checkpoints.into_iter().filter(|checkpoint| checkpoint.journal == journal);
+    let ours: Vec<Checkpoint> = ours.collect();
+    // What any of them stands on was durable once, whether or not it is still there.
+    let proven = ours.iter().map(|checkpoint| checkpoint.stand).max_by_key(|stand| stand.next);
+    // With a segment missing in between, what was lost shows in a full scan only.
+    let whole = used.windows(2).all(|two| two[0].number + 1 == two[1].number);
+    for checkpoint in ours.into_iter().filter(|_| whole) {
+        if !stands(files, &checkpoint.stand).await? {
+            continue;
+        }
+        let mut scanned = scan(used, files, Some(checkpoint)).await?;
+        if scanned.scan.image.oldest_live().is_some_and(|oldest| oldest < used[0].number) {
+            // It needs a segment that is gone.
+            continue;
+        }
+        prove(&mut scanned.scan, proven);
+        return Ok(scanned);
+    }
+    let mut scanned = scan(used, files, None).await?;
+    prove(&mut scanned.scan, proven);
+    Ok(scanned)
+}
+
+fn prove(scan: &mut Scan, proven: Option<Stand>) {
+    if let Some(stand) = proven {
+        scan.epoch = scan.epoch.max(stand.epoch);
+        scan.prove(stand.at, stand.next);
+    }
+}
+
+/// True when the frame that a checkpoint stands on is there.
+async fn stands(files: &Segments, stand: &Stand) -> Result<bool, JournalError> {
+    let Some(file) = files.get(&stand.at.segment).filter(|_| stand.end > stand.at.offset) else { return Ok(false) };
+    let len = usize::try_from(stand.end - stand.at.offset).expect("a frame fits in memory");
+    let read = file.read_at(stand.at.offset, len).await;
+    let bytes = read.map_err(JournalError::io(format!("read {}", segment::name(stand.at.segment))))?;
+    Ok(matches!(frame::parse(stand.at, &bytes), Found::Frame(header, _) if header.crc == stand.crc))
+}
+
+async fn scan(
+    used: &[SegmentHeader],
+    files: &Segments,
+    checkpoint: Option<Checkpoint>,
+) -> Result<Scanned, JournalError> {
+    let stand = checkpoint.as_ref().map(|checkpoint| checkpoint.stand);
+    let generation = checkpoint.as_ref().map(|checkpoint| checkpoint.generation);
+    let scan = checkpoint.map_or_else(Scan::new, Scan::behind);
+    let mut scanned = Scanned { scan, tail: Bytes::new(), bytes: 0, checkpoint: generation };
+    let last = used.len() - 1;
+    for (index, header) in used.iter().enumerate() {
+        let from = match stand {
+            Some(stand) if header.number < stand.at.segment => continue,
+            Some(stand) if header.number == stand.at.segment => stand.end,
+            _ => 0,
+        };
+        let piece = read_from(&files[&header.number], header.number, from).await?;
+        let scan = &mut scanned.scan;
+        if from == 0 { scan.segment(header, &piece, index == last) } else { scan.rest(header, &piece, index == last) }?;
+        scanned.bytes += scan.offset - from;
+        scanned.tail = piece.part(scan.known_durable, scan.offset);
+    }
+    Ok(scanned)
+}
+
+async fn read_from(file: &Arc<dyn File>, number: u64, from: u64) -> Result<Piece, JournalError> {
+    let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
+    let len = usize::try_from(size.saturating_sub(from)).expect("a segment fits in memory");
+    let read = file.read_at(from, len).await;
+    let bytes = read.map_err(JournalError::io(format!("read {}", segment::name(number))))?;
+    Ok(Piece { from, bytes })
 }
 
 fn draw_id(env: &Env) -> u128 {
@@ -126,7 +241,7 @@ async fn inventory(env: &Env, options: &JournalOptions) -> Result<Inventory, Jou
     let mut unused = Vec::new();
     for name in env.disk.list("").await.map_err(JournalError::io("list the data directory"))? {
         // A file system's own directory, on a mount point.
-        if name == LOCK || name == "lost+found" {
+        if name == LOCK || name == "lost+found" || checkpoint::SLOTS.contains(&name.as_str()) {
             continue;
         }
         let Some(number) = segment::number(&name) else {
@@ -157,6 +272,7 @@ async fn inventory(env: &Env, options: &JournalOptions) -> Result<Inventory, Jou
     for (number, first) in unused {
         match first {
             Some(frame) => used.push(SegmentHeader {
+                version: segment::VERSION,
                 journal: journal.unwrap_or_default(),
                 number,
                 epoch: frame.epoch,
@@ -204,30 +320,29 @@ async fn create_first(
     }
     let file = spare::open(env, number).await?;
     let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
-    let first = SegmentHeader { journal, number, epoch, base: Lsn(0), prev: 0, process: options.process.clone() };
+    let (version, process) = (segment::VERSION, options.process.clone());
+    let first = SegmentHeader { version, journal, number, epoch, base: Lsn(0), prev: 0, process };
     file.write_sync(0, vec![first.encode()]).await.map_err(JournalError::io("begin the first segment"))?;
-    Ok(Active { file, number, size, offset: SECTOR, prev: 0, epoch, journal })
+    Ok(Active { file, number, size, offset: SECTOR, last: None, prev: 0, epoch, journal, version })
 }
 
 /// Writes the new epoch durably, in the active segment or, when that is at its end, in the spare. Waits for room if it
-/// must, and says so. True when a segment was begun.
+/// must, and says so. Gives whether a segment was begun, and how many bytes were written.
 async fn begin_epoch(
     env: &Env,
     options: &JournalOptions,
     active: &mut Active,
     spare: &mut Option<u64>,
-    image: &Image,
-    records: &[Record],
+    state: &[Record],
     next: Lsn,
-) -> Result<bool, JournalError> {
+) -> Result<(bool, u64), JournalError> {
     let time = env.clock.unix_ns();
     // The whole small state, each time: a crash may have left this segment without the state that should begin it, and
     // the segments before it are given back on the strength of that state.
-    let mut state = records.to_vec();
-    state.extend(image.snapshot());
-    let bodies = state_bodies(&state, options.frame_bytes_max);
+    let bodies = state_bodies(state, options.frame_bytes_max);
     let needed = state_frames_bytes(&bodies, options)?;
-    let rotate = needed > active.left();
+    // A segment keeps the format in which it was begun.
+    let rotate = needed > active.left() || active.version < segment::VERSION;
     let mut bufs = Vec::new();
     if rotate {
         let number = loop {
@@ -254,152 +369,5 @@ async fn begin_epoch(
     let start = if rotate { 0 } else { active.offset };
     bufs.extend(active.state_frames(next, time, bodies));
     active.file.write_sync(start, bufs).await.map_err(JournalError::io("begin a new epoch"))?;
-    Ok(rotate)
-}
-
-struct Scan {
-    image: Image,
-    recovery: Recovery,
-    next: Lsn,
-    epoch: u64,
-    prev: u32,
-    /// Where the next frame goes in the segment scanned last.
-    offset: u64,
-    /// Up to here the segment scanned last is known to be durable, by what later frames say.
-    known_durable: u64,
-    /// Frames with records behind `known_durable`: their end, and where they end.
-    unknown: VecDeque<(Lsn, u64)>,
-    begun: bool,
-}
-
-impl Scan {
-    fn new() -> Self {
-        Scan {
-            image: Image::new(0),
-            recovery: Recovery::default(),
-            next: Lsn(0),
-            epoch: 0,
-            prev: 0,
-            offset: SECTOR,
-            known_durable: 0,
-            unknown: VecDeque::new(),
-            begun: false,
-        }
-    }
-
-    fn lose(&mut self, range: Range<Lsn>) {
-        assert!(range.start < range.end, "an empty loss {range:?}");
-        self.next = range.end;
-        self.recovery.lost.push(range);
-    }
-
-    fn segment(&mut self, header: &SegmentHeader, bytes: &Bytes, is_last: bool) -> Result<(), JournalError> {
-        if !self.begun {
-            (self.begun, self.next) = (true, header.base);
-        }
-        if header.base > self.next {
-            // What came before this segment was durable when it began.
-            self.lose(self.next..header.base);
-        }
-        self.epoch = self.epoch.max(header.epoch);
-        self.offset = SECTOR;
-        self.known_durable = 0;
-        self.unknown.clear();
-        loop {
-            let at = At { segment: header.number, offset: self.offset };
-            let rest = bytes.slice((self.offset as usize).min(bytes.len())..);
-            let found = frame::parse(at, &rest);
-            if let Found::Frame(frame, body) = &found
-                && frame.epoch >= self.epoch
-                && frame.base >= self.next
-            {
-                if frame.base > self.next {
-                    self.lose(self.next..frame.base);
-                }
-                self.take(at, frame, body.clone())?;
-                continue;
-            }
-            match self.look_ahead(at, bytes, is_last) {
-                Some(resume) => self.offset = resume,
-                None => {
-                    if is_last && self.recovery.cut.is_none() {
-                        self.recovery.cut = match found {
-                            Found::Nothing => None,
-                            // A frame of an epoch that was cut before: known, and no news.
-                            Found::Frame(..) => None,
-                            Found::Bad(hint) => Some((
-                                self.next,
-                                hint.filter(|h| h.base == self.next && h.count < 1 << 24).map(|h| h.end()),
-                            )),
-                        };
-                    }
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    /// Nothing valid stands at `at`. Is there anything behind it? Gives where to go on, if anywhere.
-    fn look_ahead(&mut self, at: At, bytes: &Bytes, is_last: bool) -> Option<u64> {
-        let mut first: Option<(u64, Header)> = None;
-        let (mut marked, mut end) = (Lsn(0), Lsn(0));
-        let mut offset = at.offset + SECTOR;
-        while offset + SECTOR <= bytes.len() as u64 {
-            let found = frame::parse(At { offset, ..at }, &bytes.slice(offset as usize..));
-            if let Found::Frame(frame, _) = found
-                && frame.epoch >= self.epoch
-                && frame.base >= self.next
-            {
-                first = first.or(Some((offset, frame)));
-                marked = marked.max(frame.durable_upto);
-                end = end.max(frame.end());
-                offset += frame.padded();
-            } else {
-                offset += SECTOR;
-            }
-        }
-        let (offset, frame) = first?;
-        if !is_last {
-            marked = marked.max(frame.base);
-        }
-        if marked >= frame.base && frame.base > self.next {
-            self.lose(self.next..frame.base);
-            return Some(offset);
-        }
-        if marked >= frame.base && frame.base == self.next && (marked > self.next || !is_last) {
-            // Only a frame without numbered records is gone: a mark, or small state that later frames supersede.
-            return Some(offset);
-        }
-        if marked > self.next {
-            self.lose(self.next..marked);
-        }
-        self.recovery.cut = Some((self.next, (end > self.next).then_some(end)));
-        None
-    }
-
-    fn take(&mut self, at: At, frame: &Header, mut body: Bytes) -> Result<(), JournalError> {
-        let mut count = 0;
-        while !body.is_empty() {
-            let record = Record::decode(&mut body).map_err(|error| {
-                // The checksum is right, so these are the writer's own bytes: another version's, or a bug.
-                let source = io::Error::new(io::ErrorKind::InvalidData, error);
-                JournalError::io(format!("read a record of segment {} at {}", at.segment, at.offset))(source)
-            })?;
-            self.image.apply(at, record);
-            count += 1;
-        }
-        assert!(frame.is_state || count == frame.count, "a frame of {} records says {}", count, frame.count);
-        self.recovery.records += u64::from(count);
-        self.next = frame.end();
-        self.epoch = frame.epoch;
-        self.prev = frame.crc;
-        self.offset = at.offset + frame.padded();
-        if frame.count > 0 {
-            self.unknown.push_back((frame.end(), self.offset));
-        }
-        while self.unknown.front().is_some_and(|(end, _)| *end <= frame.durable_upto) {
-            self.known_durable = self.unknown.pop_front().expect("front() saw one").1;
-        }
-        Ok(())
-    }
+    Ok((rotate, active.offset - start))
 }

@@ -5,8 +5,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::Lsn;
 use super::frame::SECTOR;
 
-/// Format version that this code writes.
-pub const VERSION: u16 = 1;
+/// Format version that this code writes. It reads all from 1 on.
+pub const VERSION: u16 = 2;
 const MAGIC: &[u8; 8] = b"SWJOURNL";
 /// Longest process name that a header holds, bytes.
 pub const PROCESS_MAX: usize = 200;
@@ -14,6 +14,8 @@ pub const PROCESS_MAX: usize = 200;
 /// The first sector of a segment. Frames follow from byte 512.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
+    /// Format version of the segment.
+    pub version: u16,
     /// Which journal it belongs to; drawn once, at its creation.
     pub journal: u128,
     /// Its number, also in its name: a renamed copy of another doesn't pass.
@@ -35,7 +37,7 @@ pub enum Sector {
     Header(SegmentHeader),
     /// A spare, or a header that was never whole.
     Unused,
-    /// A header of another format version.
+    /// A header of a format version that this code can't read.
     Version(u16),
 }
 
@@ -63,7 +65,7 @@ impl SegmentHeader {
         );
         let mut out = BytesMut::with_capacity(SECTOR as usize);
         out.put_slice(MAGIC);
-        out.put_u16_le(VERSION);
+        out.put_u16_le(self.version);
         out.put_u16_le(self.process.len() as u16);
         out.put_u32_le(self.prev);
         out.put_u128_le(self.journal);
@@ -90,7 +92,7 @@ pub fn decode(number: u64, sector: &Bytes) -> Sector {
     if crc32c::crc32c(body).to_le_bytes() != crc[..4] {
         return Sector::Unused;
     }
-    if version != VERSION {
+    if !(1..=VERSION).contains(&version) {
         return Sector::Version(version);
     }
     let process = at.get_u16_le() as usize;
@@ -104,16 +106,21 @@ pub fn decode(number: u64, sector: &Bytes) -> Sector {
         return Sector::Unused;
     }
     let process = String::from_utf8_lossy(&at[..process]).into_owned();
-    Sector::Header(SegmentHeader { journal, number, epoch, base, prev, process })
+    Sector::Header(SegmentHeader { version, journal, number, epoch, base, prev, process })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn sample() -> SegmentHeader {
+        let process = "edge".into();
+        SegmentHeader { version: VERSION, journal: 9, number: 3, epoch: 2, base: Lsn(77), prev: 5, process }
+    }
+
     #[test]
     fn a_header_is_read_back_under_its_own_number_only() {
-        let header = SegmentHeader { journal: 9, number: 3, epoch: 2, base: Lsn(77), prev: 5, process: "edge".into() };
+        let header = sample();
         let sector = header.encode();
         assert_eq!(sector.len(), 512);
         assert_eq!(decode(3, &sector), Sector::Header(header));
@@ -124,10 +131,7 @@ mod tests {
 
     #[test]
     fn another_version_is_told_apart_from_damage() {
-        let mut sector =
-            SegmentHeader { journal: 9, number: 3, epoch: 2, base: Lsn(77), prev: 5, process: "edge".into() }
-                .encode()
-                .to_vec();
+        let mut sector = sample().encode().to_vec();
         sector[8] = 9;
         assert_eq!(decode(3, &Bytes::from(sector.clone())), Sector::Unused, "a flipped version is damage");
         let crc = crc32c::crc32c(&sector[..508]).to_le_bytes();

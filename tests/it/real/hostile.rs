@@ -18,7 +18,8 @@ use seaworthy_engine::env::Net;
 use seaworthy_engine::lane::protocol::v1::lane_client::LaneClient;
 use seaworthy_engine::lane::protocol::v1::lane_server::Lane;
 use seaworthy_engine::lane::protocol::v1::{
-    Ack, FromHost, FromProducer, Hello, Opened, ProtocolRange, RefuseCode, Welcome, from_host, from_producer,
+    Ack, FromDesk, FromHost, FromMember, FromProducer, Hello, Opened, ProtocolRange, RefuseCode, Welcome, from_host,
+    from_producer,
 };
 use seaworthy_engine::lane::{Mailbox, protocol, wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,7 +50,7 @@ fn memory_kib(pid: u32) -> u64 {
 /// All that breaks the protocol before a packet could be taken.
 async fn break_the_protocol(keyring: &Keyring, address: SocketAddr) {
     let edge = peer::net("edge", Some(&keyring.dir()), None, Some(address));
-    let protocol = Some(ProtocolRange { min: 2, max: 2 });
+    let protocol = Some(ProtocolRange { min: 3, max: 3 });
     let mut later = Peer::greet(&edge, Hello { protocol, ..peer::hello(&edge, "edge", 1) }).await.unwrap();
     let refuse = soon("a refusal", later.refused()).await;
     assert_eq!((refuse.code(), refuse.protocol), (RefuseCode::Version, Some(protocol::PROTOCOL)));
@@ -155,6 +156,11 @@ struct Forger;
 #[tonic::async_trait]
 impl Lane for Forger {
     type CarryStream = Pin<Box<dyn Stream<Item = Result<FromHost, Status>> + Send>>;
+    type TakeStream = futures_util::stream::Pending<Result<FromDesk, Status>>;
+
+    async fn take(&self, _: Request<Streaming<FromMember>>) -> Result<Response<Self::TakeStream>, Status> {
+        Ok(Response::new(futures_util::stream::pending()))
+    }
 
     async fn carry(&self, _: Request<Streaming<FromProducer>>) -> Result<Response<Self::CarryStream>, Status> {
         let channel = || "uplink".to_owned();

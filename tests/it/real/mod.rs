@@ -15,6 +15,7 @@ mod own_node;
 mod peer;
 mod reader;
 mod run;
+mod sharing;
 mod story;
 mod tls;
 

@@ -1,0 +1,112 @@
+//! The active segment: where the next frame goes, and the frames of small state that begin it.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::checkpoint::Stand;
+use super::frame::{self, At, Header};
+use super::record::{Record, Snapshot};
+use super::segment::{self, SegmentHeader};
+use super::spare;
+use super::{JournalError, JournalOptions, Lsn};
+use crate::env::{Env, File};
+
+/// The segment that is being written.
+pub(super) struct Active {
+    pub(super) file: Arc<dyn File>,
+    pub(super) number: u64,
+    pub(super) size: u64,
+    /// Where the next frame goes.
+    pub(super) offset: u64,
+    /// The last frame, where one was written since the journal was opened.
+    pub(super) last: Option<At>,
+    /// Checksum of the last frame.
+    pub(super) prev: u32,
+    pub(super) epoch: u64,
+    pub(super) journal: u128,
+    /// Its format version.
+    pub(super) version: u16,
+}
+
+impl Active {
+    /// Room left, in bytes.
+    pub(super) fn left(&self) -> u64 {
+        self.size - self.offset
+    }
+
+    /// The last frame, as one to stand on; `next` is the LSN after it.
+    pub(super) fn stand(&self, next: Lsn) -> Stand {
+        let at = self.last.expect("an opening writes a frame, and a segment begins with one");
+        Stand { at, crc: self.prev, end: self.offset, next, epoch: self.epoch }
+    }
+
+    /// Goes on in the spare `number`, whose first record will be `base`. Nothing is written: gives the header sector, to be
+    /// written from byte 0 together with the small state.
+    pub(super) async fn follow(
+        &self,
+        env: &Env,
+        process: &str,
+        number: u64,
+        base: Lsn,
+    ) -> Result<(Active, Bytes), JournalError> {
+        let Active { prev, epoch, journal, .. } = *self;
+        let file = spare::open(env, number).await?;
+        let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
+        let (version, process) = (segment::VERSION, process.to_owned());
+        let header = SegmentHeader { version, journal, number, epoch, base, prev, process };
+        let offset = frame::SECTOR;
+        Ok((Active { file, number, size, offset, last: None, prev, epoch, journal, version }, header.encode()))
+    }
+
+    /// Builds the frames of small state that come next, each with `base` as its LSN, and moves on past them.
+    pub(super) fn state_frames(&mut self, base: Lsn, time: i64, bodies: Vec<Bytes>) -> Vec<Bytes> {
+        bodies.into_iter().flat_map(|body| self.frame(header(base, base, 0, true, time), body).1).collect()
+    }
+
+    /// Builds the frame that comes next, and moves on past it.
+    pub(super) fn frame(&mut self, header: Header, body: Bytes) -> (At, Vec<Bytes>) {
+        let at = At { segment: self.number, offset: self.offset };
+        let (bufs, header) = frame::build(at, &Header { prev: self.prev, epoch: self.epoch, ..header }, body);
+        (self.last, self.prev) = (Some(at), header.crc);
+        self.offset += header.padded();
+        assert!(self.offset <= self.size, "a frame ends at {} in a segment of {}", self.offset, self.size);
+        (at, bufs)
+    }
+}
+
+/// A header with what every frame of this moment has in common.
+pub(super) fn header(base: Lsn, durable_upto: Lsn, count: u32, is_state: bool, time: i64) -> Header {
+    Header { crc: 0, len: 0, count, prev: 0, is_state, epoch: 0, base, durable_upto, time, segment: 0 }
+}
+
+/// Packs small state into frame bodies; the first says how many there are.
+pub(super) fn state_bodies(records: &[Record], frame_bytes_max: usize) -> Vec<Bytes> {
+    let snapshot = |frames| Record::Snapshot(Snapshot { frames });
+    let limit = frame_bytes_max - frame::HEADER - snapshot(0).size();
+    let mut bodies = Vec::new();
+    let mut body = BytesMut::new();
+    for record in records {
+        if !body.is_empty() && body.len() + record.size() > limit {
+            bodies.push(body.split());
+        }
+        record.encode(&mut body);
+    }
+    bodies.push(body);
+    let mut first = BytesMut::new();
+    snapshot(u32::try_from(bodies.len()).expect("state fits half a segment")).encode(&mut first);
+    first.extend_from_slice(&bodies[0]);
+    bodies[0] = first;
+    bodies.into_iter().map(BytesMut::freeze).collect()
+}
+
+/// Bytes that state frames take, one sector to spare.
+///
+/// # Errors
+/// `StateTooLarge` when they would fill more than half a segment.
+pub(super) fn state_frames_bytes(bodies: &[Bytes], options: &JournalOptions) -> Result<u64, JournalError> {
+    let padded = |body: &Bytes| ((frame::HEADER + body.len()) as u64).next_multiple_of(frame::SECTOR);
+    let bytes = bodies.iter().map(padded).sum::<u64>() + frame::SECTOR;
+    let limit = options.segment_bytes / 2;
+    if bytes > limit { Err(JournalError::StateTooLarge { bytes, limit }) } else { Ok(bytes) }
+}

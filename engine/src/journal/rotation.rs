@@ -1,0 +1,124 @@
+//! From one segment to the next: rotation, the spare, recycling, and checkpoints. The commit task does it between frames.
+
+use super::active::{state_bodies, state_frames_bytes};
+use super::commit::Task;
+use super::spare::{self, Made};
+use super::{JournalError, segment};
+use crate::observe::{Event, What};
+use crate::packet::Seq;
+
+impl Task {
+    /// Writes a checkpoint when one is due. It stands on the last frame of which everybody knows.
+    pub(super) async fn checkpoint(&mut self) -> Result<(), JournalError> {
+        if !self.checkpoints.is_due() {
+            return Ok(());
+        }
+        self.sync().await?;
+        let taken = {
+            let state = self.shared.lock();
+            if state.damaged { None } else { self.checkpoints.take(self.active.journal, &self.landed, &state.image) }
+        };
+        if let Some(taken) = taken {
+            let bytes = self.checkpoints.write(&self.shared.env, taken).await?;
+            self.shared.lock().wear.wrote_synced(bytes);
+        }
+        Ok(())
+    }
+
+    /// Goes on in the spare segment; its first frames hold the small state.
+    pub(super) async fn rotate(&mut self) -> Result<(), JournalError> {
+        loop {
+            if self.shared.lock().spare.is_some() {
+                break;
+            }
+            self.make_spare().await?;
+            if self.shared.lock().spare.is_none() {
+                self.shared.env.clock.sleep(self.shared.options.full_retry_ns).await;
+            }
+        }
+        // The header says that everything before it is durable.
+        self.sync().await?;
+        let (number, snapshot, durable) = {
+            let mut state = self.shared.lock();
+            let number = state.spare.take().expect("the loop above ends with a spare");
+            (number, state.image.snapshot(), state.durable)
+        };
+        let bodies = state_bodies(&snapshot, self.shared.options.frame_bytes_max);
+        state_frames_bytes(&bodies, &self.shared.options)?;
+        let env = &self.shared.env;
+        let (mut next, first) = self.active.follow(env, &self.shared.options.process, number, durable).await?;
+        let mut bufs = vec![first];
+        bufs.extend(next.state_frames(durable, env.clock.unix_ns(), bodies));
+        let bytes = next.offset;
+        next.file.write_sync(0, bufs).await.map_err(JournalError::io(format!("begin segment {number}")))?;
+        self.shared.lock().wear.wrote_synced(bytes);
+        let files = &self.shared.files;
+        files.lock().expect("no code panics while it holds the files").open.insert(number, next.file.clone());
+        self.active = next;
+        self.landed = self.active.stand(durable);
+        self.segments.insert(number);
+        self.shared.lock().active_left = self.active.left();
+        self.make_spare().await
+    }
+
+    /// Sees to it that there is a spare, if there is room for one.
+    pub(super) async fn make_spare(&mut self) -> Result<(), JournalError> {
+        self.recycle().await?;
+        if self.shared.lock().spare.is_some() {
+            return Ok(());
+        }
+        let number = self.active.number + 1;
+        let options = &self.shared.options;
+        let over = (self.segments.len() as u64 + 1) * options.segment_bytes > options.bytes_max;
+        let made =
+            if over { Made::NoRoom } else { spare::create(&self.shared.env, number, options.segment_bytes).await? };
+        match made {
+            Made::Spare => {
+                let mut state = self.shared.lock();
+                state.spare = Some(number);
+                state.wear.wrote_synced(options.segment_bytes);
+                drop(state);
+                self.said_full = false;
+                self.shared.durable.send_modify(|_| {});
+            }
+            Made::NoRoom => {
+                let reason = "journal.full".into();
+                let what = What::Refused { reason };
+                let event = Event { what, place: self.shared.name.clone(), identity: None, seq: Seq(0), attempt: 0 };
+                self.shared.env.probe.on(&[event]);
+                if !self.said_full {
+                    tracing::warn!(process = %self.shared.name, bytes = options.segment_bytes, "the disk is full: waiting for room for a journal segment");
+                    self.said_full = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back the oldest segments that nobody needs: the first as the spare, the others to the file system.
+    pub(super) async fn recycle(&mut self) -> Result<(), JournalError> {
+        loop {
+            let oldest = *self.segments.first().expect("the active segment is one");
+            let (free, spare) = {
+                let state = self.shared.lock();
+                (state.image.live_in(oldest) == 0, state.spare)
+            };
+            if oldest == self.active.number || !free {
+                return Ok(());
+            }
+            // What settled its packets must be durable before they go.
+            self.sync().await?;
+            self.segments.remove(&oldest);
+            self.shared.files.lock().expect("no code panics while it holds the files").open.remove(&oldest);
+            if spare.is_none() {
+                let number = self.active.number + 1;
+                spare::recycle(&self.shared.env, oldest, number).await?;
+                self.shared.lock().spare = Some(number);
+                self.said_full = false;
+            } else {
+                spare::remove(&self.shared.env, &segment::name(oldest)).await?;
+            }
+            self.shared.durable.send_modify(|_| {});
+        }
+    }
+}
