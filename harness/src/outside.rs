@@ -41,7 +41,7 @@ pub fn dead_letters(disks: &BTreeMap<String, SimDisk>) -> Vec<(String, String, S
     let mut letters = Vec::new();
     for (host, disk) in disks {
         for (_, record) in records(&disk.snapshot()) {
-            if let Record::DeadLetter(letter) = record
+            if let Record::DeadLetter(letter) | Record::MovedLetter(letter) = record
                 && let Ok(packet) = Packet::decode(&letter.packet)
             {
                 letters.push((host.clone(), packet.packet_id.clone(), letter.class));

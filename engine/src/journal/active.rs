@@ -80,24 +80,41 @@ pub(super) fn header(base: Lsn, durable_upto: Lsn, count: u32, is_state: bool, t
     Header { crc: 0, len: 0, count, prev: 0, is_state, epoch: 0, base, durable_upto, time, segment: 0 }
 }
 
-/// Packs small state into frame bodies; the first says how many there are.
-pub(super) fn state_bodies(records: &[Record], frame_bytes_max: usize) -> Vec<Bytes> {
-    let snapshot = |frames| Record::Snapshot(Snapshot { frames });
-    let limit = frame_bytes_max - frame::HEADER - snapshot(0).size();
+/// Packs records into frame bodies of `limit` bytes at most.
+fn bodies(records: &[Record], limit: usize) -> Vec<Bytes> {
     let mut bodies = Vec::new();
     let mut body = BytesMut::new();
     for record in records {
         if !body.is_empty() && body.len() + record.size() > limit {
-            bodies.push(body.split());
+            bodies.push(body.split().freeze());
         }
         record.encode(&mut body);
     }
-    bodies.push(body);
+    if !body.is_empty() {
+        bodies.push(body.freeze());
+    }
+    bodies
+}
+
+/// Packs small state into frame bodies; the first says how many there are.
+pub(super) fn state_bodies(records: &[Record], frame_bytes_max: usize) -> Vec<Bytes> {
+    let snapshot = |frames| Record::Snapshot(Snapshot { frames });
+    let mut bodies = bodies(records, frame_bytes_max - frame::HEADER - snapshot(0).size());
     let mut first = BytesMut::new();
-    snapshot(u32::try_from(bodies.len()).expect("state fits half a segment")).encode(&mut first);
-    first.extend_from_slice(&bodies[0]);
-    bodies[0] = first;
-    bodies.into_iter().map(BytesMut::freeze).collect()
+    snapshot(u32::try_from(bodies.len().max(1)).expect("state fits half a segment")).encode(&mut first);
+    match bodies.first_mut() {
+        Some(body) => {
+            first.extend_from_slice(body);
+            *body = first.freeze();
+        }
+        None => bodies.push(first.freeze()),
+    }
+    bodies
+}
+
+/// Bytes that a frame with this body takes.
+pub(super) fn padded(body: &Bytes) -> u64 {
+    ((frame::HEADER + body.len()) as u64).next_multiple_of(frame::SECTOR)
 }
 
 /// Bytes that state frames take, one sector to spare.
@@ -105,7 +122,6 @@ pub(super) fn state_bodies(records: &[Record], frame_bytes_max: usize) -> Vec<By
 /// # Errors
 /// `StateTooLarge` when they would fill more than half a segment.
 pub(super) fn state_frames_bytes(bodies: &[Bytes], options: &JournalOptions) -> Result<u64, JournalError> {
-    let padded = |body: &Bytes| ((frame::HEADER + body.len()) as u64).next_multiple_of(frame::SECTOR);
     let bytes = bodies.iter().map(padded).sum::<u64>() + frame::SECTOR;
     let limit = options.segment_bytes / 2;
     if bytes > limit { Err(JournalError::StateTooLarge { bytes, limit }) } else { Ok(bytes) }

@@ -1,7 +1,8 @@
 //! The commit task: the only writer of a journal. It builds the next frame while the last one is being synced, and hands it
 //! to the disk before that one is confirmed where it carries enough to be worth a sync of its own.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -22,16 +23,24 @@ const FLYING_MAX: usize = 2;
 /// first is synced.
 const SECOND_PART: usize = 16;
 
-struct Batch {
-    body: Bytes,
-    records: Vec<Record>,
-    waiters: Vec<oneshot::Sender<()>>,
+/// What goes into one frame, and who waits for it.
+pub(super) struct Batch {
+    pub(super) body: Bytes,
+    pub(super) records: Vec<Record>,
+    pub(super) waiters: Vec<Waiter>,
+}
+
+/// Who waits for a transaction.
+pub(super) struct Waiter {
+    /// How many records it has.
+    count: usize,
+    done: oneshot::Sender<Range<Lsn>>,
 }
 
 /// A frame on its way to the disk.
-struct Flight {
+pub(super) struct Flight {
     records: Vec<Record>,
-    waiters: Vec<oneshot::Sender<()>>,
+    waiters: Vec<Waiter>,
     count: u32,
     stand: Stand,
     bytes: u64,
@@ -41,17 +50,19 @@ struct Flight {
 pub(super) struct Task {
     pub(super) shared: Arc<Shared>,
     pub(super) active: Active,
-    /// All segments that hold records, the active one included.
-    pub(super) segments: BTreeSet<u64>,
+    /// All segments that hold records, the active one included, with the LSN that each begins at.
+    pub(super) segments: BTreeMap<u64, Lsn>,
+    /// When each of the others was left, unix ns; those of before this opening, at this opening.
+    pub(super) sealed: BTreeMap<u64, i64>,
     pub(super) checkpoints: checkpoint::Writer,
     /// The last frame that the image holds.
     pub(super) landed: Stand,
     pub(super) said_full: bool,
-    flying: VecDeque<Flight>,
+    pub(super) flying: VecDeque<Flight>,
     /// LSN of the first record of the next frame.
-    next: Lsn,
+    pub(super) next: Lsn,
     /// All records below are durable.
-    synced: Lsn,
+    pub(super) synced: Lsn,
     /// True while confirmed frames are not synced, which only weaker durabilities let happen.
     unsynced: bool,
     /// When the oldest of them is to be synced, ns.
@@ -64,15 +75,18 @@ impl Task {
     pub(super) fn new(
         shared: Arc<Shared>,
         active: Active,
-        segments: BTreeSet<u64>,
+        segments: BTreeMap<u64, Lsn>,
         checkpoints: checkpoint::Writer,
     ) -> Self {
         let next = shared.lock().durable;
         let landed = active.stand(next);
+        let now = shared.env.clock.unix_ns();
+        let sealed = segments.keys().filter(|number| **number != active.number).map(|number| (*number, now)).collect();
         Task {
             shared,
             active,
             segments,
+            sealed,
             checkpoints,
             landed,
             said_full: false,
@@ -137,7 +151,7 @@ impl Task {
         Ok(())
     }
 
-    async fn issue(&mut self, batch: Batch) {
+    pub(super) async fn issue(&mut self, batch: Batch) {
         let count = u32::try_from(batch.records.len()).expect("a frame holds fewer than 4 G records");
         if let Some(debt) = self.shared.env.cpu.charge(Work::Journal, count, batch.body.len() as u64) {
             debt.await;
@@ -167,7 +181,7 @@ impl Task {
     }
 
     /// Waits until the first frame is written.
-    async fn land(&mut self) -> Result<(), JournalError> {
+    pub(super) async fn land(&mut self) -> Result<(), JournalError> {
         let first = self.flying.front_mut().expect("the caller saw one");
         let written = (&mut first.written).await;
         self.landed(written).await
@@ -240,7 +254,9 @@ impl Task {
         } else if marks {
             self.mark(false, Bytes::new()).await
         } else {
-            self.make_spare().await
+            self.make_spare().await?;
+            let pressing = self.shared.lock().spare.is_none();
+            if pressing { self.copy_forward(true).await } else { Ok(()) }
         }
     }
 
@@ -255,8 +271,9 @@ impl Task {
             if *byte_end > limit && bytes > 0 {
                 break;
             }
+            let count = *record_end - records;
             (bytes, records) = (*byte_end, *record_end);
-            waiters.push(pending.ends.pop_front().expect("front() saw one").2);
+            waiters.push(Waiter { count, done: pending.ends.pop_front().expect("front() saw one").2 });
         }
         if records == 0 {
             return None;
@@ -273,13 +290,14 @@ impl Task {
     }
 
     /// The frame is as durable as was asked for: everybody may know.
-    fn confirm(&mut self, at: At, records: Vec<Record>, waiters: Vec<oneshot::Sender<()>>, count: u32, bytes: u64) {
+    fn confirm(&mut self, at: At, records: Vec<Record>, waiters: Vec<Waiter>, count: u32, bytes: u64) {
         self.unmarked = true;
         self.unsynced |= self.shared.options.durability != Durability::Sync;
         let mut events = Vec::with_capacity(records.len() + 1);
         let mut guard = self.shared.lock();
         let state = &mut *guard;
-        state.durable = Lsn(state.durable.0 + u64::from(count));
+        let first = state.durable;
+        state.durable = Lsn(first.0 + u64::from(count));
         let durable = state.durable;
         events.push(Event {
             what: What::Synced,
@@ -308,9 +326,12 @@ impl Task {
         }
         drop(guard);
         self.shared.env.probe.on(&events);
-        for waiter in waiters {
+        let mut start = first;
+        for Waiter { count, done } in waiters {
+            let end = Lsn(start.0 + count as u64);
             // Nobody has to wait for a commit.
-            let _ = waiter.send(());
+            let _ = done.send(start..end);
+            start = end;
         }
         self.shared.durable.send_replace(durable.0);
     }

@@ -9,7 +9,7 @@ use super::Lsn;
 use super::durability::Durability;
 use super::frame::At;
 use super::handed::Handed;
-use super::record::{Applied, Channel, Name, Producer, Put, Record, Retired, Settle};
+use super::record::{Applied, Channel, DeadLetter, Name, Producer, Put, Record, Retired, Settle};
 use super::runs::Runs;
 use crate::channel::dedup::Keys;
 use crate::packet::{Epoch, Identity, Seq};
@@ -121,8 +121,22 @@ pub struct DeadLetterEntry {
     pub node: Name,
     /// The class.
     pub class: String,
+    /// When it was given up, unix ns.
+    pub given_up: i64,
     /// The frame that holds the whole record.
     pub at: At,
+}
+
+impl DeadLetterEntry {
+    fn of(letter: DeadLetter, at: At) -> DeadLetterEntry {
+        let DeadLetter { identity, node, class, at: given_up, .. } = letter;
+        DeadLetterEntry { identity, node, class, given_up, at }
+    }
+
+    /// True when it is the entry of `letter`.
+    pub(super) fn is_of(&self, letter: &DeadLetter) -> bool {
+        self.identity == letter.identity && self.node == letter.node && self.given_up == letter.at
+    }
 }
 
 /// Where needed packets and dead letters lie.
@@ -186,13 +200,10 @@ impl Image {
             }
             Record::DeadLetter(letter) => {
                 *self.live.entry(at.segment).or_default() += 1;
-                self.dead_letters.push(DeadLetterEntry {
-                    identity: letter.identity,
-                    node: letter.node,
-                    class: letter.class,
-                    at,
-                });
+                self.dead_letters.push(DeadLetterEntry::of(letter, at));
             }
+            Record::Moved { channel, seq, .. } => self.moved(at, &channel, seq),
+            Record::MovedLetter(letter) => self.moved_letter(at, letter),
             Record::Producer(Producer { channel, producer, epoch, last }) => {
                 self.producers.insert((channel, producer), (epoch, last));
             }
@@ -258,6 +269,35 @@ impl Image {
         image.dead_letters = index.dead_letters;
         image.replace_state(At { segment: 0, offset: 0 }, snapshot);
         image
+    }
+
+    /// A needed packet lies in the frame `at` from now on. Where its old frame is gone already, it comes back by this.
+    fn moved(&mut self, at: At, channel: &Name, seq: Seq) {
+        let packets = self.channels.entry(channel.clone()).or_default();
+        packets.last = packets.last.max(seq);
+        for (old, count) in packets.entries.take(seq, seq, |_| true) {
+            release(&mut self.live, old.segment, count);
+        }
+        packets.entries.add(seq, 1, at);
+        *self.live.entry(at.segment).or_default() += 1;
+    }
+
+    fn moved_letter(&mut self, at: At, letter: DeadLetter) {
+        *self.live.entry(at.segment).or_default() += 1;
+        if let Some(entry) = self.dead_letters.iter_mut().find(|entry| entry.at < at && entry.is_of(&letter)) {
+            release(&mut self.live, entry.at.segment, 1);
+            entry.at = at;
+            return;
+        }
+        let place = self.dead_letters.partition_point(|entry| entry.given_up <= letter.at);
+        self.dead_letters.insert(place, DeadLetterEntry::of(letter, at));
+    }
+
+    /// The frames of a segment that hold needed packets or dead letters, ascending.
+    pub(super) fn live_frames(&self, segment: u64) -> BTreeSet<At> {
+        let packets = self.channels.values().flat_map(|packets| packets.entries.iter().map(|(_, _, at)| at));
+        let letters = self.dead_letters.iter().map(|letter| letter.at);
+        packets.chain(letters).filter(|at| at.segment == segment).collect()
     }
 
     /// The oldest segment that somebody needs.

@@ -24,6 +24,7 @@
 mod active;
 mod checkpoint;
 mod commit;
+mod copy;
 mod durability;
 mod error;
 pub mod frame;
@@ -33,6 +34,7 @@ mod read;
 pub mod record;
 mod recovery;
 mod report;
+mod retention;
 mod rotation;
 mod runs;
 mod scan;
@@ -85,6 +87,11 @@ pub struct JournalOptions {
     pub bytes_max: u64,
     /// When a commit is confirmed.
     pub durability: Durability,
+    /// Segments that nobody needs are kept so long after they were left, for replays; 0 keeps none. Pressing need of room
+    /// comes first.
+    pub retain_ns: u64,
+    /// So many bytes of the newest segments are kept, for replays; 0 keeps none. Pressing need of room comes first.
+    pub retain_bytes: u64,
 }
 
 impl JournalOptions {
@@ -101,6 +108,8 @@ impl JournalOptions {
             full_retry_ns: 200_000_000,
             bytes_max: 4 << 30,
             durability: Durability::Sync,
+            retain_ns: 0,
+            retain_bytes: 0,
         }
     }
 }
@@ -134,8 +143,7 @@ pub enum Full {
 /// Resolves when its transaction is durable. Dropping it cancels nothing.
 #[derive(Debug)]
 pub struct Commit {
-    range: Range<Lsn>,
-    done: oneshot::Receiver<()>,
+    done: oneshot::Receiver<Range<Lsn>>,
     shared: Arc<Shared>,
 }
 
@@ -146,7 +154,7 @@ impl Commit {
     /// `Stopped` when the journal failed first: the transaction may be there or not after the next open.
     pub async fn wait(self) -> Result<Range<Lsn>, JournalError> {
         match self.done.await {
-            Ok(()) => Ok(self.range),
+            Ok(range) => Ok(range),
             Err(_) => Err(self.shared.lock().stopped()),
         }
     }
@@ -158,14 +166,14 @@ struct Pending {
     body: bytes::BytesMut,
     records: Vec<Record>,
     /// For each transaction: end in `body`, end in `records`, and who waits.
-    ends: std::collections::VecDeque<(usize, usize, oneshot::Sender<()>)>,
+    ends: std::collections::VecDeque<(usize, usize, oneshot::Sender<Range<Lsn>>)>,
 }
 
 #[derive(Debug)]
 struct State {
     image: Image,
     pending: Pending,
-    /// LSN of the next record to be submitted.
+    /// LSN after all that was submitted, and copied forward.
     next: Lsn,
     /// All records below are confirmed: durable, unless the options ask for less.
     durable: Lsn,
@@ -289,15 +297,13 @@ impl Journal {
         for record in &tx {
             record.encode(&mut state.pending.body);
         }
-        let start = state.next;
-        state.next = Lsn(start.0 + tx.len() as u64);
+        state.next = Lsn(state.next.0 + tx.len() as u64);
         state.pending.records.extend(tx);
         let (done, waiter) = oneshot::channel();
         state.pending.ends.push_back((state.pending.body.len(), state.pending.records.len(), done));
-        let range = start..state.next;
         drop(guard);
         self.shared.work.notify_one();
-        Ok(Commit { range, done: waiter, shared: self.shared.clone() })
+        Ok(Commit { done: waiter, shared: self.shared.clone() })
     }
 
     /// The largest frame, bytes: no transaction can be larger.

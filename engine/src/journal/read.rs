@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::checkpoint;
 use super::frame::{self, At, Found};
+use super::image::Packets;
 use super::record::Record;
 use super::{Journal, JournalError};
 use crate::env::File;
@@ -122,7 +123,9 @@ impl Journal {
         let limit = self.shared.options.frame_bytes_max.next_multiple_of(frame::SECTOR as usize);
         let bytes = file.read_at(at.offset, limit).await.map_err(JournalError::io(what.clone()))?;
         let Found::Frame(_, mut body) = frame::parse(at, &bytes) else {
-            let needed = self.image(|image| image.channel(channel).is_some_and(|packets| packets.has(from)));
+            // Settled or copied forward while we read, its segment is somebody else's.
+            let here = |packets: &Packets| packets.next(from) == Some((from, at));
+            let needed = self.image(|image| image.channel(channel).is_some_and(here));
             if !needed {
                 return Ok(Vec::new());
             }
@@ -136,7 +139,9 @@ impl Journal {
         let mut records = Vec::new();
         while !body.is_empty() {
             match Record::decode(&mut body) {
-                Ok(Record::Append { channel, seq, packet }) => records.push((channel, seq, packet)),
+                Ok(Record::Append { channel, seq, packet } | Record::Moved { channel, seq, packet }) => {
+                    records.push((channel, seq, packet))
+                }
                 Ok(_) => {}
                 Err(error) => {
                     let source = std::io::Error::new(std::io::ErrorKind::InvalidData, error);

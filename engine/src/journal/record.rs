@@ -1,6 +1,6 @@
 //! What a journal is made of: records, and their encoding.
 //!
-//! Encoding: `len: u32` (of what follows), `tag: u8`, body. The body of an `Append` is `channel len: u8, channel,
+//! Encoding: `len: u32` (of what follows), `tag: u8`, body. The body of an `Append` and a `Moved` is `channel len: u8, channel,
 //! seq: u64, packet…`; all other bodies are postcard. Tags are never reused; 64 and up are kept for later kinds, and an
 //! unknown tag is an error, not something to skip: a reader that can't understand a journal must not act on it.
 
@@ -55,6 +55,17 @@ pub enum Record {
     BusinessKeys(BusinessKeys),
     /// The journal was closed in good order here. Stands alone in a state frame.
     Closed,
+    /// A packet that is still needed, copied forward out of an old segment. No new packet: it keeps its number.
+    Moved {
+        /// As in `Append`.
+        channel: Name,
+        /// As in `Append`.
+        seq: Seq,
+        /// As in `Append`.
+        packet: Bytes,
+    },
+    /// A dead letter, copied forward out of an old segment.
+    MovedLetter(DeadLetter),
     /// When the commits that follow are confirmed.
     Durable(Durability),
     /// The small state follows, whole, in so many state frames, this one included.
@@ -208,6 +219,8 @@ const PARKED: u8 = 13;
 const DURABLE: u8 = 20;
 const SNAPSHOT: u8 = 21;
 const CLOSED: u8 = 22;
+const MOVED: u8 = 23;
+const MOVED_LETTER: u8 = 24;
 const RETIRED: u8 = 30;
 
 impl Record {
@@ -218,13 +231,17 @@ impl Record {
         const FIXED: usize = 64;
         FIXED
             + match self {
-                Record::Append { channel, packet, .. } => channel.len() + packet.len(),
+                Record::Append { channel, packet, .. } | Record::Moved { channel, packet, .. } => {
+                    channel.len() + packet.len()
+                }
                 Record::Settle(r) => {
                     r.input.len() + r.group.len() + r.seqs.len() * 20 + r.position.as_ref().map_or(0, Bytes::len)
                 }
                 Record::Applied(r) => r.stage.len() + r.input.len() + 48,
                 Record::Put(r) => r.node.len() + r.key.len() + r.value.as_ref().map_or(0, Bytes::len),
-                Record::DeadLetter(r) => r.node.len() + r.class.len() + r.message.len() + r.packet.len() + 48,
+                Record::DeadLetter(r) | Record::MovedLetter(r) => {
+                    r.node.len() + r.class.len() + r.message.len() + r.packet.len() + 48
+                }
                 Record::Producer(r) => r.channel.len() + r.producer.len(),
                 Record::Channel(r) => r.channel.len(),
                 Record::Opened(r) => r.version.len(),
@@ -243,8 +260,8 @@ impl Record {
         let start = out.len();
         out.put_u32_le(0);
         match self {
-            Record::Append { channel, seq, packet } => {
-                out.put_u8(APPEND);
+            Record::Append { channel, seq, packet } | Record::Moved { channel, seq, packet } => {
+                out.put_u8(if matches!(self, Record::Append { .. }) { APPEND } else { MOVED });
                 out.put_u8(u8::try_from(channel.len()).expect("channel ids are checked to be at most 200 bytes"));
                 out.put_slice(channel.as_bytes());
                 out.put_u64_le(seq.0);
@@ -262,6 +279,7 @@ impl Record {
             Record::Delivered(r) => body(out, DELIVERED, r),
             Record::Parked(r) => body(out, PARKED, r),
             Record::BusinessKeys(r) => body(out, BUSINESS_KEYS, r),
+            Record::MovedLetter(r) => body(out, MOVED_LETTER, r),
             Record::Closed => out.put_u8(CLOSED),
             Record::Durable(r) => body(out, DURABLE, r),
             Record::Snapshot(r) => body(out, SNAPSHOT, r),
@@ -287,7 +305,7 @@ impl Record {
         let mut body = bytes.split_to(len);
         let tag = body.get_u8();
         Ok(match tag {
-            APPEND => {
+            APPEND | MOVED => {
                 if body.is_empty() {
                     return Err(RecordError::Short);
                 }
@@ -299,7 +317,11 @@ impl Record {
                 let channel =
                     std::str::from_utf8(&channel).map_err(|e| RecordError::Body { tag, why: e.to_string() })?.into();
                 let seq = Seq(body.get_u64_le());
-                Record::Append { channel, seq, packet: body }
+                if tag == APPEND {
+                    Record::Append { channel, seq, packet: body }
+                } else {
+                    Record::Moved { channel, seq, packet: body }
+                }
             }
             SETTLE => Record::Settle(read(tag, &body)?),
             APPLIED => Record::Applied(read(tag, &body)?),
@@ -313,6 +335,7 @@ impl Record {
             DELIVERED => Record::Delivered(read(tag, &body)?),
             PARKED => Record::Parked(read(tag, &body)?),
             BUSINESS_KEYS => Record::BusinessKeys(read(tag, &body)?),
+            MOVED_LETTER => Record::MovedLetter(read(tag, &body)?),
             CLOSED => Record::Closed,
             DURABLE => Record::Durable(read(tag, &body)?),
             SNAPSHOT => Record::Snapshot(read(tag, &body)?),
@@ -353,6 +376,11 @@ mod tests {
     fn record() -> impl Strategy<Value = Record> {
         prop_oneof![
             (name(), any::<u64>(), bytes()).prop_map(|(channel, seq, packet)| Record::Append {
+                channel,
+                seq: Seq(seq),
+                packet
+            }),
+            (name(), any::<u64>(), bytes()).prop_map(|(channel, seq, packet)| Record::Moved {
                 channel,
                 seq: Seq(seq),
                 packet

@@ -4,7 +4,7 @@
 //! new is written behind a cut, a frame of a new epoch takes its place durably, so that a stale frame behind it, of an
 //! older epoch, never counts again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(super) struct Opening {
     pub(super) image: Image,
     pub(super) files: Files,
     pub(super) active: Active,
-    pub(super) segments: BTreeSet<u64>,
+    pub(super) segments: BTreeMap<u64, Lsn>,
     pub(super) spare: Option<u64>,
     pub(super) checkpoints: checkpoint::Writer,
     pub(super) wear: Wear,
@@ -64,7 +64,7 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
     recovery.journal = inventory.used.first().map_or_else(|| draw_id(env), |header| header.journal);
     recovery.created = inventory.used.is_empty();
     let mut spare = inventory.spare;
-    let mut segments: BTreeSet<u64> = inventory.used.iter().map(|header| header.number).collect();
+    let mut segments: BTreeMap<u64, Lsn> = inventory.used.iter().map(|header| (header.number, header.base)).collect();
     let journal = recovery.journal;
     let mut active = match inventory.used.last() {
         Some(header) => Active {
@@ -80,7 +80,7 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
         },
         None => create_first(env, options, journal, recovery.epoch, &mut spare).await?,
     };
-    segments.insert(active.number);
+    segments.entry(active.number).or_insert(recovery.next);
     let mut wear = Wear::default();
     if !tail.is_empty() {
         wear.wrote_synced(tail.len() as u64);
@@ -104,7 +104,7 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
     let (begun, bytes) = begin_epoch(env, options, &mut active, &mut spare, &state, recovery.next).await?;
     wear.wrote_synced(bytes);
     if begun {
-        segments.insert(active.number);
+        segments.insert(active.number, recovery.next);
     }
     let mut files = Files::of(files);
     files.open.insert(active.number, active.file.clone());

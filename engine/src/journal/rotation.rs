@@ -2,6 +2,7 @@
 
 use super::active::{state_bodies, state_frames_bytes};
 use super::commit::Task;
+use super::retention::Horizon;
 use super::spare::{self, Made};
 use super::{JournalError, segment};
 use crate::observe::{Event, What};
@@ -54,11 +55,14 @@ impl Task {
         self.shared.lock().wear.wrote_synced(bytes);
         let files = &self.shared.files;
         files.lock().expect("no code panics while it holds the files").open.insert(number, next.file.clone());
+        self.sealed.insert(self.active.number, env.clock.unix_ns());
         self.active = next;
         self.landed = self.active.stand(durable);
-        self.segments.insert(number);
+        self.segments.insert(number, durable);
         self.shared.lock().active_left = self.active.left();
-        self.make_spare().await
+        self.make_spare().await?;
+        let pressing = self.shared.lock().spare.is_none();
+        self.copy_forward(pressing).await
     }
 
     /// Sees to it that there is a spare, if there is room for one.
@@ -81,6 +85,11 @@ impl Task {
                 self.said_full = false;
                 self.shared.durable.send_modify(|_| {});
             }
+            // Replays come second.
+            Made::NoRoom if self.free_segment(true).is_some() => {
+                let oldest = self.free_segment(true).expect("the guard saw one");
+                self.give_back(oldest).await?;
+            }
             Made::NoRoom => {
                 let reason = "journal.full".into();
                 let what = What::Refused { reason };
@@ -95,30 +104,47 @@ impl Task {
         Ok(())
     }
 
-    /// Gives back the oldest segments that nobody needs: the first as the spare, the others to the file system.
+    /// Gives back the oldest segments that nobody needs and no replay may ask for: the first as the spare, the others to the
+    /// file system.
     pub(super) async fn recycle(&mut self) -> Result<(), JournalError> {
-        loop {
-            let oldest = *self.segments.first().expect("the active segment is one");
-            let (free, spare) = {
-                let state = self.shared.lock();
-                (state.image.live_in(oldest) == 0, state.spare)
-            };
-            if oldest == self.active.number || !free {
-                return Ok(());
-            }
-            // What settled its packets must be durable before they go.
-            self.sync().await?;
-            self.segments.remove(&oldest);
-            self.shared.files.lock().expect("no code panics while it holds the files").open.remove(&oldest);
-            if spare.is_none() {
-                let number = self.active.number + 1;
-                spare::recycle(&self.shared.env, oldest, number).await?;
-                self.shared.lock().spare = Some(number);
-                self.said_full = false;
-            } else {
-                spare::remove(&self.shared.env, &segment::name(oldest)).await?;
-            }
-            self.shared.durable.send_modify(|_| {});
+        while let Some(oldest) = self.free_segment(false) {
+            self.give_back(oldest).await?;
         }
+        Ok(())
+    }
+
+    /// The oldest segment, if nobody needs it.
+    pub(super) fn free_segment(&self, pressing: bool) -> Option<u64> {
+        let oldest = *self.segments.keys().next().expect("the active segment is one");
+        let free = oldest != self.active.number && self.shared.lock().image.live_in(oldest) == 0;
+        (free && (pressing || !self.is_kept(oldest))).then_some(oldest)
+    }
+
+    /// True while a sealed segment is kept for replays.
+    pub(super) fn is_kept(&self, segment: u64) -> bool {
+        let options = &self.shared.options;
+        let horizon = Horizon { ns: options.retain_ns, bytes: options.retain_bytes };
+        let newer = self.segments.range(segment + 1..).count() as u64;
+        let sealed_at = self.sealed.get(&segment).copied().unwrap_or(i64::MAX);
+        horizon.keeps(sealed_at, self.shared.env.clock.unix_ns(), newer * options.segment_bytes)
+    }
+
+    async fn give_back(&mut self, oldest: u64) -> Result<(), JournalError> {
+        // What settled its packets must be durable before they go.
+        self.sync().await?;
+        self.segments.remove(&oldest);
+        self.sealed.remove(&oldest);
+        self.shared.files.lock().expect("no code panics while it holds the files").open.remove(&oldest);
+        let spare = self.shared.lock().spare;
+        if spare.is_none() {
+            let number = self.active.number + 1;
+            spare::recycle(&self.shared.env, oldest, number).await?;
+            self.shared.lock().spare = Some(number);
+            self.said_full = false;
+        } else {
+            spare::remove(&self.shared.env, &segment::name(oldest)).await?;
+        }
+        self.shared.durable.send_modify(|_| {});
+        Ok(())
     }
 }

@@ -129,6 +129,9 @@ fn story() -> Vec<Act> {
         acts.push(Act::Wait(u8::from(round % 4 == 0)));
         acts.push(Act::Submit { packets: 2, size: 90, settle: false, key: round % 3 });
         acts.push(Act::Wait(if round % 7 == 3 { 30 } else { 1 }));
+        if round % 15 == 6 {
+            acts.push(Act::Pin { every: 29 });
+        }
         match round {
             40 | 95 => acts.push(Act::Crash),
             60 | 110 | 150 => acts.push(Act::PowerCut { torn: true }),

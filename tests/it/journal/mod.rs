@@ -1,6 +1,7 @@
 //! The journal against a model: random transactions, crashes, power cuts, full and failing disks, on the simulated disk.
 
 mod checkpoint;
+mod copy;
 mod durability;
 mod every_op;
 mod machine;
@@ -17,6 +18,7 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         12 => (1u8..6, 1u16..900, any::<bool>(), 0u8..5)
             .prop_map(|(packets, size, settle, key)| Act::Submit { packets, size, settle, key }),
+        2 => (2u8..40).prop_map(|every| Act::Pin { every }),
         6 => (0u8..40).prop_map(Act::Wait),
         2 => Just(Act::Crash),
         3 => any::<bool>().prop_map(|torn| Act::PowerCut { torn }),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use seaworthy_engine::env::{Clock, Disk};
 use seaworthy_engine::journal::image::Image;
-use seaworthy_engine::journal::record::{Put, Record, Settle};
+use seaworthy_engine::journal::record::{DeadLetter, Put, Record, Settle};
 use seaworthy_engine::journal::{Commit, Durability, Full, Intent, Journal, JournalError, JournalOptions, frame::At};
-use seaworthy_engine::packet::Seq;
+use seaworthy_engine::packet::{Identity, Seq};
 use seaworthy_harness::plan::DiskOp;
 use seaworthy_harness::sim::Now;
 use seaworthy_harness::sim::clock::SimClock;
@@ -21,6 +21,8 @@ use super::machine::{env, now};
 pub enum Act {
     /// A transaction of some packets, some settles and a key; sizes in bytes.
     Submit { packets: u8, size: u16, settle: bool, key: u8 },
+    /// A packet, a dead letter, and the end of all packets but each so many-th: what is left pins segments.
+    Pin { every: u8 },
     /// Time passes, ms.
     Wait(u8),
     /// SIGKILL and a new start.
@@ -125,6 +127,34 @@ impl World {
             tx.push(Record::Settle(Settle { input: "channel/c".into(), group: "hub".into(), seqs, position: None }));
             settled = to;
         }
+        self.hand_in(tx, last, settled);
+    }
+
+    fn pin(&mut self, every: u64) {
+        let last = self.last.next();
+        let packet = Bytes::from(vec![u8::try_from(last.0 % 251).expect("below 251"); 70]);
+        let mut seqs: Vec<(Seq, Seq)> = Vec::new();
+        for seq in (1..=self.last.0).filter(|seq| !seq.is_multiple_of(every)) {
+            match seqs.last_mut() {
+                Some((_, to)) if to.0 + 1 == seq => *to = Seq(seq),
+                _ => seqs.push((Seq(seq), Seq(seq))),
+            }
+        }
+        let letter = DeadLetter {
+            identity: Identity::Derived(u128::from(last.0)),
+            node: "n".into(),
+            class: "decode.failed".into(),
+            message: "a test".into(),
+            packet: packet.clone(),
+            // Each at a time of its own: letters are kept in the order of these.
+            at: i64::try_from((self.now)() + last.0).expect("a test is shorter than 292 years"),
+        };
+        let settle = Settle { input: "channel/c".into(), group: "hub".into(), seqs, position: None };
+        let append = Record::Append { channel: "channel/c".into(), seq: last, packet };
+        self.hand_in(vec![append, Record::DeadLetter(letter), Record::Settle(settle)], last, self.settled);
+    }
+
+    fn hand_in(&mut self, tx: Vec<Record>, last: Seq, settled: Seq) {
         match self.journal.submit(tx.clone(), Intent::Produce) {
             Ok(commit) => {
                 self.txs.push(tx);
@@ -194,24 +224,26 @@ impl World {
         self.journal.image(|image| {
             assert_eq!(image.state("n"), model.state("n"));
             assert_eq!(image.cursor("channel/c", "hub"), model.cursor("channel/c", "hub"));
-            let backlog = |image: &Image| image.channel("channel/c").map(|packets| packets.backlog());
-            assert_eq!(backlog(image).unwrap_or(0), backlog(&model).unwrap_or(0));
+            assert_eq!(needed(image), needed(&model));
+            let letters = |image: &Image| -> Vec<Identity> {
+                image.dead_letters().iter().map(|letter| letter.identity).collect()
+            };
+            assert_eq!(letters(image), letters(&model));
         });
-        self.read_all().await;
+        self.read_all(needed(&model)).await;
     }
 
-    async fn read_all(&self) {
-        let mut next = self.settled.next();
-        while next <= self.last {
+    async fn read_all(&self, needed: Vec<Seq>) {
+        let mut needed = needed.into_iter().peekable();
+        while let Some(next) = needed.peek().copied() {
             let packets = match self.journal.read("channel/c", next, 7, 2000).await {
                 Ok(packets) => packets,
                 Err(_) if self.has_blown() => return,
                 Err(error) => panic!("confirmed packets can be read, but {error}"),
             };
             for (seq, packet) in packets {
-                assert_eq!(seq, next, "packets come without gaps");
+                assert_eq!(Some(seq), needed.next(), "packets come without gaps");
                 assert!(packet.iter().all(|byte| u64::from(*byte) == seq.0 % 251), "packet {seq} has other bytes");
-                next = next.next();
             }
         }
     }
@@ -220,6 +252,7 @@ impl World {
         self.forgiven |= matches!(act, Act::PowerCut { .. } | Act::EioSync | Act::EioWrite);
         match act {
             Act::Submit { packets, size, settle, key } => self.submit(packets, size, settle, key),
+            Act::Pin { every } => self.pin(u64::from(every)),
             Act::Wait(ms) => self.pass(u64::from(ms)).await,
             Act::Crash => {
                 self.disk.crash();
@@ -265,6 +298,13 @@ impl World {
         self.forgiven = true;
         self.reopen().await;
     }
+}
+
+/// The numbers that somebody still needs.
+fn needed(image: &Image) -> Vec<Seq> {
+    let Some(packets) = image.channel("channel/c") else { return Vec::new() };
+    let first = packets.next(Seq(0)).map(|(seq, _)| seq);
+    std::iter::successors(first, |seq| packets.next(seq.next()).map(|(seq, _)| seq)).collect()
 }
 
 trait LastAppend {

@@ -92,7 +92,8 @@ impl Journal {
                     body = &body[name + 8..];
                     self.appends.push((channel, seq, identity(&mut body)));
                 }
-                5 => {
+                // Written, or copied forward.
+                5 | 24 => {
                     identity(&mut body);
                     self.dead_letters.push((text(&mut body), text(&mut body), text(&mut body)));
                 }
