@@ -25,8 +25,10 @@ mod commit;
 pub mod frame;
 pub mod image;
 mod read;
+pub mod reader;
 pub mod record;
 mod recovery;
+pub mod repair;
 pub mod segment;
 mod spare;
 

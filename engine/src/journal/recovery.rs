@@ -15,6 +15,7 @@ use super::commit::{Active, state_bodies, state_frames_bytes};
 use super::frame::{self, At, Found, Header, SECTOR};
 use super::image::Image;
 use super::read::Files;
+use super::reader::QUARANTINE;
 use super::record::{Opened, Quarantined, Record};
 use super::segment::{self, Sector, SegmentHeader};
 use super::spare::{self, Made};
@@ -125,7 +126,7 @@ async fn inventory(env: &Env, options: &JournalOptions) -> Result<Inventory, Jou
     let mut unused = Vec::new();
     for name in env.disk.list("").await.map_err(JournalError::io("list the data directory"))? {
         // A file system's own directory, on a mount point.
-        if name == LOCK || name == "lost+found" {
+        if name == LOCK || name == "lost+found" || name.starts_with(QUARANTINE) {
             continue;
         }
         let Some(number) = segment::number(&name) else {
