@@ -224,6 +224,32 @@ const MOVED_LETTER: u8 = 24;
 const RETIRED: u8 = 30;
 
 impl Record {
+    /// The name of its kind, e.g. `append`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Record::Append { .. } => "append",
+            Record::Settle(_) => "settle",
+            Record::Applied(_) => "applied",
+            Record::Put(_) => "put",
+            Record::DeadLetter(_) => "dead_letter",
+            Record::Producer(_) => "producer",
+            Record::Channel(_) => "channel",
+            Record::Opened(_) => "opened",
+            Record::Quarantined(_) => "quarantined",
+            Record::Generation(_) => "generation",
+            Record::Delivered(_) => "delivered",
+            Record::Parked(_) => "parked",
+            Record::BusinessKeys(_) => "business_keys",
+            Record::Closed => "closed",
+            Record::Moved { .. } => "moved",
+            Record::MovedLetter(_) => "moved_letter",
+            Record::Durable(_) => "durable",
+            Record::Snapshot(_) => "snapshot",
+            Record::Retired(_) => "retired",
+        }
+    }
+
     /// An upper bound of its encoded size in bytes.
     #[must_use]
     pub fn size(&self) -> usize {

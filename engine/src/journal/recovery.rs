@@ -15,6 +15,7 @@ use super::checkpoint::{self, Checkpoint, Stand};
 use super::frame::{self, At, Found, Header, SECTOR};
 use super::image::Image;
 use super::read::Files;
+use super::reader::QUARANTINE;
 use super::record::{Opened, Quarantined, Record};
 use super::scan::{Piece, Scan};
 use super::segment::{self, Sector, SegmentHeader};
@@ -241,7 +242,8 @@ async fn inventory(env: &Env, options: &JournalOptions) -> Result<Inventory, Jou
     let mut unused = Vec::new();
     for name in env.disk.list("").await.map_err(JournalError::io("list the data directory"))? {
         // A file system's own directory, on a mount point.
-        if name == LOCK || name == "lost+found" || checkpoint::SLOTS.contains(&name.as_str()) {
+        let checkpoint = checkpoint::SLOTS.contains(&name.as_str());
+        if name == LOCK || name == "lost+found" || checkpoint || name.starts_with(QUARANTINE) {
             continue;
         }
         let Some(number) = segment::number(&name) else {
