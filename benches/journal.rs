@@ -127,7 +127,7 @@ fn backlog(runtime: &Runtime) -> String {
 fn resident_mib() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("this is Linux");
     let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("statm holds numbers");
-    pages * 4096 >> 20
+    (pages * 4096) >> 20
 }
 
 /// `batch` packets come in, and the `batch` before them are settled: the journal recycles its segments and never grows.
@@ -160,8 +160,13 @@ struct Writer {
 
 impl Writer {
     async fn open(dir: &Path, durability: Durability) -> Writer {
-        let options =
-            OsOptions { data_dir: dir.join("journal"), listen: None, peers: BTreeMap::new(), keys: None, probe: Arc::new(Deaf) };
+        let options = OsOptions {
+            data_dir: dir.join("journal"),
+            listen: None,
+            peers: BTreeMap::new(),
+            keys: None,
+            probe: Arc::new(Deaf),
+        };
         let (env, _) = env(options).expect("the directory is there");
         let options = JournalOptions { durability, ..JournalOptions::new("bench") };
         let (journal, recovery) = Journal::open(&env, options).await.expect("the directory is ours");

@@ -1,5 +1,7 @@
 //! `check`: all that is wrong with any number of files, each with its line.
 
+use std::path::{Path, PathBuf};
+
 use miette::{Diagnostic, Severity};
 use seaworthy_engine::graph::Phase;
 use seaworthy_engine::load::{Loaded, Planned, load_any};
@@ -9,19 +11,46 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::files::read_text;
+use crate::held::{self, Held};
 use crate::{scenario_files, show};
 
 /// Finds all that is wrong with graphs, process graphs and scenarios, before anything starts.
 #[derive(clap::Args)]
-#[command(after_help = "Example: seaworthy check edge.yaml process.yaml scenarios/uplink_cut.toml\n\n\
+#[command(after_help = "Examples:\n  seaworthy check edge.yaml process.yaml scenarios/uplink_cut.toml\n  \
+    seaworthy check process.yaml --data-dir /var/lib/seaworthy\n\n\
     Ends with 0 when no file has an error (warnings are fine), with 2 when one has.")]
 pub(crate) struct Args {
     /// Graphs and process graphs (.yaml, .yml), and scenarios (.toml).
     #[arg(required = true)]
     files: Vec<String>,
+    /// Says also what of the journals in a data directory goes on, and what the graph has no place for; with one graph or
+    /// process graph.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// Prints one JSON document instead of text.
     #[arg(long)]
     json: bool,
+}
+
+/// `--data-dir` with what has no data.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error("can't hold {dir} against {files} files")]
+#[diagnostic(code(data::one_file), help("name the one graph or process graph that runs there"))]
+struct OneFile {
+    dir: String,
+    files: usize,
+}
+
+/// Something in a journal that the graph has no place for.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error("the graph has no place for {what}, which {dir} holds")]
+#[diagnostic(
+    code(data::orphan),
+    help("bring back what is gone; `run` refuses to start without it, and `run --park` moves it to the dead letters")
+)]
+struct Orphaned {
+    what: String,
+    dir: String,
 }
 
 /// A file that no part of the command reads.
@@ -36,11 +65,19 @@ struct UnknownKind {
 struct Checked {
     what: String,
     found: Vec<Box<dyn Diagnostic>>,
+    /// What of a data directory goes on, in words.
+    held: Vec<String>,
     exit: Exit,
 }
 
 pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
-    let checked: Vec<(&String, Checked)> = args.files.iter().map(|path| (path, check(path, registry))).collect();
+    if let (Some(dir), true) = (&args.data_dir, args.files.len() > 1) {
+        show::problem(&OneFile { dir: dir.display().to_string(), files: args.files.len() });
+        return Exit::Usage;
+    }
+    let data_dir = args.data_dir.as_deref();
+    let checked: Vec<(&String, Checked)> =
+        args.files.iter().map(|path| (path, check(path, data_dir, registry))).collect();
     let exit = checked.iter().fold(Exit::Pass, |exit, (_, checked)| exit.and(checked.exit));
     let shown = if args.json {
         show::json(&Report::of(&checked))
@@ -51,28 +88,30 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
     exit.and(shown)
 }
 
-fn check(path: &str, registry: &Registry) -> Checked {
+fn check(path: &str, data_dir: Option<&Path>, registry: &Registry) -> Checked {
     match path.rsplit_once('.').map(|(_, extension)| extension) {
-        Some("yaml" | "yml") => graph(load_any(path, &read_text, registry, Phase::Check)),
+        Some("yaml" | "yml") => graph(load_any(path, &read_text, registry, Phase::Check), data_dir),
         Some("toml") => match Prepared::read(path, &read_text, registry) {
             Ok(prepared) => {
                 let faults = show::count(prepared.scenario().faults.len(), "fault", "faults");
-                Checked { what: format!("scenario, {faults}"), found: Vec::new(), exit: Exit::Pass }
+                Checked { what: format!("scenario, {faults}"), found: Vec::new(), held: Vec::new(), exit: Exit::Pass }
             }
             Err(error) => {
                 let exit = scenario_files::exit_of(&error);
-                Checked { what: "scenario".to_owned(), found: scenario_files::diagnostics(path, error), exit }
+                let found = scenario_files::diagnostics(path, error);
+                Checked { what: "scenario".to_owned(), found, held: Vec::new(), exit }
             }
         },
         _ => Checked {
             what: "unknown".to_owned(),
             found: vec![Box::new(UnknownKind { path: path.to_owned() })],
+            held: Vec::new(),
             exit: Exit::Usage,
         },
     }
 }
 
-fn graph(loaded: Loaded) -> Checked {
+fn graph(loaded: Loaded, data_dir: Option<&Path>) -> Checked {
     let what = match &loaded.planned {
         Some(Planned::Graph(plan)) => format!("graph, {}", show::count(plan.nodes.len(), "node", "nodes")),
         Some(Planned::Processes(plan)) => {
@@ -84,7 +123,33 @@ fn graph(loaded: Loaded) -> Checked {
     let errors = loaded.diagnostics.iter().filter(|found| found.is_error());
     let exit = errors
         .fold(Exit::Pass, |exit, found| exit.and(if found.is_outside() { Exit::Environment } else { Exit::Usage }));
-    Checked { what, found: loaded.diagnostics.into_iter().map(|found| Box::new(found) as _).collect(), exit }
+    let found = loaded.diagnostics.into_iter().map(|found| Box::new(found) as _).collect();
+    let mut checked = Checked { what, found, held: Vec::new(), exit };
+    if let (Some(planned), Some(dir)) = (&loaded.planned, data_dir) {
+        checked.hold_against(planned, dir);
+    }
+    checked
+}
+
+impl Checked {
+    /// Adds what the journals of a data directory hold.
+    fn hold_against(&mut self, planned: &Planned, dir: &Path) {
+        let all = match held::held(planned, dir) {
+            Ok(all) => all,
+            Err(error) => {
+                self.found.push(Box::new(error));
+                self.exit = self.exit.and(Exit::Environment);
+                return;
+            }
+        };
+        for Held { process, dir, lines, orphans, .. } in all {
+            self.held.extend(lines.into_iter().map(|line| format!("{process}: {line}")));
+            for orphan in orphans {
+                self.found.push(Box::new(Orphaned { what: orphan.to_string(), dir: dir.display().to_string() }));
+                self.exit = self.exit.and(Exit::Usage);
+            }
+        }
+    }
 }
 
 fn is_error(found: &dyn Diagnostic) -> bool {
@@ -106,7 +171,8 @@ fn summary(checked: &[(&String, Checked)]) -> String {
         if notes > 0 {
             said.push(show::count(notes, "note", "notes"));
         }
-        format!("{verdict}  {path:width$}  {}\n", said.join(", "))
+        let held: String = checked.held.iter().map(|line| format!("       {line}\n")).collect();
+        format!("{verdict}  {path:width$}  {}\n{held}", said.join(", "))
     };
     checked.iter().map(line).collect()
 }
@@ -123,6 +189,9 @@ struct FileReport<'a> {
     file: &'a str,
     verdict: &'static str,
     found: Vec<Finding>,
+    /// What of the data directory goes on.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    held: &'a [String],
 }
 
 /// Any diagnostic in plain words; `file` may be another than the one named, `line` and `column` count from 1.
@@ -143,6 +212,7 @@ impl<'a> Report<'a> {
             file: path,
             verdict: if checked.exit == Exit::Pass { "pass" } else { "fail" },
             found: checked.found.iter().map(|found| Finding::of(found.as_ref())).collect(),
+            held: &checked.held,
         };
         Report { schema: "seaworthy.check/v1", files: checked.iter().map(file).collect() }
     }

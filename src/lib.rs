@@ -6,6 +6,7 @@ mod check;
 mod exit;
 mod explain;
 mod files;
+mod held;
 mod keys;
 mod picture;
 mod plan;

@@ -73,7 +73,7 @@ pub enum PrepareError {
         /// The scenario.
         path: String,
         /// Why not.
-        problem: MembersProblem,
+        problem: Box<MembersProblem>,
     },
 }
 
@@ -148,8 +148,8 @@ impl Prepared {
         }
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let hash = scenario::hash(&scenario, &inputs);
-        let members =
-            Members::of(&processes).map_err(|problem| PrepareError::Members { path: path.to_owned(), problem })?;
+        let members = Members::of(&processes)
+            .map_err(|problem| PrepareError::Members { path: path.to_owned(), problem: Box::new(problem) })?;
         let prepared = Prepared {
             scenario,
             members,

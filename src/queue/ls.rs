@@ -7,7 +7,7 @@ use std::path::Path;
 use seaworthy_engine::env::Clock;
 use seaworthy_engine::env::os::OsClock;
 use seaworthy_engine::journal::image::Image;
-use seaworthy_engine::journal::reader::{Finding, Step, frame_at};
+use seaworthy_engine::journal::reader::{Finding, ReadError, Reader, Step, frame_at};
 use seaworthy_engine::journal::record::Record;
 use seaworthy_engine::packet::Seq;
 use serde::Serialize;
@@ -58,8 +58,27 @@ struct DeadLetters {
 
 pub(super) async fn run(dir: &Path, json: bool) -> Result<Exit, QueueError> {
     let mut reader = reader(dir).await?;
-    let (mut image, mut findings) = (Image::new(0), Findings::default());
-    while let Some(step) = reader.next().await.map_err(unreadable(dir))? {
+    let mut findings = Findings::default();
+    let image = image(&mut reader, &mut findings).await.map_err(unreadable(dir))?;
+    let inputs = inputs(dir, &image).await?;
+    let listing = Listing {
+        process: reader.process().to_owned(),
+        next_lsn: reader.next_lsn().0,
+        inputs,
+        dead_letters: dead_letters(&image),
+        findings: findings.lines(),
+    };
+    if json {
+        return Ok(show::json(&listing).and(findings.exit()));
+    }
+    findings.tell();
+    Ok(show::report(&text(&listing)).and(findings.exit()))
+}
+
+/// What a journal's records add up to, as far as they can be read.
+pub(super) async fn image(reader: &mut Reader, findings: &mut Findings) -> Result<Image, ReadError> {
+    let mut image = Image::new(0);
+    while let Some(step) = reader.next().await? {
         match step {
             Step::Finding(finding) => findings.add(finding),
             Step::Frame(frame) => {
@@ -76,19 +95,7 @@ pub(super) async fn run(dir: &Path, json: bool) -> Result<Exit, QueueError> {
             }
         }
     }
-    let inputs = inputs(dir, &image).await?;
-    let listing = Listing {
-        process: reader.process().to_owned(),
-        next_lsn: reader.next_lsn().0,
-        inputs,
-        dead_letters: dead_letters(&image),
-        findings: findings.lines(),
-    };
-    if json {
-        return Ok(show::json(&listing).and(findings.exit()));
-    }
-    findings.tell();
-    Ok(show::report(&text(&listing)).and(findings.exit()))
+    Ok(image)
 }
 
 /// An image takes such a record for a bug; what is in files is never one.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use seaworthy_engine::env::Disk;
 use seaworthy_engine::env::os::OsDisk;
 use seaworthy_engine::journal::JournalError;
+use seaworthy_engine::journal::image::Image;
 use seaworthy_engine::journal::reader::{Finding, ReadError, Reader};
 use seaworthy_engine::journal::repair::RepairError;
 
@@ -62,7 +63,7 @@ struct Place {
 
 /// Why a queue could not be read, repaired or filled.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
-enum QueueError {
+pub(crate) enum QueueError {
     /// The journal can't be read.
     #[error("could not read {}", dir.display())]
     #[diagnostic(
@@ -119,6 +120,20 @@ pub(crate) fn run(args: &Args) -> Exit {
     outcome.unwrap_or_else(|error| {
         show::problem(&error);
         error.exit()
+    })
+}
+
+/// What the journal in `dir` adds up to; `None` where there is none. Takes no lock and writes nothing.
+pub(crate) fn image(dir: &Path) -> Result<Option<Image>, QueueError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| QueueError::Machine { what: "start the runtime", source })?;
+    runtime.block_on(async {
+        let mut reader = match Reader::open(disk(dir)?).await {
+            Ok(reader) => reader,
+            Err(ReadError::Missing | ReadError::NoJournal) => return Ok(None),
+            Err(error) => return Err(unreadable(dir)(error)),
+        };
+        ls::image(&mut reader, &mut Findings::default()).await.map(Some).map_err(unreadable(dir))
     })
 }
 

@@ -6,6 +6,7 @@
 mod address;
 mod console;
 mod engine;
+mod gone;
 mod refusal;
 mod report;
 mod supervisor;
@@ -127,6 +128,7 @@ fn start(args: &Args, planned: Planned, registry: &Registry) -> Result<Exit, Ref
         (Planned::Processes(plan), None) => {
             // What a child would find wrong is said once, before anything starts.
             plan.processes.iter().try_for_each(|process| keys(args, &process.id).map(drop))?;
+            gone::settle(args, &plan)?;
             Ok(supervisor::run(args, &plan))
         }
     }

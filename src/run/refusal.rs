@@ -1,10 +1,13 @@
 //! What `run` refuses before anything starts, each with what to write instead.
 
 use std::io;
+use std::path::PathBuf;
 
 use seaworthy_engine::env::os::KeysError;
+use seaworthy_engine::runtime::EngineError;
 
 use crate::exit::Exit;
+use crate::held::HeldError;
 
 /// The arguments don't fit the file, or the machine can't do what they ask for.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -29,6 +32,18 @@ pub(super) enum Refusal {
     #[error("could not run {process} alone: it sends {channel} to {peer}, and was not told where that is")]
     #[diagnostic(code(run::no_peer), help("add --peer {peer}=127.0.0.1:7070"))]
     NoPeer { process: String, channel: String, peer: String },
+    /// Journals of processes that the file no longer has.
+    #[error("could not start: {file} has no place for {what}")]
+    #[diagnostic(code(run::orphans), help("bring back what is gone, or move it to the dead letters with --park"))]
+    Gone { file: String, what: String },
+    /// A data directory that can't be looked at.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Held(#[from] HeldError),
+    /// What is to be parked can't be.
+    #[error("could not park what {} holds", dir.display())]
+    #[diagnostic(code(run::park))]
+    Park { dir: PathBuf, source: EngineError },
     /// Something that is no address.
     #[error("could not read `{text}` in {option}")]
     #[diagnostic(code(run::address), help("write {want}"))]
@@ -59,7 +74,7 @@ pub(super) enum Refusal {
 impl Refusal {
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Refusal::Unresolved { .. } => Exit::Environment,
+            Refusal::Unresolved { .. } | Refusal::Held(_) | Refusal::Park { .. } => Exit::Environment,
             Refusal::Keys(error) if error.is_outside() => Exit::Environment,
             _ => Exit::Usage,
         }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::Lsn;
+pub use super::cursor::Cursor;
 use super::durability::Durability;
 use super::frame::At;
 use super::handed::Handed;
@@ -13,55 +14,6 @@ use super::record::{Applied, Channel, DeadLetter, Name, Producer, Put, Record, R
 use super::runs::Runs;
 use crate::channel::dedup::Keys;
 use crate::packet::{Epoch, Identity, Seq};
-
-/// How far a group has come in an input.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cursor {
-    /// All up to and with this are settled.
-    pub floor: Seq,
-    /// Settled above the floor: start to end, both included, disjoint and not touching.
-    above: BTreeMap<Seq, Seq>,
-    /// For a source: the position at the floor, as far as one was stored.
-    pub position: Bytes,
-}
-
-impl Cursor {
-    /// True when `seq` is settled.
-    #[must_use]
-    pub fn has(&self, seq: Seq) -> bool {
-        seq <= self.floor || self.above.range(..=seq).next_back().is_some_and(|(_, end)| *end >= seq)
-    }
-
-    /// Settles `from..=to`. Repeating it is fine.
-    ///
-    /// # Panics
-    /// When the range is upside down.
-    pub fn settle(&mut self, from: Seq, to: Seq) {
-        assert!(from <= to, "a range from {from} to {to}");
-        let (mut start, mut end) = (from, to);
-        // Swallow what overlaps or touches.
-        while let Some((&s, &e)) = self.above.range(..=Seq(end.0.saturating_add(1))).next_back() {
-            if Seq(e.0.saturating_add(1)) < start {
-                break;
-            }
-            self.above.remove(&s);
-            start = start.min(s);
-            end = end.max(e);
-        }
-        if start.0 <= self.floor.0 + 1 {
-            self.floor = self.floor.max(end);
-        } else {
-            self.above.insert(start, end);
-        }
-    }
-
-    /// The ranges that make up what is settled, ascending.
-    #[must_use]
-    pub fn ranges(&self) -> Vec<(Seq, Seq)> {
-        let first = (self.floor > Seq(0)).then_some((Seq(1), self.floor));
-        first.into_iter().chain(self.above.iter().map(|(s, e)| (*s, *e))).collect()
-    }
-}
 
 /// A channel's packets that somebody still needs.
 #[derive(Clone, Debug, Default)]
@@ -139,11 +91,14 @@ impl DeadLetterEntry {
     }
 }
 
+/// A run of numbers: its first, how many, and the frame that holds them.
+type Run = (Seq, u32, At);
+
 /// Where needed packets and dead letters lie.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Index {
     /// Of each channel: runs of numbers in one frame.
-    pub(super) channels: Vec<(Name, Vec<(Seq, u32, At)>)>,
+    pub(super) channels: Vec<(Name, Vec<Run>)>,
     pub(super) dead_letters: Vec<DeadLetterEntry>,
 }
 
@@ -554,25 +509,6 @@ fn release(live: &mut BTreeMap<u64, u64>, segment: u64, packets: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        /// A cursor against the plainest model: a set of numbers.
-        #[test]
-        fn a_cursor_is_a_set(ranges in proptest::collection::vec((1u64..60, 0u64..6), 0..40)) {
-            let mut cursor = Cursor::default();
-            let mut model = BTreeSet::new();
-            for (from, len) in ranges {
-                cursor.settle(Seq(from), Seq(from + len));
-                model.extend(from..=from + len);
-                for seq in 1..70 {
-                    prop_assert_eq!(cursor.has(Seq(seq)), model.contains(&seq), "seq {}", seq);
-                }
-                let floor = (1..).take_while(|seq| model.contains(seq)).last().unwrap_or(0);
-                prop_assert_eq!(cursor.floor, Seq(floor));
-            }
-        }
-    }
 
     #[test]
     fn a_snapshot_gives_the_same_small_state() {

@@ -25,6 +25,7 @@ mod active;
 mod checkpoint;
 mod commit;
 mod copy;
+mod cursor;
 mod durability;
 mod error;
 pub mod frame;

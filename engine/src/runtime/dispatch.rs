@@ -38,6 +38,9 @@ const MESSAGES_MAX: usize = 256;
 /// Most bytes of packets that were read and not handed out.
 const CACHE_BYTES: usize = 4 * READ_BYTES;
 
+/// Packets on their way from the journal.
+type Reading = Fut<'static, Result<Vec<(Seq, Bytes)>, JournalError>>;
+
 /// Where members of a group join.
 pub(super) struct GroupDesk {
     channel: String,
@@ -163,7 +166,7 @@ impl Dispatcher {
 
     /// Runs until dropped.
     pub(super) async fn run(mut self) -> Result<Infallible, EngineError> {
-        let mut reading: Option<Fut<'static, Result<Vec<(Seq, Bytes)>, JournalError>>> = None;
+        let mut reading: Option<Reading> = None;
         loop {
             if reading.is_none() {
                 reading = self.read();
@@ -196,7 +199,7 @@ impl Dispatcher {
     }
 
     /// The next packets, when there is room for more and somebody to take them.
-    fn read(&self) -> Option<Fut<'static, Result<Vec<(Seq, Bytes)>, JournalError>>> {
+    fn read(&self) -> Option<Reading> {
         let room = self.leases.room().min(BATCH);
         if room == 0 || self.cache_bytes >= CACHE_BYTES || self.sessions.is_empty() || self.shared.is_stopping() {
             return None;

@@ -9,7 +9,7 @@ use super::EngineError;
 use crate::env::Env;
 use crate::journal::image::Image;
 use crate::journal::record::{DeadLetter, Name, Put, Retired, Settle, identity_of};
-use crate::journal::{Intent, Journal, Record};
+use crate::journal::{Intent, Journal, JournalOptions, Record};
 use crate::node::{Class, Draft};
 use crate::packet::{ContentType, Identity, Kind, Packet, Seq};
 
@@ -125,6 +125,17 @@ pub(super) async fn settle(env: &Env, journal: &Journal, kept: &Kept, park: bool
         let retired = Record::Retired(Retired { input, group });
         journal.append(vec![retired], Intent::Drain).await?.wait().await?;
     }
+    Ok(())
+}
+
+/// Moves all that the journal in `env.disk` holds to its own dead letters: its process is gone.
+///
+/// # Errors
+/// A journal that can't be opened, or stops.
+pub async fn park_all(env: &Env, options: JournalOptions) -> Result<(), EngineError> {
+    let (journal, _) = Journal::open(env, options).await?;
+    settle(env, &journal, &Kept::default(), true).await?;
+    journal.close().await;
     Ok(())
 }
 

@@ -135,3 +135,38 @@ edges: [{{from: up, to: out}}]
         .filter(|(node, class, why)| node == "channel/uplink" && class == "unknown" && why.contains("parked"));
     assert_eq!(parked.count(), 3, "{letters:?}");
 }
+
+#[test]
+fn a_process_that_is_gone_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    let processes = |names: &[&str]| {
+        let list: Vec<String> = names.iter().map(|name| format!("{{id: {name}, graph: g.yaml}}")).collect();
+        write("p.yaml", &format!("version: 1\nprocesses: [{}]\n", list.join(", ")));
+    };
+    write("g.yaml", &windows("feed", "hourly"));
+    let line = |n: u64| format!("{{\"id\": \"q{n}\", \"net\": \"k{}\", \"time\": {}, \"mag\": 1}}\n", n % 3, n * 1000);
+    write("in.ndjson", &(1..=9).map(line).collect::<String>());
+    processes(&["van", "lab"]);
+    run(dir.path(), &["p.yaml"], 0);
+
+    processes(&["lab"]);
+    let checked = |code: i32| {
+        let mut command = seaworthy();
+        command.current_dir(dir.path()).args(["check", "p.yaml", "--data-dir", "data/p"]);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        said.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let said = checked(2);
+    assert!(said.contains("no place for the state of node `hourly` (3 keys), which data/p/van holds"), "{said}");
+    assert!(said.contains("lab: source feed goes on after entry 9"), "{said}");
+    assert!(said.contains("lab: node hourly goes on with its state of 3 keys"), "{said}");
+    let said = run(dir.path(), &["p.yaml"], 2);
+    assert!(said.contains("process `van`, whose journal holds the position of source `feed` (entry 9)"), "{said}");
+    run(dir.path(), &["p.yaml", "--park"], 0);
+    assert_eq!(frames::read(&dir.path().join("data/p/van")).dead_letters.len(), 4);
+    checked(0);
+    run(dir.path(), &["p.yaml"], 0);
+}

@@ -46,7 +46,7 @@ pub(crate) fn read(dir: &Path) -> Journal {
     for name in names.iter().filter(|name| name.starts_with("seg-")) {
         let number: u64 = name["seg-".len()..].trim_end_matches(".swj").parse().unwrap();
         let bytes = fs::read(dir.join(name)).unwrap();
-        if &bytes[..8] != b"SWJOURNL" || u64_at(&bytes, 32) != number {
+        if bytes.len() < SECTOR || &bytes[..8] != b"SWJOURNL" || u64_at(&bytes, 32) != number {
             continue; // A spare.
         }
         assert_eq!(crc32c(&bytes[..SECTOR - 4]), u32_at(&bytes, SECTOR - 4), "the header of {name}");

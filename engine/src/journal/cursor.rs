@@ -1,0 +1,82 @@
+//! How far a group has come in an input: a floor, and what is settled above it. Pure.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::packet::Seq;
+
+/// How far a group has come in an input.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// All up to and with this are settled.
+    pub floor: Seq,
+    /// Settled above the floor: start to end, both included, disjoint and not touching.
+    above: BTreeMap<Seq, Seq>,
+    /// For a source: the position at the floor, as far as one was stored.
+    pub position: Bytes,
+}
+
+impl Cursor {
+    /// True when `seq` is settled.
+    #[must_use]
+    pub fn has(&self, seq: Seq) -> bool {
+        seq <= self.floor || self.above.range(..=seq).next_back().is_some_and(|(_, end)| *end >= seq)
+    }
+
+    /// Settles `from..=to`. Repeating it is fine.
+    ///
+    /// # Panics
+    /// When the range is upside down.
+    pub fn settle(&mut self, from: Seq, to: Seq) {
+        assert!(from <= to, "a range from {from} to {to}");
+        let (mut start, mut end) = (from, to);
+        // Swallow what overlaps or touches.
+        while let Some((&s, &e)) = self.above.range(..=Seq(end.0.saturating_add(1))).next_back() {
+            if Seq(e.0.saturating_add(1)) < start {
+                break;
+            }
+            self.above.remove(&s);
+            start = start.min(s);
+            end = end.max(e);
+        }
+        if start.0 <= self.floor.0 + 1 {
+            self.floor = self.floor.max(end);
+        } else {
+            self.above.insert(start, end);
+        }
+    }
+
+    /// The ranges that make up what is settled, ascending.
+    #[must_use]
+    pub fn ranges(&self) -> Vec<(Seq, Seq)> {
+        let first = (self.floor > Seq(0)).then_some((Seq(1), self.floor));
+        first.into_iter().chain(self.above.iter().map(|(s, e)| (*s, *e))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// A cursor against the plainest model: a set of numbers.
+        #[test]
+        fn a_cursor_is_a_set(ranges in proptest::collection::vec((1u64..60, 0u64..6), 0..40)) {
+            let mut cursor = Cursor::default();
+            let mut model = BTreeSet::new();
+            for (from, len) in ranges {
+                cursor.settle(Seq(from), Seq(from + len));
+                model.extend(from..=from + len);
+                for seq in 1..70 {
+                    prop_assert_eq!(cursor.has(Seq(seq)), model.contains(&seq), "seq {}", seq);
+                }
+                let floor = (1..).take_while(|seq| model.contains(seq)).last().unwrap_or(0);
+                prop_assert_eq!(cursor.floor, Seq(floor));
+            }
+        }
+    }
+}
