@@ -204,6 +204,7 @@ impl Task {
         }
         self.confirm(stand.at, records, waiters, count, bytes);
         self.recycle().await?;
+        self.spare_if_due().await?;
         self.checkpoint().await
     }
 
@@ -255,8 +256,8 @@ impl Task {
             self.mark(false, Bytes::new()).await
         } else {
             self.make_spare().await?;
-            let pressing = self.shared.lock().spare.is_none();
-            if pressing { self.copy_forward(true).await } else { Ok(()) }
+            let full = self.shared.lock().full;
+            if full { self.copy_forward(true).await } else { Ok(()) }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The image: what the records of a journal add up to. Pure; fed with records in LSN order, by recovery and by each commit.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -11,58 +11,11 @@ use super::durability::Durability;
 use super::frame::At;
 use super::handed::Handed;
 use super::record::{Applied, Channel, DeadLetter, Name, Producer, Put, Record, Retired, Settle};
-use super::runs::Runs;
+use super::runs::RunAt;
 use crate::channel::dedup::Keys;
 use crate::packet::{Epoch, Identity, Seq};
 
-/// A channel's packets that somebody still needs.
-#[derive(Clone, Debug, Default)]
-pub struct Packets {
-    /// The last number given.
-    pub last: Seq,
-    entries: Runs,
-    /// The newest packets, so that a reader that keeps up never touches the disk.
-    tail: VecDeque<(Seq, Bytes)>,
-    tail_bytes: usize,
-}
-
-impl Packets {
-    /// How many somebody still needs.
-    #[must_use]
-    pub fn backlog(&self) -> u64 {
-        self.entries.len()
-    }
-
-    /// The first needed packet at or after `from`, and the frame that holds it.
-    #[must_use]
-    pub fn next(&self, from: Seq) -> Option<(Seq, At)> {
-        self.entries.next(from)
-    }
-
-    /// True when `seq` is still needed.
-    #[must_use]
-    pub fn has(&self, seq: Seq) -> bool {
-        self.entries.has(seq)
-    }
-
-    /// Packets from `from` on that are in memory, without a gap; empty when `from` itself is not.
-    #[must_use]
-    pub fn cached(&self, from: Seq, packets_max: usize, bytes_max: usize) -> Vec<(Seq, Bytes)> {
-        let start = self.tail.partition_point(|(seq, _)| *seq < from);
-        let mut out = Vec::new();
-        let mut bytes = 0;
-        for (seq, packet) in self.tail.range(start..).take(packets_max) {
-            if !out.is_empty() && bytes + packet.len() > bytes_max {
-                break;
-            }
-            if self.has(*seq) {
-                bytes += packet.len();
-                out.push((*seq, packet.clone()));
-            }
-        }
-        out
-    }
-}
+pub use super::packets::Packets;
 
 /// A dead letter that the journal holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,14 +44,11 @@ impl DeadLetterEntry {
     }
 }
 
-/// A run of numbers: its first, how many, and the frame that holds them.
-type Run = (Seq, u32, At);
-
 /// Where needed packets and dead letters lie.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Index {
     /// Of each channel: runs of numbers in one frame.
-    pub(super) channels: Vec<(Name, Vec<Run>)>,
+    pub(super) channels: Vec<(Name, Vec<RunAt>)>,
     pub(super) dead_letters: Vec<DeadLetterEntry>,
 }
 

@@ -31,6 +31,7 @@ mod error;
 pub mod frame;
 mod handed;
 pub mod image;
+mod packets;
 mod read;
 pub mod reader;
 pub mod record;
@@ -185,6 +186,8 @@ struct State {
     opened_ns: u64,
     /// The segment that is kept for when the active one is full.
     spare: Option<u64>,
+    /// There was no room for a spare the last time that one was to be made.
+    full: bool,
     /// Room left in the active segment, for transactions that drain a full disk.
     active_left: u64,
     /// A frame that somebody needs turned out to be destroyed: what the checkpoints say of it is not true any more.
@@ -270,6 +273,7 @@ impl Journal {
                 wear: opened.wear,
                 opened_ns: env.clock.mono(),
                 spare: opened.spare,
+                full: opened.spare.is_none(),
                 active_left: opened.active.left(),
                 damaged: false,
                 stopped: None,
@@ -334,9 +338,15 @@ impl Journal {
         if state.pending.body.len() + bytes > options.queue_bytes_max {
             return Err(Full::Queue);
         }
-        // Without a spare, what is left of the active segment belongs to those who drain.
+        // Without a spare, what is left of the active segment belongs to those who drain. Until it is known that there is no
+        // room for one, half of it is for all.
         let waiting = state.pending.body.len() as u64 + 4 * frame::SECTOR;
-        if state.spare.is_none() && (intent == Intent::Produce || waiting + bytes as u64 > state.active_left) {
+        let left = match (intent, state.full) {
+            (Intent::Drain, _) => state.active_left,
+            (Intent::Produce, false) => state.active_left / 2,
+            (Intent::Produce, true) => 0,
+        };
+        if state.spare.is_none() && waiting + bytes as u64 > left {
             return Err(Full::Disk);
         }
         Ok(())

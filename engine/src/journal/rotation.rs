@@ -60,9 +60,21 @@ impl Task {
         self.landed = self.active.stand(durable);
         self.segments.insert(number, durable);
         self.shared.lock().active_left = self.active.left();
-        self.make_spare().await?;
-        let pressing = self.shared.lock().spare.is_none();
-        self.copy_forward(pressing).await
+        // A segment that is free, or soon will be, is better than a new one: it is zero-filled already.
+        self.recycle().await?;
+        let full = self.shared.lock().full;
+        self.copy_forward(full).await?;
+        self.spare_if_due().await
+    }
+
+    /// Makes a spare where none came free while the first quarter of the active segment was written.
+    pub(super) async fn spare_if_due(&mut self) -> Result<(), JournalError> {
+        let wanted = {
+            let state = self.shared.lock();
+            state.spare.is_none() && !state.full
+        };
+        let due = wanted && self.active.offset >= self.active.size / 4;
+        if due { self.make_spare().await } else { Ok(()) }
     }
 
     /// Sees to it that there is a spare, if there is room for one.
@@ -79,7 +91,7 @@ impl Task {
         match made {
             Made::Spare => {
                 let mut state = self.shared.lock();
-                state.spare = Some(number);
+                (state.spare, state.full) = (Some(number), false);
                 state.wear.wrote_synced(options.segment_bytes);
                 drop(state);
                 self.said_full = false;
@@ -91,6 +103,7 @@ impl Task {
                 self.give_back(oldest).await?;
             }
             Made::NoRoom => {
+                self.shared.lock().full = true;
                 let reason = "journal.full".into();
                 let what = What::Refused { reason };
                 let event = Event { what, place: self.shared.name.clone(), identity: None, seq: Seq(0), attempt: 0 };
@@ -139,7 +152,9 @@ impl Task {
         if spare.is_none() {
             let number = self.active.number + 1;
             spare::recycle(&self.shared.env, oldest, number).await?;
-            self.shared.lock().spare = Some(number);
+            let mut state = self.shared.lock();
+            (state.spare, state.full) = (Some(number), false);
+            drop(state);
             self.said_full = false;
         } else {
             spare::remove(&self.shared.env, &segment::name(oldest)).await?;

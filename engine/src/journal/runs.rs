@@ -21,6 +21,9 @@ impl Run {
     }
 }
 
+/// A run as plain data: first number, how many, where the frame is.
+pub(super) type RunAt = (Seq, u32, At);
+
 /// Numbers, each with the frame that holds it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Runs {
@@ -81,8 +84,8 @@ impl Runs {
         self.runs.iter().flat_map(|(start, run)| (start.0..start.0 + u64::from(run.count)).map(Seq))
     }
 
-    /// All runs, ascending: first number, how many, where.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Seq, u32, At)> {
+    /// All runs, ascending.
+    pub(super) fn iter(&self) -> impl Iterator<Item = RunAt> {
         self.runs.iter().map(|(start, run)| (*start, run.count, run.at()))
     }
 
