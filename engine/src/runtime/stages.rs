@@ -75,7 +75,9 @@ impl NodeTask {
                         tx.end(&self.name, &item, vec![letter]);
                     }
                 }
-                self.shared.commit_if_large(&mut tx).await?;
+                if self.shared.is_large(&tx) {
+                    self.shared.commit(std::mem::take(&mut tx)).await?;
+                }
             }
             self.shared.emit(&events);
             // What ended here is committed before what goes on may wait for room behind it.
@@ -195,7 +197,9 @@ impl ChannelTask {
                     packet: item.packet.encode(),
                 };
                 tx.end(&self.name, &item, vec![append]);
-                self.shared.commit_if_large(&mut tx).await?;
+                if self.shared.is_large(&tx) {
+                    self.shared.commit(std::mem::take(&mut tx)).await?;
+                }
             }
             self.shared.commit(tx).await?;
         }
