@@ -29,10 +29,10 @@ const IN_FLIGHT_MAX: usize = 1024;
 /// Batches that the bare channel holds.
 const CHANNEL_BATCHES: usize = 4;
 
-/// A quake of 256 bytes; `00000000` becomes its number, `0.00` its magnitude.
-const PAYLOAD: &[u8; 256] = br#"{"id":"uw00000000","time":1517363399650,"net":"uw","mag":0.00,"mag_type":"ml","place":"37km NNE of Amboy, Washington","lon":-122.197,"lat":46.2035,"depth_km":3.28,"status":"reviewed","note":"located by eleven stations of the network a","type":"earthquake"}"#;
+/// A reading of 256 bytes; `00000000` becomes its number, `0.00` its magnitude.
+const PAYLOAD: &[u8; 256] = br#"{"id":"uw00000000","mag":0.00,"net":"uw","wave":"AAABAAIAAwACAAEAAAD//////v8CAAUABAABAP3//P/+/wEABQAHAAQA/v/5//j//P8DAAkACgAEAPz/9P/z//r/BQAPABAAAAABAAIAAwACAAEAAAD//////v8CAAUABAABAP3//P/+/wEABQAHAAQA/v/5//j//P8DAAkACgAEAPz/9P/z//r/BQAPABAAAAABAAIAAwACA"}"#;
 const NUMBER_AT: usize = 9;
-const MAGNITUDE_AT: usize = 57;
+const MAGNITUDE_AT: usize = 25;
 
 const GRAPH: &str = r#"
 version: 2

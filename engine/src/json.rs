@@ -4,12 +4,12 @@
 //! payloads; for all else (escapes, exponents, very long numbers, deep nesting, a key that comes twice, no JSON at all)
 //! there is none, and whoever asked builds the tree.
 
-use std::cmp::Ordering;
-
 /// Deeper nesting has no outline; `serde_json` itself stops at 128.
 const DEPTH_MAX: usize = 32;
-/// Objects with more fields have no outline: it is searched and filled in place.
+/// Objects with more fields have no outline: they are searched one by one.
 const FIELDS_MAX: usize = 64;
+/// Room for so many fields is made at first.
+const FIELDS_USUAL: usize = 8;
 /// Most digits of a number before the point: any such integer fits 64 bits.
 const WHOLE_DIGITS_MAX: usize = 18;
 /// A decimal of so many digits comes back from a float as the same digits (`f64::DIGITS`).
@@ -46,6 +46,41 @@ impl Value {
     pub(crate) fn of<'t>(&self, text: &'t [u8]) -> &'t [u8] {
         &text[self.start as usize..self.end as usize]
     }
+
+    /// The number that an [`Shape::Int`] of `text` is.
+    pub(crate) fn int(&self, text: &[u8]) -> i64 {
+        let (negative, digits) = sign(self.of(text));
+        let int = whole(digits.iter());
+        if negative { -int } else { int }
+    }
+
+    /// The number that a [`Shape::Float`] of `text` is, to the last bit.
+    pub(crate) fn float(&self, text: &[u8]) -> f64 {
+        let (negative, digits) = sign(self.of(text));
+        if digits.len() > DIGITS_MAX + 1 {
+            let number = std::str::from_utf8(self.of(text)).ok().and_then(|number| number.parse().ok());
+            return number.expect("a JSON number without an exponent is one of Rust's");
+        }
+        // So few digits, and so small a power of ten, are exact as floats: one division rounds once, and so correctly
+        // (William D. Clinger, "How to read floating point numbers accurately", 1990).
+        let decimals = digits.iter().rev().take_while(|byte| **byte != b'.').count();
+        let scaled = whole(digits.iter().filter(|byte| **byte != b'.')) as f64;
+        let float = scaled / POWERS_OF_TEN[decimals];
+        if negative { -float } else { float }
+    }
+}
+
+const POWERS_OF_TEN: [f64; DIGITS_MAX + 1] =
+    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+
+/// Whether a number is negative, and what stands behind the sign.
+fn sign(number: &[u8]) -> (bool, &[u8]) {
+    number.strip_prefix(b"-").map_or((false, number), |digits| (true, digits))
+}
+
+/// The number that at most 18 digits make.
+fn whole<'t>(digits: impl Iterator<Item = &'t u8>) -> i64 {
+    digits.fold(0, |number, digit| number * 10 + i64::from(digit - b'0'))
 }
 
 #[derive(Clone, Debug)]
@@ -57,9 +92,16 @@ struct Field {
     value: Value,
 }
 
-/// The fields of an object, by key.
+impl Field {
+    fn key<'t>(&self, text: &'t [u8]) -> &'t [u8] {
+        &text[self.key_start as usize..self.key_end as usize]
+    }
+}
+
+/// The fields of an object, each key once.
 #[derive(Clone, Debug)]
 pub(crate) struct Outline {
+    /// As they stand in the text.
     fields: Vec<Field>,
 }
 
@@ -67,8 +109,7 @@ impl Outline {
     /// The outline of an object; `None` for what has none.
     pub(crate) fn of(text: &[u8]) -> Option<Outline> {
         u32::try_from(text.len()).ok()?;
-        std::str::from_utf8(text).ok()?;
-        let mut scan = Scan { text, at: 0 };
+        let mut scan = Scan { text, at: 0, is_utf8: false };
         scan.space();
         scan.take(b'{')?;
         let outline = scan.outline()?;
@@ -78,35 +119,46 @@ impl Outline {
 
     /// The field `key` of the object that `text` holds, which this is the outline of.
     pub(crate) fn get(&self, text: &[u8], key: &[u8]) -> Option<Value> {
-        let found = self.find(text, prefix(key), key).ok()?;
-        Some(self.fields[found].value)
+        let prefix = prefix(key);
+        let mut same = self.fields.iter().filter(|field| field.prefix == prefix && field.key(text) == key);
+        same.next().map(|field| field.value)
+    }
+
+    /// True when `serde_json` would write every value just as it stands in the text.
+    pub(crate) fn is_canonical(&self) -> bool {
+        self.fields.iter().all(|field| field.value.canonical)
     }
 
     /// Keys and values, in the order of the keys.
-    pub(crate) fn fields<'o>(&'o self, text: &'o [u8]) -> impl Iterator<Item = (&'o [u8], Value)> {
-        self.fields.iter().map(|field| (&text[field.key_start as usize..field.key_end as usize], field.value))
-    }
-
-    fn find(&self, text: &[u8], prefix: u64, key: &[u8]) -> Result<usize, usize> {
-        self.fields.binary_search_by(|field| match field.prefix.cmp(&prefix) {
-            Ordering::Equal => text[field.key_start as usize..field.key_end as usize].cmp(key),
-            other => other,
-        })
+    pub(crate) fn sorted<'o>(&'o self, text: &'o [u8]) -> impl Iterator<Item = (&'o [u8], Value)> {
+        let mut order = [0; FIELDS_MAX];
+        (0_u8..).zip(&mut order).take(self.fields.len()).for_each(|(at, place)| *place = at);
+        // Often they are sorted already, and their beginnings show it.
+        if !self.fields.is_sorted_by(|a, b| a.prefix < b.prefix) {
+            order[..self.fields.len()].sort_by(|a, b| {
+                let (a, b) = (&self.fields[usize::from(*a)], &self.fields[usize::from(*b)]);
+                a.prefix.cmp(&b.prefix).then_with(|| a.key(text).cmp(b.key(text)))
+            });
+        }
+        let in_order = order.into_iter().take(self.fields.len()).map(|at| &self.fields[usize::from(at)]);
+        in_order.map(|field| (field.key(text), field.value))
     }
 }
 
 /// The first eight bytes of a key, zeroes behind a shorter one. No key holds a zero byte, so two prefixes have the order
 /// of their keys.
 fn prefix(key: &[u8]) -> u64 {
-    let mut first = [0; 8];
-    let len = key.len().min(8);
-    first[..len].copy_from_slice(&key[..len]);
-    u64::from_be_bytes(first)
+    match key.first_chunk() {
+        Some(eight) => u64::from_be_bytes(*eight),
+        None => key.iter().rev().fold(0, |prefix, byte| prefix >> 8 | u64::from(*byte) << 56),
+    }
 }
 
 struct Scan<'t> {
     text: &'t [u8],
     at: usize,
+    /// The whole text was seen to be UTF-8; looked at only once there is more than ASCII.
+    is_utf8: bool,
 }
 
 impl Scan<'_> {
@@ -125,6 +177,9 @@ impl Scan<'_> {
     /// Moves past white space; true when there was some.
     fn space(&mut self) -> bool {
         let start = self.at;
+        if self.peek().is_some_and(|byte| byte > b' ') {
+            return false;
+        }
         while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
             self.at += 1;
         }
@@ -133,7 +188,7 @@ impl Scan<'_> {
 
     /// The outline of the object whose brace was taken.
     fn outline(&mut self) -> Option<Outline> {
-        let mut outline = Outline { fields: Vec::with_capacity(16) };
+        let mut outline = Outline { fields: Vec::with_capacity(FIELDS_USUAL) };
         self.space();
         if self.take(b'}').is_some() {
             return Some(outline);
@@ -148,11 +203,11 @@ impl Scan<'_> {
             let key = &self.text[start..end];
             let prefix = prefix(key);
             // Of a key that comes twice the tree keeps the last: rare enough to be its business.
-            let place = outline.find(self.text, prefix, key).err()?;
-            if outline.fields.len() == FIELDS_MAX {
+            let twice = outline.fields.iter().any(|field| field.prefix == prefix && field.key(self.text) == key);
+            if twice || outline.fields.len() == FIELDS_MAX {
                 return None;
             }
-            outline.fields.insert(place, Field { prefix, key_start: start as u32, key_end: end as u32, value });
+            outline.fields.push(Field { prefix, key_start: start as u32, key_end: end as u32, value });
             match self.next_or_end(b'}')? {
                 true => _ = self.space(),
                 false => return Some(outline),
@@ -233,21 +288,40 @@ impl Scan<'_> {
     fn string(&mut self) -> Option<(usize, usize)> {
         self.take(b'"')?;
         let start = self.at;
-        // Eight bytes at a time while they all are plain.
-        while let Some(eight) = self.text.get(self.at..self.at + 8) {
-            let word = u64::from_le_bytes(eight.try_into().expect("it is eight bytes long"));
-            let special = special_bytes(word);
-            if special != 0 {
-                self.at += special.trailing_zeros() as usize / 8;
-                break;
+        loop {
+            match self.text[self.at..].first_chunk() {
+                Some(eight) => match special_bytes(eight) {
+                    0 => {
+                        self.at += 8;
+                        // It may be a long one.
+                        while self.text[self.at..].first_chunk().is_some_and(is_plain_block) {
+                            self.at += BLOCK;
+                        }
+                        continue;
+                    }
+                    special => self.at += special.trailing_zeros() as usize / 8,
+                },
+                None => {
+                    while self.peek().is_some_and(|byte| !matches!(byte, b'"' | b'\\' | ..0x20 | 0x80..)) {
+                        self.at += 1;
+                    }
+                }
             }
-            self.at += 8;
-        }
-        while !matches!(self.peek()?, b'"' | b'\\' | ..0x20) {
-            self.at += 1;
+            match self.peek()? {
+                b'"' => break,
+                0x80.. => {
+                    self.is_utf8 = self.is_utf8 || std::str::from_utf8(self.text).is_ok();
+                    if !self.is_utf8 {
+                        return None;
+                    }
+                    self.at += 1;
+                }
+                // An escape, or a control character, which no string may hold.
+                _ => return None,
+            }
         }
         let end = self.at;
-        self.take(b'"')?;
+        self.at += 1;
         Some((start, end))
     }
 
@@ -286,16 +360,27 @@ impl Scan<'_> {
     }
 }
 
-/// The high bits of those bytes that are a quote, a backslash or a control character; above the first such byte there may
-/// be others. After Sean Eron Anderson's "Bit Twiddling Hacks", `haszero` and `hasless`.
-fn special_bytes(word: u64) -> u64 {
+/// Bytes of a long string that are looked at together.
+const BLOCK: usize = 32;
+
+/// True when all characters of a block stand for themselves and are ASCII. Without a branch inside, so that it becomes a
+/// few vector instructions.
+fn is_plain_block(block: &[u8; BLOCK]) -> bool {
+    let (words, _) = block.as_chunks();
+    words.iter().fold(0, |special, eight| special | special_bytes(eight)) == 0
+}
+
+/// The high bits of those bytes that are a quote, a backslash, a control character or no ASCII; above the first such byte
+/// there may be others. After Sean Eron Anderson's "Bit Twiddling Hacks", `haszero` and `hasless`, which hold for ASCII;
+/// what isn't shows by itself.
+fn special_bytes(eight: &[u8; 8]) -> u64 {
     const ONES: u64 = u64::MAX / 0xff;
     const HIGHS: u64 = ONES * 0x80;
-    let zeroes = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-    let quotes = zeroes(word ^ (ONES * u64::from(b'"')));
-    let backslashes = zeroes(word ^ (ONES * u64::from(b'\\')));
-    let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-    quotes | backslashes | controls
+    let word = u64::from_le_bytes(*eight);
+    let quotes = (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES);
+    let backslashes = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
+    let controls = word.wrapping_sub(ONES * 0x20);
+    (quotes | backslashes | controls | word) & HIGHS
 }
 
 #[cfg(test)]
@@ -310,7 +395,7 @@ mod tests {
         let Some(outline) = Outline::of(text.as_bytes()) else { return false };
         let tree: Json = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text:?} is no JSON: {error}"));
         let Json::Object(tree) = tree else { panic!("{text:?} is no object") };
-        let keys: Vec<&[u8]> = outline.fields(text.as_bytes()).map(|(key, _)| key).collect();
+        let keys: Vec<&[u8]> = outline.sorted(text.as_bytes()).map(|(key, _)| key).collect();
         assert_eq!(keys, tree.keys().map(String::as_bytes).collect::<Vec<_>>(), "{text:?}");
         for (key, json) in &tree {
             let value = outline.get(text.as_bytes(), key.as_bytes());
@@ -318,10 +403,13 @@ mod tests {
             let said = std::str::from_utf8(value.of(text.as_bytes())).expect("a value of a text is text");
             match (value.shape, json) {
                 (Shape::Null, Json::Null) | (Shape::True, Json::Bool(true)) | (Shape::False, Json::Bool(false)) => {}
-                (Shape::Int, Json::Number(number)) => assert_eq!(number.as_i64(), said.parse().ok(), "{text:?}"),
+                (Shape::Int, Json::Number(number)) => {
+                    assert_eq!(number.as_i64(), Some(value.int(text.as_bytes())), "{text:?}");
+                }
                 (Shape::Float, Json::Number(number)) => {
                     assert!(number.is_f64(), "{text:?}");
-                    assert_eq!(number.as_f64().map(f64::to_bits), said.parse().ok().map(f64::to_bits), "{text:?}");
+                    let float = value.float(text.as_bytes());
+                    assert_eq!(number.as_f64().map(f64::to_bits), Some(float.to_bits()), "{text:?}");
                 }
                 (Shape::Text, Json::String(string)) => assert_eq!(said[1..said.len() - 1], *string, "{text:?}"),
                 (Shape::Nested, Json::Array(_) | Json::Object(_)) => {}
@@ -378,8 +466,20 @@ mod tests {
             "{\"a\":\"never closed}",
             &deep,
             &format!("{{{}}}", many.join(",")),
+            &format!("{{\"a\":\"{}\u{1}\"}}", "x".repeat(40)),
         ] {
             assert!(Outline::of(text.as_bytes()).is_none(), "{text:?} has an outline");
+        }
+        assert!(Outline::of(b"{\"a\":\"\xff\"}").is_none(), "what is no UTF-8 has an outline");
+    }
+
+    #[test]
+    fn a_string_ends_where_it_ends() {
+        for len in 0..100 {
+            for text in ["x".repeat(len), format!("{}ä", "x".repeat(len)), "\u{7f}ß".repeat(len)] {
+                assert!(check(&format!("{{\"a\":\"{text}\",\"b\":\"{text}\"}}")), "{len}");
+                assert!(!check(&format!("{{\"a\":\"{text}\\\"\"}}")), "{len}");
+            }
         }
     }
 
@@ -388,7 +488,7 @@ mod tests {
         for line in include_str!("../../scenarios/data/quakes.ndjson").lines() {
             assert!(check(line), "{line}");
             let outline = Outline::of(line.as_bytes()).expect("it was just there");
-            assert!(outline.fields(line.as_bytes()).all(|(_, value)| value.canonical), "{line}");
+            assert!(outline.is_canonical(), "{line}");
         }
     }
 

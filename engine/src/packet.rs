@@ -52,25 +52,29 @@ pub enum Identity {
     Derived(u128),
 }
 
+/// So many bytes of an identity, a node's name and an index are hashed at once.
+const DERIVE_AT_ONCE: usize = 128;
+
 impl Identity {
     /// The identity of output `index` that `node` makes of the packet with this identity.
     #[must_use]
     pub fn derive(&self, node: &str, index: u32) -> Identity {
         let parts: [&[u8]; 4] = [&self.to_bytes(), node.as_bytes(), &[0], &index.to_le_bytes()];
-        let mut bytes = [0; 256];
-        let mut len = 0;
-        let fits = parts.iter().map(|part| part.len()).sum::<usize>() <= bytes.len();
-        if !fits {
+        let len = parts.iter().map(|part| part.len()).sum();
+        let mut bytes = [0; DERIVE_AT_ONCE];
+        let Some(bytes) = bytes.get_mut(..len) else {
             let mut hash = xxhash_rust::xxh3::Xxh3::new();
             parts.iter().for_each(|part| hash.update(part));
             return Identity::Derived(hash.digest128());
-        }
-        // At once rather than in pieces, which is the same hash: a hasher's own state is larger than what it takes here.
+        };
+        // The same hash, without a hasher's state, which is larger than all that goes in.
+        let mut left = &mut *bytes;
         for part in parts {
-            bytes[len..len + part.len()].copy_from_slice(part);
-            len += part.len();
+            let (here, rest) = left.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            left = rest;
         }
-        Identity::Derived(xxhash_rust::xxh3::xxh3_128(&bytes[..len]))
+        Identity::Derived(xxhash_rust::xxh3::xxh3_128(bytes))
     }
 
     /// A fixed-width encoding (25 bytes), equal for equal identities only.
@@ -304,5 +308,17 @@ mod tests {
         assert_eq!((glance.content_type, glance.payload), (fields.content_type, &fields.payload[..]));
         assert_eq!(glance.business_key(), Some("order-7"));
         assert!(Glance::at(&bytes[..10]).is_err());
+    }
+
+    #[test]
+    fn a_derived_identity_does_not_depend_on_how_it_is_hashed() {
+        let entered = Identity::Entered { producer: ProducerId(7), epoch: Epoch(1), pseq: Seq(9) };
+        for len in 0..=DERIVE_AT_ONCE {
+            let node = "n".repeat(len);
+            let mut hash = xxhash_rust::xxh3::Xxh3::new();
+            let parts: [&[u8]; 4] = [&entered.to_bytes(), node.as_bytes(), &[0], &5_u32.to_le_bytes()];
+            parts.iter().for_each(|part| hash.update(part));
+            assert_eq!(entered.derive(&node, 5), Identity::Derived(hash.digest128()), "{len}");
+        }
     }
 }

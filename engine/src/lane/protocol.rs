@@ -65,8 +65,11 @@ pub const CONNECT_NS: u64 = 2_000_000_000;
 pub const BACKOFF_MIN_NS: u64 = 50_000_000;
 /// The longest wait between attempts to connect.
 pub const BACKOFF_MAX_NS: u64 = 1_000_000_000;
-/// How long a host waits before it tries again to store what found no room.
-pub const FULL_RETRY_NS: u64 = 100_000_000;
+/// How long a host waits before it tries again to store what found no room; doubles with each time that it finds none.
+/// Between two segments there is none for a few ms, on a full disk for long.
+pub const FULL_RETRY_MIN_NS: u64 = 1_000_000;
+/// The longest wait before a host tries again.
+pub const FULL_RETRY_MAX_NS: u64 = 100_000_000;
 
 /// Wraps what a producer sends.
 #[must_use]
@@ -150,6 +153,12 @@ pub fn check_publish(publish: &v1::Publish) -> Result<usize, LaneError> {
         return Err(LaneError::Protocol("a packet entered in a later epoch than its connection's"));
     }
     Ok(bytes)
+}
+
+/// How long a host waits after it found no room `times` times in a row, from 1.
+#[must_use]
+pub fn full_retry_ns(times: u32) -> u64 {
+    FULL_RETRY_MIN_NS.saturating_mul(1 << times.saturating_sub(1).min(16)).min(FULL_RETRY_MAX_NS)
 }
 
 /// True when a batch of `packets` and `bytes` may be sent while the given ones are un-acked. With nothing in flight any
@@ -273,6 +282,12 @@ mod tests {
         check_publish(&publish(1, vec![BATCH_BYTES_MAX, 1])).unwrap_err();
         check_publish(&publish(1, vec![PACKET_BYTES_MAX + 1])).unwrap_err();
         check_publish(&v1::Publish { entered: 2, ..publish(1, vec![1]) }).unwrap_err();
+    }
+
+    #[test]
+    fn a_host_that_finds_no_room_waits_longer_and_longer() {
+        let waits = [1, 2, 3, 7, 8, 1000, u32::MAX].map(full_retry_ns);
+        assert_eq!(waits.map(|ns| ns / 1_000_000), [1, 2, 4, 64, 100, 100, 100]);
     }
 
     #[test]

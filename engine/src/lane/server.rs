@@ -17,7 +17,7 @@ use super::protocol::v1::{
     Ack, FromHost, FromMember, FromProducer, Hello, Opened, Ping, Pong, Publish, Welcome, from_host, from_producer,
     lane_server::Lane,
 };
-use super::protocol::{self, CREDITS, FULL_RETRY_NS, IDLE_NS, SILENCE_NS, fits};
+use super::protocol::{self, CREDITS, IDLE_NS, SILENCE_NS, fits, full_retry_ns};
 use super::take::server::{Desks, Server};
 use super::take::{self, Desk};
 use super::wire::{self, Line};
@@ -154,6 +154,8 @@ struct Port {
     appends: FuturesOrdered<Fut<'static, Result<Seq, LaneError>>>,
     /// An append found no room: those behind it fail, too, then all of `held` is tried again.
     full: bool,
+    /// How often in a row.
+    full_times: u32,
     retry: Option<Fut<'static, ()>>,
 }
 
@@ -359,6 +361,7 @@ impl Session {
             }
             Err(error @ LaneError::Full { .. }) => {
                 port.full = true;
+                port.full_times = port.full_times.saturating_add(1);
                 self.refuse(Some(i), &error);
             }
             Err(error @ LaneError::Fenced { .. }) => {
@@ -369,7 +372,7 @@ impl Session {
         }
         let port = &mut self.ports[i];
         if port.open && port.full && port.appends.is_empty() {
-            port.retry = Some(self.shared.env.clock.sleep(FULL_RETRY_NS));
+            port.retry = Some(self.shared.env.clock.sleep(full_retry_ns(port.full_times)));
         }
         Ok(())
     }
@@ -411,6 +414,7 @@ impl Port {
             held_bytes: 0,
             appends: FuturesOrdered::new(),
             full: false,
+            full_times: 0,
             retry: None,
         }
     }
@@ -453,6 +457,7 @@ impl Port {
         self.held_packets -= batch.packets.len();
         self.held_bytes -= batch.bytes;
         self.durable = end;
+        self.full_times = 0;
     }
 
     /// Stores no more; what is on its way to the disk may still arrive there, un-acked.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
@@ -21,9 +22,19 @@ struct Config {
 }
 
 struct Map {
-    set: Vec<(String, Expr)>,
+    /// In the order of their names.
+    set: Vec<Set>,
     remove: Vec<String>,
     key: Option<Expr>,
+    /// Room for a payload, used again and again.
+    room: Vec<u8>,
+}
+
+struct Set {
+    field: String,
+    /// The field as JSON, with its colon.
+    head: Vec<u8>,
+    expr: Expr,
 }
 
 /// A field that a nested path would name is refused rather than taken as a name with a dot in it.
@@ -40,7 +51,8 @@ impl Map {
         let mut set = Vec::new();
         for (field, text) in &config.set {
             top_level("set", field)?;
-            set.push((field.clone(), expr_at(&format!("set.{field}"), text)?));
+            let head = format!("{}:", Json::from(field.as_str())).into();
+            set.push(Set { field: field.clone(), head, expr: expr_at(&format!("set.{field}"), text)? });
         }
         for field in &config.remove {
             top_level("remove", field)?;
@@ -49,24 +61,19 @@ impl Map {
             }
         }
         let key = config.key.as_deref().map(|text| expr_at("key", text)).transpose()?;
-        Ok(Map { set, remove: config.remove.clone(), key })
+        Ok(Map { set, remove: config.remove.clone(), key, room: Vec::new() })
     }
-}
-
-/// Writes `value` as JSON text.
-fn write(out: &mut Vec<u8>, value: &impl serde::Serialize) {
-    serde_json::to_writer(out, value).expect("JSON and texts can be written to memory");
 }
 
 impl Map {
     /// The new payload by way of the tree.
-    fn rebuilt(&self, packet: &Packet) -> Result<Vec<u8>, NodeError> {
+    fn rebuilt(&self, packet: &Packet) -> Result<Bytes, NodeError> {
         let mut fields = match packet.json() {
             Some(Json::Object(fields)) => fields.clone(),
             Some(_) => return Err(NodeError::new(Class::SchemaInvalid, "the payload is not a JSON object")),
             None => return Err(NodeError::new(Class::DecodeFailed, "the payload is not JSON")),
         };
-        for (field, expr) in &self.set {
+        for Set { field, expr, .. } in &self.set {
             fields.insert(field.clone(), expr.eval(packet)?.to_json());
         }
         for field in &self.remove {
@@ -77,21 +84,19 @@ impl Map {
 
     /// The same text, put together from pieces of the old one; `None` when those would change on their way through the
     /// tree.
-    fn spliced(&self, packet: &Packet) -> Result<Option<Vec<u8>>, NodeError> {
-        let Some(outline) = packet.outline() else { return Ok(None) };
+    fn spliced(&mut self, packet: &Packet) -> Result<Option<Bytes>, NodeError> {
+        let Some(outline) = packet.outline().filter(|outline| outline.is_canonical()) else { return Ok(None) };
         let text = &*packet.payload;
-        if !outline.fields(text).all(|(_, value)| value.canonical) {
-            return Ok(None);
-        }
+        let out = &mut self.room;
+        out.clear();
+        out.push(b'{');
         // Fields come in the order of their names, as in the tree.
         let mut set = self.set.iter().peekable();
-        let mut out = Vec::with_capacity(text.len() + 32 * self.set.len());
-        out.push(b'{');
-        for (key, value) in outline.fields(text) {
-            while let Some((field, expr)) = set.next_if(|(field, _)| field.as_bytes() < key) {
-                set_field(&mut out, field, expr, packet)?;
+        for (key, value) in outline.sorted(text) {
+            while let Some(set) = set.next_if(|set| set.field.as_bytes() < key) {
+                set.write(out, packet)?;
             }
-            let replaced = set.peek().is_some_and(|(field, _)| field.as_bytes() == key);
+            let replaced = set.peek().is_some_and(|set| set.field.as_bytes() == key);
             if !replaced && !self.remove.iter().any(|field| field.as_bytes() == key) {
                 out.push(b'"');
                 out.extend_from_slice(key);
@@ -100,25 +105,31 @@ impl Map {
                 out.push(b',');
             }
         }
-        for (field, expr) in set {
-            set_field(&mut out, field, expr, packet)?;
+        for set in set {
+            set.write(out, packet)?;
         }
         match out.last_mut() {
             Some(comma @ b',') => *comma = b'}',
             _ => out.push(b'}'),
         }
-        Ok(Some(out))
+        Ok(Some(Bytes::copy_from_slice(out)))
     }
 }
 
-/// Writes a field and the comma behind it.
-fn set_field(out: &mut Vec<u8>, field: &str, expr: &Expr, packet: &Packet) -> Result<(), NodeError> {
-    let value = expr.eval(packet)?.to_json();
-    write(out, &field);
-    out.push(b':');
-    write(out, &value);
-    out.push(b',');
-    Ok(())
+impl Set {
+    /// Writes the field and the comma behind it.
+    fn write(&self, out: &mut Vec<u8>, packet: &Packet) -> Result<(), NodeError> {
+        out.extend_from_slice(&self.head);
+        match self.expr.eval(packet)? {
+            Value::Bool(bool) => out.extend_from_slice(if bool { b"true" } else { b"false" }),
+            value => {
+                let written = serde_json::to_writer(&mut *out, &value.to_json());
+                written.expect("JSON can be written to memory");
+            }
+        }
+        out.push(b',');
+        Ok(())
+    }
 }
 
 impl Node for Map {
@@ -139,7 +150,7 @@ impl Node for Map {
                 })?),
             },
         };
-        out.emit(Draft { key, content_type: ContentType::Json, ..Draft::with(packet, payload.into()) });
+        out.emit(Draft { key, content_type: ContentType::Json, ..Draft::with(packet, payload) });
         Ok(())
     }
 }
@@ -255,9 +266,9 @@ mod tests {
             let packet = Packet::from(fields);
             let set = set.into_iter().filter(|(field, _)| !remove.contains(field));
             let set = set.map(|(field, text)| (field, text.to_owned())).collect();
-            let map = Map::new(&Config { set, remove, key: None }).unwrap();
+            let mut map = Map::new(&Config { set, remove, key: None }).unwrap();
             if let Some(spliced) = map.spliced(&packet).transpose() {
-                prop_assert_eq!(spliced.map(String::from_utf8), map.rebuilt(&packet).map(String::from_utf8));
+                prop_assert_eq!(spliced, map.rebuilt(&packet));
             }
         }
     }

@@ -102,7 +102,9 @@ impl Inbox {
                 let mut queue = self.queue();
                 if !queue.is_empty() {
                     let count = queue.len().min(max);
-                    let items: Vec<Item> = queue.drain(..count).collect();
+                    // Mostly all of it: then the queue itself changes hands.
+                    let rest = queue.split_off(count);
+                    let items = Vec::from(std::mem::replace(&mut *queue, rest));
                     self.places.add_permits(count);
                     return Some(items);
                 }

@@ -138,9 +138,9 @@ impl Shared {
         Ok(())
     }
 
-    /// Submits what has gathered once it nears a frame's size.
-    pub(crate) async fn commit_if_large(&self, tx: &mut Tx) -> Result<(), EngineError> {
-        if tx.bytes() >= self.journal.frame_bytes_max() / 4 { self.commit(std::mem::take(tx)).await } else { Ok(()) }
+    /// True when a transaction nears a frame's size: it is to be committed before it grows on.
+    pub(crate) fn is_large(&self, tx: &Tx) -> bool {
+        tx.bytes() >= self.journal.frame_bytes_max() / 4
     }
 
     /// The dead letter of a packet that `node` failed on.

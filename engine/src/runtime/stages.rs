@@ -76,7 +76,9 @@ impl NodeTask {
                         tx.end(&self.name, &item, vec![letter]);
                     }
                 }
-                self.shared.commit_if_large(&mut tx).await?;
+                if self.shared.is_large(&tx) {
+                    self.shared.commit(std::mem::take(&mut tx)).await?;
+                }
             }
             self.shared.emit(&events);
             // What ended here is committed before what goes on may wait for room behind it.
@@ -210,7 +212,9 @@ impl ChannelTask {
                     }
                     Into::Hosted(hosted) => tx.publish(&self.name, &item, hosted),
                 }
-                self.shared.commit_if_large(&mut tx).await?;
+                if self.shared.is_large(&tx) {
+                    self.shared.commit(std::mem::take(&mut tx)).await?;
+                }
             }
             self.shared.commit(tx).await?;
         }

@@ -144,12 +144,12 @@ impl Input {
         let mut open = self.open();
         let mut ranges: Vec<(Seq, Seq)> = std::mem::take(&mut open.gaps);
         for seq in seqs {
-            open.cursor.settle(*seq, *seq);
             match ranges.last_mut() {
                 Some((_, to)) if to.next() == *seq => *to = *seq,
                 _ => ranges.push((*seq, *seq)),
             }
         }
+        ranges.iter().for_each(|(from, to)| open.cursor.settle(*from, *to));
         let floor = open.cursor.floor;
         // The position of the newest settled entry at or below the floor; behind it there are only gaps.
         let passed = open.positions.partition_point(|(seq, _)| *seq <= floor);

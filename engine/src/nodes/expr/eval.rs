@@ -164,14 +164,16 @@ fn in_place<'a>(text: &'a [u8], outline: &Outline, parts: &[String]) -> Option<V
     if !deeper.is_empty() {
         return Some(Value::Null);
     }
-    let words = std::str::from_utf8(within).expect("an outline is of UTF-8, and values end at its characters");
     Some(match found.shape {
         Shape::Null | Shape::Nested => Value::Null,
         Shape::True => Value::Bool(true),
         Shape::False => Value::Bool(false),
-        Shape::Int => Value::Int(words.parse().expect("an integer of an outline fits 64 bits")),
-        Shape::Float => Value::Float(words.parse().expect("a JSON number is one of Rust's")),
-        Shape::Text => Value::Text(Cow::Borrowed(&words[1..words.len() - 1])),
+        Shape::Int => Value::Int(found.int(text).into()),
+        Shape::Float => Value::Float(found.float(text)),
+        Shape::Text => {
+            let words = std::str::from_utf8(&within[1..within.len() - 1]);
+            Value::Text(Cow::Borrowed(words.expect("an outline is of UTF-8, and its strings end with a quote")))
+        }
     })
 }
 
