@@ -98,7 +98,7 @@ fn goes_on(image: &Image, orphans: &[Orphan]) -> Vec<String> {
         });
         let waiting = show::count(usize::try_from(pending).unwrap_or(usize::MAX), "packet waits", "packets wait");
         let line = match input.split_once('/') {
-            _ if is_orphan => continue,
+            _ if is_orphan || (cursor.floor.0, pending) == (0, 0) => continue,
             Some(("source", node)) => format!("source {node} goes on after entry {}", cursor.floor),
             Some(("channel", id)) => format!("channel {id} goes on for {group} after {}: {waiting}", cursor.floor),
             Some(("stage", node)) => format!("node {node} goes on after its output {}: {waiting}", cursor.floor),

@@ -158,6 +158,9 @@ pub struct Fields {
     pub meta: BTreeMap<String, String>,
 }
 
+/// Where a packet's `meta` has what its sender knows it by.
+pub const BUSINESS_KEY: &str = "idempotency_key";
+
 /// An encoded packet, looked at in place.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Glance<'a> {
@@ -194,7 +197,7 @@ impl<'a> Glance<'a> {
     /// The business key, when the packet has one.
     #[must_use]
     pub fn business_key(&self) -> Option<&'a str> {
-        self.meta.get("idempotency_key").copied()
+        self.meta.get(BUSINESS_KEY).copied()
     }
 }
 

@@ -51,7 +51,8 @@ pub fn of(plan: &ProcessPlan, members: &Members, registry: &Registry) -> Flow {
         let what = match &node.role {
             Role::Source => FlowWhat::Entry,
             Role::Sink => FlowWhat::Sink,
-            Role::ChannelIn { .. } | Role::ChannelOut { .. } => FlowWhat::Pipe,
+            Role::ChannelIn { .. } => FlowWhat::Pipe,
+            Role::ChannelOut { .. } => FlowWhat::Channel(BTreeMap::new()),
             Role::Node | Role::StatefulNode => {
                 let env = nowhere();
                 let context =

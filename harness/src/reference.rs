@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use seaworthy_engine::node::{Class, Draft, Emitted, Node, Output};
-use seaworthy_engine::packet::{Epoch, Identity, Packet, ProducerId, Seq};
+use seaworthy_engine::packet::{BUSINESS_KEY, Epoch, Identity, Packet, ProducerId, Seq};
 
 /// The graphs of all processes as one, in topological order.
 pub struct Flow {
@@ -40,8 +40,10 @@ pub enum FlowWhat {
     Node(Box<dyn Node>),
     /// An endpoint that the harness owns; it holds the payload of what reaches it.
     Sink,
-    /// Hands packets on unchanged: an end of a channel.
+    /// Hands packets on unchanged: where a channel is taken from.
     Pipe,
+    /// Where a graph puts packets into a channel: it stores each business key once, and knows the payload that came with it.
+    Channel(BTreeMap<String, Bytes>),
 }
 
 /// An edge of the flow.
@@ -153,6 +155,20 @@ impl Walk<'_> {
                 return;
             }
             FlowWhat::Entry | FlowWhat::Pipe => vec![("out", packet.clone())],
+            FlowWhat::Channel(known) => match packet.meta.get(BUSINESS_KEY) {
+                None => vec![("out", packet.clone())],
+                Some(key) => match known.get(key) {
+                    Some(payload) if *payload == packet.payload => vec![],
+                    Some(_) => {
+                        trail.dead_at.push((at, Class::Conflict));
+                        return;
+                    }
+                    None => {
+                        known.insert(key.clone(), packet.payload.clone());
+                        vec![("out", packet.clone())]
+                    }
+                },
+            },
             FlowWhat::Node(node) => {
                 let mut out = Output::default();
                 if let Err(error) = node.process(packet, &mut out) {

@@ -52,7 +52,7 @@ fn check_says_what_is_wrong_and_ends_with_its_code() {
     check(&["check", "--json", "bad.yaml"], 2, "\"line\": 2", "");
     check(&["check"], 2, "", "Usage: seaworthy check");
     check(&["chek"], 2, "", "check");
-    check(&["check", "--help"], 0, "Example: seaworthy check", "");
+    check(&["check", "--help"], 0, "seaworthy check process.yaml --data-dir", "");
     check(&["explain", "--help"], 0, "Example: seaworthy explain", "");
 }
 

@@ -3,7 +3,7 @@
 //! A packet is a function of its line alone: read again after a crash, it is the same, byte for byte. So no field of it
 //! comes from a clock. The sequence number is the line's number, and lines that are rejected or empty leave gaps.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::units::TimeUnit;
 use crate::env::{File, Fut, Open};
 use crate::node::{Class, ConfigError, Draft, Entry, NodeContext, NodeError, Registry, Resume, Source};
 use crate::observe::{Event, What};
-use crate::packet::{ContentType, Kind, Seq};
+use crate::packet::{BUSINESS_KEY, ContentType, Kind, Seq};
 
 /// Bytes read at a time.
 const BLOCK_BYTES: usize = 64 << 10;
@@ -33,6 +33,7 @@ struct Config {
     path: String,
     key: Option<String>,
     id: Option<String>,
+    business_key: Option<String>,
     time: Option<String>,
     time_unit: Option<TimeUnit>,
     #[serde(default)]
@@ -234,6 +235,7 @@ impl NdjsonSource {
         };
         let unit = self.config.time_unit.unwrap_or(TimeUnit::Ms);
         let time = unit.to_ns(&field(&self.config.time));
+        let business_key = field(&self.config.business_key).to_key();
         let entry = Entry {
             seq: Seq(self.position.line),
             draft: Draft {
@@ -246,7 +248,7 @@ impl NdjsonSource {
                 key: field(&self.config.key).to_key(),
                 content_type: ContentType::Json,
                 payload: line,
-                meta: BTreeMap::new(),
+                meta: business_key.into_iter().map(|key| (BUSINESS_KEY.to_owned(), key)).collect(),
             },
             position: postcard::to_allocvec(&self.position).expect("a position holds only numbers").into(),
         };
@@ -372,6 +374,7 @@ mod tests {
         assert_eq!(joined, quakes().file("quakes.ndjson"));
         let draft = &whole[0].draft;
         assert_eq!((draft.packet_id.as_str(), draft.key.as_deref()), ("uw61345682", Some("uw")));
+        assert!(draft.meta.is_empty());
         assert_eq!(draft.ts, 1_517_363_399_650_000_000);
         for cut in [0, 1, 500, 1705, 1706] {
             let resume = Resume { floor: whole[cut].seq, position: whole[cut].position.clone() };

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use seaworthy_engine::node::Draft;
-use seaworthy_engine::packet::{ContentType, Kind, Seq};
+use seaworthy_engine::packet::{BUSINESS_KEY, ContentType, Kind, Seq};
 
 use crate::plan::{Ns, unit};
 use crate::scenario::draw::draw;
@@ -148,9 +148,11 @@ impl Source<'_> {
                     (name.clone(), generate(template, draw(seed, "load", &load.name, index, name)))
                 };
                 let object: serde_json::Map<_, _> = fields.iter().map(value).collect();
-                let key = load.key.as_ref().and_then(|key| object.get(key)).map(key_text);
+                let text_of = |field: &Option<String>| field.as_ref().and_then(|field| object.get(field)).map(key_text);
+                let (key, business_key) = (text_of(&load.key), text_of(&load.business_key));
+                let meta = business_key.into_iter().map(|key| (BUSINESS_KEY.to_owned(), key)).collect();
                 let payload = serde_json::to_vec(&object).expect("an object of plain values is JSON").into();
-                Draft { key, payload, ..numbered() }
+                Draft { key, payload, meta, ..numbered() }
             }
             Source::Bytes(size) => Draft {
                 content_type: ContentType::Bytes,

@@ -32,11 +32,13 @@ impl Checker<'_> {
         if let (Some(Arrival::Trace(_)), Some(Content::Json(_) | Content::Bytes(_))) = (&arrival, &content) {
             self.contradiction("`trace` needs rows with times", &text.at, "add `rows`, or write another arrival");
         }
-        if let Some(key) = &text.key {
+        let keys = [(&text.key, true), (&text.business_key, false)];
+        for (key, of_rows) in keys.into_iter().filter_map(|(key, of_rows)| Some((key.as_ref()?, of_rows))) {
             let made = match &content {
                 Some(Content::Json(fields)) => fields.contains_key(&key.value),
                 Some(Content::Bytes(_)) => false,
-                Some(Content::Rows { .. }) | None => true,
+                Some(Content::Rows { .. }) => of_rows,
+                None => true,
             };
             if !made {
                 self.contradiction(
@@ -46,7 +48,8 @@ impl Checker<'_> {
                 );
             }
         }
-        Some(Load { name, entry: entry?, arrival: arrival?, content: content?, key: text.key.map(|key| key.value) })
+        let [key, business_key] = [text.key, text.business_key].map(|key| key.map(|key| key.value));
+        Some(Load { name, entry: entry?, arrival: arrival?, content: content?, key, business_key })
     }
 
     fn entry(&mut self, into: &Text) -> Option<String> {

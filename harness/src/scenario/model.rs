@@ -118,6 +118,8 @@ pub struct Load {
     pub content: Content,
     /// The field that is the packet's key.
     pub key: Option<String>,
+    /// The field of a template that is the packet's business key.
+    pub business_key: Option<String>,
 }
 
 /// When events come.

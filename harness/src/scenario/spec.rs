@@ -46,6 +46,8 @@ section! {
         "repeat" => repeat: Option<bool>,
         /// The field whose value is the packet's key, for order by key. Default: packets have no key.
         "key" => key: Option<Text>,
+        /// The field of the template whose value is the packet's business key. Default: packets have none.
+        "business_key" => business_key: Option<Text>,
         /// A template instead of rows: constants, `key(N)` (one of N names), `uniform(A, B)` (a number).
         "json" => json: Option<Named<Scalar>>,
         /// Opaque payloads instead of rows: a size such as `512`, or `uniform(200, 2000)`.

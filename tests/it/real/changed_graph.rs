@@ -157,7 +157,7 @@ fn a_process_that_is_gone_leaves_nothing_behind() {
         let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        said.split_whitespace().collect::<Vec<_>>().join(" ")
+        said.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ")
     };
     let said = checked(2);
     assert!(said.contains("no place for the state of node `hourly` (3 keys), which data/p/van holds"), "{said}");
