@@ -5,7 +5,7 @@ use std::fmt::Write;
 use seaworthy_engine::graph::{Diagnostic, Overflow, Phase, Plan, PlannedNode, Role};
 use seaworthy_engine::load::{Planned, load_any};
 use seaworthy_engine::node::Registry;
-use seaworthy_engine::process::ChannelPlan;
+use seaworthy_engine::process::{ChannelOptions, ChannelPlan, Order};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -77,13 +77,20 @@ struct Edge {
 #[derive(Serialize)]
 struct Channel {
     id: String,
-    producer: String,
-    consumer: String,
+    producers: Vec<String>,
     host: String,
-    group: String,
+    groups: Vec<Group>,
+    options: ChannelOptions,
     disk: String,
     #[serde(flatten)]
     behaviour: Behaviour,
+}
+
+#[derive(Serialize)]
+struct Group {
+    id: String,
+    members: Vec<String>,
+    leased: bool,
 }
 
 impl Explained {
@@ -125,10 +132,7 @@ impl Explained {
             }
         }
         for channel in &self.channels {
-            let Channel { id, producer, consumer, host, group, disk, behaviour } = channel;
-            put(&mut text, format_args!("channel {id}  {producer} => {consumer}, lives with {host}, group {group}\n"));
-            put(&mut text, format_args!("    disk     {disk}\n"));
-            behaviour.write(&mut text);
+            channel.write(&mut text);
         }
         text
     }
@@ -211,21 +215,68 @@ fn edge_behaviour(to: &PlannedNode) -> Behaviour {
 }
 
 fn channel(plan: &ChannelPlan) -> Channel {
-    let ChannelPlan { id, producer, consumer, host, group } = plan.clone();
+    let ChannelPlan { id, host, producers, groups, options } = plan.clone();
+    let all = |names: &[String]| names.join(" and ");
+    let consumers: Vec<String> = groups.iter().flat_map(|group| group.members.clone()).collect();
+    let (from, to) = (all(&producers), all(&consumers));
+    let leased = plan.groups.iter().any(|group| plan.is_leased(group));
+    let error = match options.max_deliver {
+        None => format!("a packet that fails behind the channel becomes a dead letter in the journal of {to}"),
+        Some(max) => format!(
+            "a packet that fails behind the channel becomes a dead letter in the journal of {to}; one that is not settled in {max} deliveries, in the journal of {host}"
+        ),
+    };
+    let again = if leased {
+        format!("{host} delivers again what was not settled within {}", seconds(options.ack_wait_ns))
+    } else {
+        format!("{host} stores each packet once")
+    };
     let behaviour = Behaviour {
         full: format!(
-            "nothing is dropped: {host} takes no more, {producer}'s outbox grows, and on a full disk its source waits"
+            "nothing is dropped: {host} takes no more, the outbox of {from} grows, and on a full disk its source waits"
         ),
-        error: format!("a packet that fails behind the channel becomes a dead letter in the journal of {consumer}"),
-        timeout: format!(
-            "{producer} connects again and sends again what was not acked; {host} stores each packet once"
-        ),
-        crash: format!("{producer} sends again what its outbox holds; {host} delivers again what was not settled"),
+        error,
+        timeout: format!("{from} connects again and sends again what was not acked; {again}"),
+        crash: format!("{from} sends again what its outbox holds; {host} delivers again what was not settled"),
     };
     let disk = format!(
-        "{producer}'s outbox until {host} has it, {host}'s journal until {consumer} settles it; bound: 4 GiB of segments each, or the disk"
+        "the outbox of {from} until {host} has it, {host}'s journal until {to} settles it; bound: 4 GiB of segments each, or the disk"
     );
-    Channel { id, producer, consumer, host, group, disk, behaviour }
+    let groups = plan.groups.iter().map(|group| Group {
+        id: group.id.clone(),
+        members: group.members.clone(),
+        leased: plan.is_leased(group),
+    });
+    Channel { id, producers, host, groups: groups.collect(), options, disk, behaviour }
+}
+
+impl Channel {
+    fn write(&self, text: &mut String) {
+        let Channel { id, producers, host, groups, options, disk, behaviour } = self;
+        let group = |group: &Group| match group.members.as_slice() {
+            [one] if *one == group.id => one.clone(),
+            members => format!("{} ({})", group.id, members.join(" or ")),
+        };
+        let groups: Vec<String> = groups.iter().map(group).collect();
+        let ends = format!("{} => {}", producers.join(", "), groups.join(", "));
+        put(text, format_args!("channel {id}  {ends}, lives with {host}\n"));
+        if self.groups.iter().any(|group| group.leased) {
+            let order = match options.order {
+                Order::None => "no order",
+                Order::Key => "the order of each key",
+                Order::Strict => "one order",
+            };
+            let (wait, most) = (seconds(options.ack_wait_ns), options.max_ack_pending);
+            put(text, format_args!("    leases   {order}, at most {most} packets a group, each for {wait}\n"));
+        }
+        put(text, format_args!("    disk     {disk}\n"));
+        behaviour.write(text);
+    }
+}
+
+/// `1.5 s`.
+fn seconds(ns: u64) -> String {
+    format!("{} s", ns as f64 / 1e9)
 }
 
 /// `1.5 MiB`.

@@ -6,8 +6,10 @@ mod check;
 mod exit;
 mod explain;
 mod files;
+mod keys;
 mod picture;
 mod plan;
+mod queue;
 mod run;
 mod scenario_files;
 mod show;
@@ -40,6 +42,8 @@ enum Command {
     Sim(sim::Args),
     Plan(plan::Args),
     Run(run::Args),
+    Keys(keys::Args),
+    Queue(queue::Args),
 }
 
 /// Runs the command that the process was started with, over the plugins of `registry`.
@@ -58,6 +62,8 @@ pub fn main(registry: Registry) -> ExitCode {
         Command::Sim(args) => sim::run(&args, &registry),
         Command::Plan(args) => plan::run(&args, &registry),
         Command::Run(args) => run::run(&args, &registry),
+        Command::Keys(args) => keys::run(&args),
+        Command::Queue(args) => queue::run(&args),
     };
     // The panic hook has said what and where; what is left is the exit code.
     catch_unwind(AssertUnwindSafe(run)).unwrap_or(Exit::Internal).into()

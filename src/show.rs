@@ -32,6 +32,13 @@ pub(crate) fn report(text: &str) -> Exit {
     }
 }
 
+/// Lines on stderr beside a report. A closed stderr is nobody's loss.
+pub(crate) fn notes(lines: &[String]) {
+    for line in lines {
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+}
+
 /// Writes a report for a program: JSON, on lines of its own.
 pub(crate) fn json(value: &impl serde::Serialize) -> Exit {
     let mut text = serde_json::to_string_pretty(value).expect("reports hold only text, numbers and lists");

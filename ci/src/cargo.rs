@@ -28,6 +28,13 @@ pub(crate) fn seaworthy(tree: &Tree) -> Result<PathBuf, Failed> {
     if binary.is_file() { Ok(binary) } else { Err(Failed::because(format!("no binary at {}", binary.display()))) }
 }
 
+/// A bench, built as everything else; what is added goes to it.
+pub(crate) fn bench(tree: &Tree, name: &str) -> Command {
+    let mut bench = command(tree);
+    bench.args(["bench", "--quiet", "--workspace", "--bench", name, "--"]);
+    bench
+}
+
 /// Formatting.
 pub(crate) fn fmt(tree: &Tree) -> Outcome {
     let mut fmt = command(tree);

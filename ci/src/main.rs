@@ -5,12 +5,14 @@ mod cargo;
 mod child;
 mod docs;
 mod outcome;
+mod peers;
 mod result;
 mod simulate;
 mod tidy;
 mod tree;
 
 use std::io::{Write, stdout};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -21,13 +23,22 @@ use tree::Tree;
 
 /// Every check of the project. Without a step: all that a merge needs, in order.
 #[derive(Parser)]
-#[command(name = "cargo ci", after_help = "Examples:\n  cargo ci\n  cargo ci tidy clippy\n  cargo ci seeds")]
+#[command(
+    name = "cargo ci",
+    after_help = "Examples:\n  cargo ci\n  cargo ci tidy clippy\n  cargo ci seeds\n  cargo ci peers --json ratios.json"
+)]
 struct Options {
     /// Only these, in this order.
     steps: Vec<Step>,
+    /// `peers`: writes ratios and rounds here
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// `peers`: how often everything is measured [default: 5]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 enum Step {
     /// House rules that clippy can't see
@@ -49,8 +60,12 @@ enum Step {
     Docs,
     /// Outside `cargo ci`: the ten core scenarios over 64 seeds, twice
     Seeds,
+    /// Outside `cargo ci`: the N:N scenarios over 2,500 seeds each
+    Nn,
     /// Outside `cargo ci`: 200 kills and 20 full disks of real processes
     Real,
+    /// Outside `cargo ci`: the journal and the lane beside NATS, Redis, SQLite and the bare disk
+    Peers,
 }
 
 /// What a merge needs, the cheapest first.
@@ -58,7 +73,7 @@ const MERGE: [Step; 8] =
     [Step::Tidy, Step::Fmt, Step::Clippy, Step::Test, Step::Scenarios, Step::MustFail, Step::Determinism, Step::Docs];
 
 impl Step {
-    fn run(self, tree: &Tree) -> Outcome {
+    fn run(self, tree: &Tree, peers: &peers::Options) -> Outcome {
         match self {
             Step::Tidy => tidy::run(tree),
             Step::Fmt => cargo::fmt(tree),
@@ -69,7 +84,9 @@ impl Step {
             Step::Determinism => simulate::determinism(tree),
             Step::Docs => docs::run(tree),
             Step::Seeds => simulate::seeds(tree),
+            Step::Nn => simulate::nn(tree),
             Step::Real => cargo::real(tree),
+            Step::Peers => peers::run(tree, peers),
         }
     }
 
@@ -80,8 +97,13 @@ impl Step {
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse();
-    let steps = if options.steps.is_empty() { MERGE.to_vec() } else { options.steps };
+    let Options { steps, json, rounds } = Options::parse();
+    if (json.is_some() || rounds.is_some()) && !steps.contains(&Step::Peers) {
+        eprintln!("ci: --json and --rounds belong to the step `peers`");
+        return ExitCode::from(2);
+    }
+    let steps = if steps.is_empty() { MERGE.to_vec() } else { steps };
+    let peers = peers::Options { json, rounds };
     let tree = match Tree::find() {
         Ok(tree) => tree,
         Err(why) => {
@@ -97,7 +119,7 @@ fn main() -> ExitCode {
         let name = step.name();
         child::say_now(&format!("      {name}"));
         let step_began = Instant::now();
-        let outcome = step.run(&tree);
+        let outcome = step.run(&tree, &peers);
         let seconds = step_began.elapsed().as_secs_f64();
         child::say_now("");
         match outcome {

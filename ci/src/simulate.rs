@@ -22,6 +22,10 @@ const CORE: [&str; 10] = [
     "restart_storm",
     "slow_sink",
 ];
+/// The topologies of N:N channels; `cargo ci nn` fails if one is gone.
+const NN: [&str; 4] = ["nn_1_2", "nn_2_1", "nn_2_2", "nn_3_3"];
+const NN_SEEDS: &str = "1..2500";
+const NN_SEEDS_COUNT: usize = 2500;
 const SHORT_SEEDS: &str = "1..8";
 const SHORT_SEEDS_COUNT: usize = 8;
 const LONG_SEEDS: &str = "1..64";
@@ -109,6 +113,25 @@ pub(crate) fn seeds(tree: &Tree) -> Outcome {
     }
     let lines = said.into_iter().filter(|line| line.trim_start().starts_with("PASS ")).collect();
     Ok(Passed { what: format!("{compared} traces twice, result.json equal"), lines, not_run })
+}
+
+/// The N:N scenarios over 10,000 seeds together.
+pub(crate) fn nn(tree: &Tree) -> Outcome {
+    let scenarios = tree.scenarios_in("scenarios")?;
+    let nn: Vec<String> = NN.iter().map(|id| format!("scenarios/{id}.toml")).collect();
+    if let Some(gone) = nn.iter().find(|path| !scenarios.contains(path)) {
+        return Err(Failed::because(format!("{gone} is missing")));
+    }
+    let binary = cargo::seaworthy(tree)?;
+    let out = tree.scratch_for("nn")?;
+    let ended = Simulation { tree, binary: &binary, scenarios: &nn, out: &out }.here(&["--seeds", NN_SEEDS])?;
+    let lines = ended.expect_code(0, "seaworthy sim")?.lines;
+    let seeds = hashes_below(&out)?.len();
+    if seeds != NN.len() * NN_SEEDS_COUNT {
+        return Err(Failed { why: format!("{seeds} traces instead of {}", NN.len() * NN_SEEDS_COUNT), output: lines });
+    }
+    let lines = lines.into_iter().filter(|line| line.trim_start().starts_with("PASS ")).collect();
+    Ok(Passed { what: format!("{} scenarios, {seeds} seeds", NN.len()), lines, not_run: Vec::new() })
 }
 
 /// The check that a sabotage is there to trip.

@@ -4,6 +4,7 @@ pub mod channel;
 pub mod env;
 pub mod graph;
 pub mod journal;
+mod json;
 pub mod lane;
 pub mod load;
 pub mod node;

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::check::Check;
 use crate::fault::lane_proxy::{LaneProxy, ProxyFaults};
+use crate::members::Members;
 use crate::sim::net::Route;
 use crate::sim::recorder::Recorder;
 use crate::sim::sink::Endpoint;
@@ -31,6 +32,7 @@ const FRAME_BYTES: usize = 256 << 10;
 pub struct EngineSystem {
     recorder: Arc<Recorder>,
     plan: Arc<ProcessPlan>,
+    members: Members,
     registry: Registry,
     /// What the load offers, by `host.node`; lives outside of any host.
     intakes: BTreeMap<String, Arc<Intake>>,
@@ -50,11 +52,12 @@ impl EngineSystem {
     pub fn new(
         recorder: Arc<Recorder>,
         plan: Arc<ProcessPlan>,
+        members: Members,
         registry: Registry,
         entries: &BTreeSet<String>,
     ) -> Self {
         let intakes = entries.iter().map(|entry| (entry.clone(), Arc::new(Intake::default()))).collect();
-        EngineSystem { recorder, plan, registry, intakes, handles: Arc::default(), proxies: Vec::new() }
+        EngineSystem { recorder, plan, members, registry, intakes, handles: Arc::default(), proxies: Vec::new() }
     }
 
     /// Puts a peer in the middle of every lane, for the faults of acks; gives the routes that lead there.
@@ -65,12 +68,13 @@ impl EngineSystem {
             .iter()
             .map(|host| Proxy { host: name(host), stands_for: (*host).to_owned(), faults: faults.clone() })
             .collect();
-        let route = |channel: &ChannelPlan| Route {
-            from: channel.producer.clone(),
-            to: channel.host.clone(),
-            via: name(&channel.host),
-        };
-        self.plan.channels.iter().filter(|channel| channel.producer != channel.host).map(route).collect()
+        let mut routes: BTreeSet<(&str, &str)> = BTreeSet::new();
+        for channel in &self.plan.channels {
+            let ends = self.plan.processes.iter().filter(|process| channel.is_remote(&process.id));
+            routes.extend(ends.map(|process| (process.id.as_str(), channel.host.as_str())));
+        }
+        let route = |(from, to): (&str, &str)| Route { from: from.to_owned(), to: to.to_owned(), via: name(to) };
+        routes.into_iter().map(route).collect()
     }
 
     fn process(&self, host: &str) -> &PlannedProcess {
@@ -95,6 +99,7 @@ impl EngineSystem {
             }
             if node.role == Role::Sink {
                 let endpoint = self.recorder.endpoint(&address, &boot.host, boot.incarnation);
+                let endpoint = endpoint.told_as(&format!("{}.{}", self.members.told_as(&boot.host), node.id));
                 let sink = RecordingSink { endpoint, clock: boot.env.clock.clone() };
                 stand_ins.insert(node.id.to_string(), StandIn::Sink(Box::new(sink)));
             }
@@ -194,7 +199,7 @@ impl System for EngineSystem {
         let handles = self.handles();
         if address == "backlog" {
             let of = |channel: &ChannelPlan| {
-                let ends = BTreeSet::from([&channel.producer, &channel.host]);
+                let ends: BTreeSet<&String> = channel.producers.iter().chain([&channel.host]).collect();
                 ends.into_iter().filter_map(|host| handles.get(host)?.backlog(&channel.id)).sum::<u64>()
             };
             return Some(self.plan.channels.iter().map(of).sum());

@@ -10,21 +10,24 @@ use seaworthy_engine::node::{NodeContext, Registry};
 use seaworthy_engine::observe::Event;
 use seaworthy_engine::process::ProcessPlan;
 
+use crate::members::Members;
 use crate::reference::{Flow, FlowNode, FlowWhat, Wire};
 use crate::sim::Now;
 use crate::sim::clock::SimClock;
 use crate::sim::disk::{DiskOptions, SimDisk};
 use crate::sim::seed::KeyedSeed;
 
-/// Builds every node anew and wires them across channels.
+/// Builds every node anew and wires them across channels. Of members that share a group's packets only the first takes
+/// part: it stands for the others.
 ///
 /// # Panics
 /// When a node that was checked can't be built.
 #[must_use]
-pub fn of(plan: &ProcessPlan, registry: &Registry) -> Flow {
+pub fn of(plan: &ProcessPlan, members: &Members, registry: &Registry) -> Flow {
     let all: Vec<(&str, &PlannedNode)> = plan
         .processes
         .iter()
+        .filter(|process| members.stands(&process.id))
         .flat_map(|process| process.plan.nodes.iter().map(move |node| (process.id.as_str(), node)))
         .collect();
     let index: BTreeMap<(&str, &str), usize> =

@@ -9,6 +9,7 @@ mod flow;
 pub mod history;
 pub mod ledger;
 pub mod load;
+pub mod members;
 mod outside;
 pub mod plan;
 pub mod reference;

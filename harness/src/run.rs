@@ -22,6 +22,7 @@ use crate::figures::{SeedFacts, seed_run};
 use crate::flow;
 use crate::ledger::{self, Declared, LedgerError};
 use crate::load::{LoadError, LoadEvent, Rows, RowsError, workload};
+use crate::members::{Members, MembersProblem};
 use crate::outside;
 use crate::plan::{Action, Plan};
 use crate::reference;
@@ -66,6 +67,14 @@ pub enum PrepareError {
         /// The source.
         entry: String,
     },
+    /// Members of a group that can't be told as one.
+    #[error("could not run {path}: {problem}")]
+    Members {
+        /// The scenario.
+        path: String,
+        /// Why not.
+        problem: MembersProblem,
+    },
 }
 
 /// Why a seed says nothing: the harness itself is wrong (exit 70).
@@ -85,6 +94,7 @@ pub enum RunError {
 pub struct Prepared {
     scenario: Scenario,
     processes: Arc<ProcessPlan>,
+    members: Members,
     registry: Registry,
     rows: BTreeMap<String, Rows>,
     hash: String,
@@ -138,8 +148,11 @@ impl Prepared {
         }
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         let hash = scenario::hash(&scenario, &inputs);
+        let members =
+            Members::of(&processes).map_err(|problem| PrepareError::Members { path: path.to_owned(), problem })?;
         let prepared = Prepared {
             scenario,
+            members,
             processes: Arc::new(processes),
             registry: registry.clone(),
             rows,
@@ -201,7 +214,13 @@ impl Prepared {
         let workload = self.workload(plan.seed).expect("the load was made once when the scenario was read");
         let recorder = Recorder::new(plan.seed, keep_trace);
         let entries = self.scenario.loads.iter().map(|load| load.entry.clone()).collect();
-        let mut system = EngineSystem::new(recorder.clone(), self.processes.clone(), self.registry.clone(), &entries);
+        let mut system = EngineSystem::new(
+            recorder.clone(),
+            self.processes.clone(),
+            self.members.clone(),
+            self.registry.clone(),
+            &entries,
+        );
         let hits = Arc::new(Mutex::new(Sometimes::new(&self.scenario)));
         let mut options = self.options(recorder, &hits);
         if plan.steps.iter().any(|step| spoils_acks(&step.action)) {
@@ -231,7 +250,8 @@ impl Prepared {
     /// Addresses that `at(FAULT)` may ask for.
     fn gauges(&self) -> Vec<String> {
         let ends = self.processes.channels.iter().flat_map(|channel| {
-            [&channel.producer, &channel.host].map(|host| format!("{host}.{}.backlog", channel.id))
+            let stores = channel.producers.iter().chain([&channel.host]);
+            stores.map(|host| format!("{host}.{}.backlog", channel.id))
         });
         std::iter::once("backlog".to_owned()).chain(ends).collect()
     }
@@ -253,7 +273,7 @@ impl Prepared {
             draft: event.draft,
         });
         let events = events.filter(|event| part.contains(&(event.entry.clone(), event.seq))).collect();
-        let mut flow = flow::of(&self.processes, &self.registry);
+        let mut flow = flow::of(&self.processes, &self.members, &self.registry);
         let expected = reference::evaluate(&mut flow, events);
         let declared = Declared {
             idempotent_sinks: self.scenario.promise.idempotent.iter().cloned().collect(),
@@ -283,11 +303,7 @@ impl Prepared {
     }
 
     fn channels(&self) -> Vec<ChannelAt> {
-        let at = |channel: &seaworthy_engine::process::ChannelPlan| ChannelAt {
-            host: channel.host.clone(),
-            channel: seaworthy_engine::runtime::journal_channel(&channel.id).to_string(),
-        };
-        self.processes.channels.iter().map(at).collect()
+        self.processes.channels.iter().flat_map(ChannelAt::of).collect()
     }
 
     /// Runs seeds on `jobs` threads, a world a thread, and pools them. The number of jobs changes no figure. `done` hears
@@ -391,8 +407,9 @@ fn world_of(plan: &ProcessPlan) -> World {
             .iter()
             .map(|channel| WorldChannel {
                 id: channel.id.clone(),
-                producer: channel.producer.clone(),
-                consumer: channel.consumer.clone(),
+                host: channel.host.clone(),
+                producers: channel.producers.clone(),
+                consumers: channel.groups.iter().flat_map(|group| group.members.clone()).collect(),
             })
             .collect(),
     }

@@ -18,10 +18,11 @@ pub(super) struct Addresses {
 impl Addresses {
     /// Reads what `args` say; all that `process` needs must be there, and nothing that it has no use for.
     pub(super) fn of(args: &Args, process: &str, channels: &[ChannelPlan], known: &[String]) -> Result<Self, Refusal> {
-        let listen = args.listen.as_deref().map(|text| listen(text, args.allow_plaintext)).transpose()?;
+        let anywhere = args.allow_plaintext || args.keys.is_some();
+        let listen = args.listen.as_deref().map(|text| listen(text, anywhere)).transpose()?;
         let mut peers = BTreeMap::new();
         for text in &args.peer {
-            let (name, address) = peer(text, args.allow_plaintext)?;
+            let (name, address) = peer(text, anywhere)?;
             if !known.contains(&name) {
                 return Err(Refusal::UnknownProcess { process: name, known: known.to_vec() });
             }
@@ -35,8 +36,8 @@ impl Addresses {
             (None, Some(_)) => return Err(Refusal::NeedlessListen { process: process.to_owned() }),
             _ => {}
         }
-        let sends = channels.iter().filter(|channel| channel.producer == process && channel.host != process);
-        if let Some(channel) = sends.into_iter().find(|channel| !peers.contains_key(&channel.host)) {
+        let mut reached = channels.iter().filter(|channel| channel.is_remote(process));
+        if let Some(channel) = reached.find(|channel| !peers.contains_key(&channel.host)) {
             let (channel, peer) = (channel.id.clone(), channel.host.clone());
             return Err(Refusal::NoPeer { process: process.to_owned(), channel, peer });
         }
@@ -44,13 +45,13 @@ impl Addresses {
     }
 }
 
-fn listen(text: &str, allow_plaintext: bool) -> Result<SocketAddr, Refusal> {
+fn listen(text: &str, anywhere: bool) -> Result<SocketAddr, Refusal> {
     let wrong = || Refusal::Address { option: "--listen", text: text.to_owned(), want: "--listen 127.0.0.1:7070" };
     let address: SocketAddr = text.parse().map_err(|_| wrong())?;
-    private("--listen", address, allow_plaintext)
+    private("--listen", address, anywhere)
 }
 
-fn peer(text: &str, allow_plaintext: bool) -> Result<(String, SocketAddr), Refusal> {
+fn peer(text: &str, anywhere: bool) -> Result<(String, SocketAddr), Refusal> {
     let wrong = || Refusal::Address { option: "--peer", text: text.to_owned(), want: "--peer hub=127.0.0.1:7070" };
     let (name, place) = text.split_once('=').ok_or_else(wrong)?;
     let (host, port) = place.rsplit_once(':').ok_or_else(wrong)?;
@@ -60,12 +61,12 @@ fn peer(text: &str, allow_plaintext: bool) -> Result<(String, SocketAddr), Refus
     let unresolved = |source| Refusal::Unresolved { text: place.to_owned(), source };
     let mut found = place.to_socket_addrs().map_err(unresolved)?;
     let address = found.next().ok_or_else(|| unresolved(std::io::ErrorKind::NotFound.into()))?;
-    Ok((name.to_owned(), private("--peer", address, allow_plaintext)?))
+    Ok((name.to_owned(), private("--peer", address, anywhere)?))
 }
 
 /// Whoever can reach an unencrypted port can read and forge packets.
-fn private(option: &'static str, address: SocketAddr, allow_plaintext: bool) -> Result<SocketAddr, Refusal> {
-    if address.ip().is_loopback() || allow_plaintext {
+fn private(option: &'static str, address: SocketAddr, anywhere: bool) -> Result<SocketAddr, Refusal> {
+    if address.ip().is_loopback() || anywhere {
         return Ok(address);
     }
     Err(Refusal::Plaintext { option, address: address.to_string() })
@@ -73,6 +74,8 @@ fn private(option: &'static str, address: SocketAddr, allow_plaintext: bool) -> 
 
 #[cfg(test)]
 mod tests {
+    use seaworthy_engine::process::{ChannelOptions, GroupPlan};
+
     use super::*;
 
     #[track_caller]
@@ -84,8 +87,10 @@ mod tests {
             args: Args,
         }
         let args = Only::parse_from(["run", "p.yaml", "--only", process].iter().chain(arguments)).args;
-        let (id, hub) = ("uplink".to_owned(), "hub".to_owned());
-        let channel = ChannelPlan { id, producer: "edge".into(), consumer: hub.clone(), host: hub.clone(), group: hub };
+        let hub = || "hub".to_owned();
+        let groups = vec![GroupPlan { id: hub(), members: vec![hub()] }];
+        let (producers, options) = (vec!["edge".into()], ChannelOptions::default());
+        let channel = ChannelPlan { id: "uplink".into(), host: hub(), producers, groups, options };
         let found = Addresses::of(&args, process, &[channel], &["edge".into(), "hub".into()]);
         let said = found.as_ref().map(drop).map_err(ToString::to_string);
         match expected {
@@ -113,6 +118,7 @@ mod tests {
         for address in ["0.0.0.0:7070", "192.0.2.1:7070", "[::]:7070"] {
             check("hub", &["--listen", address], Err("in the clear"));
             check("hub", &["--listen", address, "--allow-plaintext"], Ok(()));
+            check("hub", &["--listen", address, "--keys", "keys"], Ok(()));
         }
         check("edge", &["--peer", "hub=192.0.2.1:7070"], Err("in the clear"));
         check("edge", &["--peer", "hub=192.0.2.1:7070", "--allow-plaintext"], Ok(()));

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use seaworthy_engine::env::os::{self, OsDisk, OsOptions};
+use seaworthy_engine::env::os::{self, Keys, OsDisk, OsOptions};
 use seaworthy_engine::graph::Plan;
 use seaworthy_engine::journal::{Durability, JournalOptions};
 use seaworthy_engine::node::Registry;
@@ -38,6 +38,7 @@ pub(super) struct Launch {
     pub(super) data_dir: PathBuf,
     pub(super) listen: Option<SocketAddr>,
     pub(super) peers: BTreeMap<String, SocketAddr>,
+    pub(super) keys: Option<Keys>,
     pub(super) registry: Registry,
     pub(super) segment_bytes: u64,
     pub(super) durability: Durability,
@@ -182,11 +183,23 @@ async fn drive(
 
 /// The machine and the plan; gives the process's name with them.
 fn options(launch: Launch, counter: &Arc<Counter>, console: &Console) -> Result<(String, EngineOptions), RunError> {
-    let Launch { plan, channels, files, data_dir, listen, peers, registry, segment_bytes, durability, park, child } =
-        launch;
+    let Launch {
+        plan,
+        channels,
+        files,
+        data_dir,
+        listen,
+        peers,
+        keys,
+        registry,
+        segment_bytes,
+        durability,
+        park,
+        child,
+    } = launch;
     let name = plan.process.clone();
     let what = format!("use the data directory {} or the network", data_dir.display());
-    let machine = OsOptions { data_dir, listen, peers, probe: counter.clone() };
+    let machine = OsOptions { data_dir, listen, peers, keys, probe: counter.clone() };
     let (env, net) = os::env(machine).map_err(RunError::machine(what))?;
     if let (Some(address), false) = (net.bound(), child) {
         console.say(&format!("{name} listens on {address}"));

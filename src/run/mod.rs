@@ -15,6 +15,7 @@ mod words;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use seaworthy_engine::env::os::Keys;
 use seaworthy_engine::graph::{Diagnostic, Phase, Plan};
 use seaworthy_engine::journal::{Durability, JournalOptions};
 use seaworthy_engine::load::{Planned, load_any};
@@ -37,6 +38,7 @@ Examples:
   seaworthy run process.yaml --data-dir /var/lib/seaworthy
   seaworthy run process.yaml --only hub --listen 127.0.0.1:7070
   seaworthy run process.yaml --only edge --peer hub=127.0.0.1:7070
+  seaworthy run process.yaml --only hub --listen 10.0.0.1:7070 --keys keys
 
 Ends with 0 when all input has ended and all is delivered. SIGINT or SIGTERM stops in good order: what is in flight is
 finished, what is in a journal goes on next time. A second one ends at once, with 130; nothing is lost by that either.
@@ -57,7 +59,10 @@ pub(crate) struct Args {
     /// Where this process is reached by those that send to it; port 0 takes any and says which.
     #[arg(long, value_name = "ADDRESS:PORT", requires = "only")]
     listen: Option<String>,
-    /// Lets packets cross a network unencrypted: allows addresses other than loopback.
+    /// Encrypts what goes between processes, and lets each prove who it is: a directory that `seaworthy keys` made.
+    #[arg(long, value_name = "DIR", conflicts_with = "allow_plaintext")]
+    keys: Option<PathBuf>,
+    /// Lets packets cross a network unencrypted: allows addresses other than loopback without --keys.
     #[arg(long)]
     allow_plaintext: bool,
     /// Size of a journal's segments in bytes: two are taken from the disk at the start, more as a backlog grows.
@@ -105,6 +110,7 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
 
 fn start(args: &Args, planned: Planned, registry: &Registry) -> Result<Exit, Refusal> {
     match (planned, &args.only) {
+        (Planned::Graph(_), _) if args.keys.is_some() => Err(Refusal::NoLanes { file: args.file.clone() }),
         (Planned::Graph(plan), None) => {
             let launch = Launch {
                 files: parent(&args.file),
@@ -118,7 +124,11 @@ fn start(args: &Args, planned: Planned, registry: &Registry) -> Result<Exit, Ref
         }
         (Planned::Graph(_), Some(_)) => Err(Refusal::NoProcesses { file: args.file.clone() }),
         (Planned::Processes(plan), Some(only)) => Ok(alone(args, one_of(args, plan, only, registry)?)),
-        (Planned::Processes(plan), None) => Ok(supervisor::run(args, &plan)),
+        (Planned::Processes(plan), None) => {
+            // What a child would find wrong is said once, before anything starts.
+            plan.processes.iter().try_for_each(|process| keys(args, &process.id).map(drop))?;
+            Ok(supervisor::run(args, &plan))
+        }
     }
 }
 
@@ -130,6 +140,7 @@ fn launch(args: &Args, plan: Plan, registry: &Registry) -> Launch {
         data_dir: PathBuf::new(),
         listen: None,
         peers: BTreeMap::new(),
+        keys: None,
         registry: registry.clone(),
         segment_bytes: args.segment_bytes,
         durability: args.durability,
@@ -151,8 +162,14 @@ fn one_of(args: &Args, plan: ProcessPlan, only: &str, registry: &Registry) -> Re
         channels: ChannelPlan::of(only, &plan.channels),
         listen: addresses.listen,
         peers: addresses.peers,
+        keys: keys(args, only)?,
         ..launch(args, process.plan, registry)
     })
+}
+
+/// The keys of one process, where there are any to be used.
+fn keys(args: &Args, process: &str) -> Result<Option<Keys>, Refusal> {
+    Ok(args.keys.as_deref().map(|dir| Keys::load(dir, process)).transpose()?)
 }
 
 fn alone(args: &Args, launch: Launch) -> Exit {

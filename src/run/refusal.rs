@@ -2,6 +2,8 @@
 
 use std::io;
 
+use seaworthy_engine::env::os::KeysError;
+
 use crate::exit::Exit;
 
 /// The arguments don't fit the file, or the machine can't do what they ask for.
@@ -40,16 +42,25 @@ pub(super) enum Refusal {
     #[diagnostic(
         code(run::plaintext),
         help(
-            "encryption (mutual TLS) is not in this version: use 127.0.0.1 through a tunnel of your own, or, on a network where nobody else can listen or send, add --allow-plaintext"
+            "add --keys DIR, which `seaworthy keys` makes, for mutual TLS; or, on a network where nobody else can listen or send, --allow-plaintext"
         )
     )]
     Plaintext { option: &'static str, address: String },
+    /// `--keys` for a graph that talks to nobody.
+    #[error("could not use --keys: {file} is a graph, which no other process talks to")]
+    #[diagnostic(code(run::no_lanes), help("leave out --keys, or name a process graph"))]
+    NoLanes { file: String },
+    /// Keys that can't be used.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Keys(#[from] KeysError),
 }
 
 impl Refusal {
     pub(super) fn exit(&self) -> Exit {
         match self {
             Refusal::Unresolved { .. } => Exit::Environment,
+            Refusal::Keys(error) if error.is_outside() => Exit::Environment,
             _ => Exit::Usage,
         }
     }

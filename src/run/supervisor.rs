@@ -7,7 +7,7 @@
 //! ```
 #![expect(clippy::disallowed_methods, reason = "the command waits and times its children; the engine asks env.clock")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
@@ -15,7 +15,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use seaworthy_engine::process::{PlannedProcess, ProcessPlan};
+use seaworthy_engine::process::{ChannelPlan, PlannedProcess, ProcessPlan};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpSocket;
 use tokio::process::{Child, ChildStdout, Command};
@@ -72,8 +72,7 @@ async fn supervise(args: &Args, plan: &ProcessPlan, console: &Console) -> io::Re
     let ended: BTreeMap<&str, _> = plan.processes.iter().map(|one| (one.id.as_str(), watch::channel(false))).collect();
     let mut keepers = JoinSet::new();
     for (index, process) in plan.processes.iter().enumerate() {
-        let feeds = plan.channels.iter().filter(|channel| channel.host == process.id);
-        let producers = feeds.map(|channel| ended[channel.producer.as_str()].1.clone()).collect();
+        let producers = feeders(plan, &process.id).into_iter().map(|feeder| ended[feeder].1.clone()).collect();
         let keeper = Keeper {
             id: process.id.clone(),
             command: command(args, plan, process, &ports)?,
@@ -152,26 +151,34 @@ impl Ports {
     }
 }
 
+/// The processes that `process` gets packets from: the producers of what it keeps, the hosts of what it takes.
+fn feeders<'a>(plan: &'a ProcessPlan, process: &str) -> BTreeSet<&'a str> {
+    let of = |channel: &'a ChannelPlan| match (channel.host == process, channel.group_of(process)) {
+        (true, _) => channel.producers.iter().map(String::as_str).collect(),
+        (false, Some(_)) => vec![channel.host.as_str()],
+        (false, None) => Vec::new(),
+    };
+    // A host that puts packets in itself waits for nobody to do so.
+    plan.channels.iter().flat_map(of).filter(|feeder| *feeder != process).collect()
+}
+
 /// The command line of one child; the same for each of its incarnations.
 fn command(args: &Args, plan: &ProcessPlan, process: &PlannedProcess, ports: &Ports) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["run", "--child", "--only", &process.id, "--segment-bytes", &args.segment_bytes.to_string()]);
     command.args(["--durability", &args.durability.to_string()]);
     command.arg("--data-dir").arg(data_dir(args));
+    if let Some(keys) = &args.keys {
+        command.arg("--keys").arg(keys);
+    }
     if args.park {
         command.arg("--park");
     }
     if let Some(address) = ports.addresses.get(&process.id) {
         command.arg("--listen").arg(address.to_string());
     }
-    let mut peers: Vec<&str> = plan
-        .channels
-        .iter()
-        .filter(|channel| channel.producer == process.id)
-        .map(|channel| channel.host.as_str())
-        .collect();
-    peers.sort_unstable();
-    peers.dedup();
+    let reached = plan.channels.iter().filter(|channel| channel.is_remote(&process.id));
+    let peers: BTreeSet<&str> = reached.map(|channel| channel.host.as_str()).collect();
     for peer in peers {
         command.arg("--peer").arg(format!("{peer}={}", ports.addresses[peer]));
     }

@@ -12,7 +12,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::net::TcpStream;
 
 /// A boxed future that may borrow from its caller.
 pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -115,8 +116,16 @@ pub trait File: Send + Sync {
 }
 
 /// A connection's byte stream.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// The process that the other side has proved to be; `None` where the network proves nothing, and at a listener's end
+    /// until the first byte was read.
+    fn peer(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl Stream for TcpStream {}
+impl Stream for DuplexStream {}
 
 /// Accepts connections.
 pub trait Listener: Send {
@@ -130,6 +139,14 @@ pub trait Net: Send + Sync {
     fn connect(&self, process: &str) -> Io<Box<dyn Stream>>;
     /// Listens as the process of that name.
     fn listen(&self, process: &str) -> Io<Box<dyn Listener>>;
+    /// The access token that this process shows to those it connects to; empty where nobody asks for one.
+    fn token(&self) -> Bytes {
+        Bytes::new()
+    }
+    /// Whether `token` is the access token of `process`; always, where the network asks for none.
+    fn knows(&self, _process: &str, _token: &[u8]) -> bool {
+        true
+    }
 }
 
 /// Keyed randomness: a pure function, so one more draw somewhere shifts no other draw.

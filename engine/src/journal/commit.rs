@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 use super::active::{Active, header};
 use super::checkpoint::{self, Stand};
 use super::frame::{self, At};
-use super::record::{Record, identity_of};
+use super::record::{Record, Settle, identity_of};
 use super::{Durability, JournalError, Lsn, Shared};
 use crate::env::{Io, Work};
-use crate::observe::{Event, What};
+use crate::observe::{Event, Place, What};
 use crate::packet::Seq;
 
 /// Frames on their way to the disk at once.
@@ -314,20 +314,15 @@ impl Task {
                 state.wear.payload_bytes += packet.len() as u64;
             }
             let event = event_of(&record);
-            let freed = state.image.apply(at, record);
-            match event {
-                Some(Event { what: What::Settled { .. }, place, seq, .. }) => {
-                    let what = What::Settled { took_effect: freed > 0 };
-                    events.push(Event {
-                        what,
-                        place,
-                        identity: None,
-                        seq,
-                        attempt: u32::try_from(freed).unwrap_or(u32::MAX),
-                    });
-                }
-                Some(event) => events.push(event),
-                None => {}
+            let settle = if let Record::Settle(Settle { input, group, seqs, .. }) = &record {
+                seqs.last().map(|(_, last)| (state.image.place(input, group), *last))
+            } else {
+                None
+            };
+            let settled = state.image.apply(at, record);
+            events.extend(event);
+            if let Some((place, last)) = settle {
+                events.extend(settles(&place, last, &settled));
             }
         }
         drop(guard);
@@ -371,13 +366,6 @@ fn event_of(record: &Record) -> Option<Event> {
             seq: *seq,
             attempt: 0,
         }),
-        Record::Settle(settle) => settle.seqs.last().map(|(_, to)| Event {
-            what: What::Settled { took_effect: true },
-            place: settle.input.clone(),
-            identity: None,
-            seq: *to,
-            attempt: 0,
-        }),
         Record::DeadLetter(letter) => Some(Event {
             what: What::DeadLettered,
             place: letter.node.clone(),
@@ -387,4 +375,16 @@ fn event_of(record: &Record) -> Option<Event> {
         }),
         _ => None,
     }
+}
+
+/// An event for each packet that was settled; one that says so where none was that had not been before.
+fn settles(place: &Place, last: Seq, settled: &[Seq]) -> Vec<Event> {
+    let event = |seq, took_effect| {
+        let what = What::Settled { took_effect };
+        Event { what, place: place.clone(), identity: None, seq, attempt: 0 }
+    };
+    if settled.is_empty() {
+        return vec![event(last, false)];
+    }
+    settled.iter().map(|seq| event(*seq, true)).collect()
 }

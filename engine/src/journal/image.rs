@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::Lsn;
 use super::durability::Durability;
 use super::frame::At;
+use super::handed::Handed;
 use super::record::{Applied, Channel, DeadLetter, Name, Producer, Put, Record, Retired, Settle};
 use super::runs::RunAt;
+use crate::channel::dedup::Keys;
 use crate::packet::{Epoch, Identity, Seq};
 
 pub use super::packets::Packets;
@@ -108,6 +110,7 @@ pub struct Image {
     producers: BTreeMap<(Name, Name), (Epoch, Seq)>,
     dead_letters: Vec<DeadLetterEntry>,
     quarantined: Vec<(Lsn, Lsn)>,
+    handed: Handed,
     durability: Durability,
     /// Needed packets and dead letters a segment; a segment that isn't here is needed by nobody.
     live: BTreeMap<u64, u64>,
@@ -126,11 +129,12 @@ impl Image {
         self.tail_bytes_max = bytes;
     }
 
-    /// Takes one record that stands in the frame `at`. Gives how many packets it settled that were not settled before.
+    /// Takes one record that stands in the frame `at`. Gives the packets of a channel that it settled for its group, and that
+    /// the group had not settled before.
     ///
     /// # Panics
     /// When a channel's numbers go back: the journal would have lied.
-    pub fn apply(&mut self, at: At, record: Record) -> u64 {
+    pub fn apply(&mut self, at: At, record: Record) -> Vec<Seq> {
         match record {
             Record::Append { channel, seq, packet } => self.append(at, &channel, seq, packet),
             Record::Settle(settle) => return self.settle(&settle),
@@ -160,17 +164,24 @@ impl Image {
                 let packets = self.channels.entry(channel).or_default();
                 packets.last = packets.last.max(last);
             }
+            Record::Generation(generation) => self.handed.generation(generation),
+            Record::Delivered(delivered) => {
+                let cursor = self.cursors.get(&delivered.input).and_then(|groups| groups.get(&delivered.group));
+                self.handed.delivered(delivered, |seq| cursor.is_some_and(|cursor| cursor.has(seq)));
+            }
+            Record::Parked(parked) => self.handed.park(parked),
+            Record::BusinessKeys(keys) => self.handed.business_keys(keys),
             // Each state frame repeats it.
             Record::Quarantined(range) => {
                 if !self.quarantined.contains(&(range.from, range.to)) {
                     self.quarantined.push((range.from, range.to));
                 }
             }
-            Record::Retired(Retired { input, group }) => return self.retire(&input, &group),
+            Record::Retired(Retired { input, group }) => self.retire(&input, &group),
             Record::Durable(durability) => self.durability = durability,
             Record::Opened(_) | Record::Snapshot(_) | Record::Closed => {}
         }
-        0
+        Vec::new()
     }
 
     /// Takes a whole small state that stands in the frames up to `at`: what it doesn't name is gone. Packets and dead letters
@@ -265,31 +276,36 @@ impl Image {
         *self.live.entry(at.segment).or_default() += 1;
     }
 
-    fn settle(&mut self, settle: &Settle) -> u64 {
+    fn settle(&mut self, settle: &Settle) -> Vec<Seq> {
         let groups = self.cursors.entry(settle.input.clone()).or_default();
         let cursor = groups.entry(settle.group.clone()).or_default();
+        let mut settled = Vec::new();
         for (from, to) in &settle.seqs {
+            if let Some(packets) = self.channels.get(&settle.input) {
+                settled.extend(packets.entries.within(*from, *to).filter(|seq| !cursor.has(*seq)));
+            }
             cursor.settle(*from, *to);
+            self.handed.settled(&settle.input, &settle.group, (*from, *to));
         }
         if let Some(position) = &settle.position {
             cursor.position = position.clone();
         }
-        let mut freed = 0;
         for (from, to) in &settle.seqs {
-            freed += self.free(&settle.input, *from, *to);
+            self.free(&settle.input, *from, *to);
         }
-        freed
+        settled
     }
 
     /// Forgets a group, and what only it still needed.
-    fn retire(&mut self, input: &Name, group: &Name) -> u64 {
-        let Some(groups) = self.cursors.get_mut(input) else { return 0 };
+    fn retire(&mut self, input: &Name, group: &Name) {
+        let Some(groups) = self.cursors.get_mut(input) else { return };
         groups.remove(group);
-        self.free(input, Seq(0), Seq(u64::MAX))
+        self.handed.retire(input, group);
+        self.free(input, Seq(0), Seq(u64::MAX));
     }
 
     /// Forgets what every group has settled within a range.
-    fn free(&mut self, input: &Name, from: Seq, to: Seq) -> u64 {
+    fn free(&mut self, input: &Name, from: Seq, to: Seq) {
         let groups = &self.cursors[input];
         if let Some(trees) = self.applied.get_mut(input) {
             let done = |root: &Seq| groups.values().all(|cursor| cursor.has(*root));
@@ -298,7 +314,7 @@ impl Image {
                 trees.remove(&root);
             }
         }
-        let Some(packets) = self.channels.get_mut(input) else { return 0 };
+        let Some(packets) = self.channels.get_mut(input) else { return };
         let done = packets.entries.take(from, to, |seq| groups.values().all(|cursor| cursor.has(seq)));
         for (at, count) in &done {
             release(&mut self.live, at.segment, *count);
@@ -307,7 +323,6 @@ impl Image {
             let (_, packet) = packets.tail.pop_front().expect("front() saw one");
             packets.tail_bytes -= packet.len();
         }
-        done.iter().map(|(_, count)| count).sum()
     }
 
     fn cursor_any(&self, input: &str, root: Seq) -> bool {
@@ -336,6 +351,13 @@ impl Image {
     /// Every group of every input with its cursor, sorted by name.
     pub fn groups(&self) -> impl Iterator<Item = (&Name, &Name, &Cursor)> {
         self.cursors.iter().flat_map(|(input, groups)| groups.iter().map(move |(group, cursor)| (input, group, cursor)))
+    }
+
+    /// How events name what a group does with an input: by the input alone while it is the only one, else `INPUT@GROUP`.
+    #[must_use]
+    pub fn place(&self, input: &Name, group: &str) -> Name {
+        let several = self.cursors.get(input).is_some_and(|groups| groups.len() > 1);
+        if several { format!("{input}@{group}").into() } else { input.clone() }
     }
 
     /// How many packets of an input a group has yet to settle.
@@ -372,6 +394,30 @@ impl Image {
     #[must_use]
     pub fn producer(&self, channel: &str, producer: &str) -> Option<(Epoch, Seq)> {
         self.producers.get(&(channel.into(), producer.into())).copied()
+    }
+
+    /// The last generation of a group; 0 when there was none.
+    #[must_use]
+    pub fn generation(&self, input: &str, group: &str) -> u64 {
+        self.handed.last_generation(input, group)
+    }
+
+    /// How often packets that a group has not settled were delivered to it, where that is counted.
+    #[must_use]
+    pub fn deliveries(&self, input: &str, group: &str) -> BTreeMap<Seq, u32> {
+        self.handed.deliveries(input, group)
+    }
+
+    /// The keys of a group that are parked.
+    #[must_use]
+    pub fn parked(&self, input: &str, group: &str) -> BTreeSet<u64> {
+        self.handed.parked(input, group)
+    }
+
+    /// The business keys that a channel remembers, when it ever saw one.
+    #[must_use]
+    pub fn keys(&self, channel: &str) -> Option<&Keys> {
+        self.handed.keys(channel)
     }
 
     /// The dead letters, oldest first.
@@ -441,6 +487,7 @@ impl Image {
                 last: *last,
             }));
         }
+        out.extend(self.handed.snapshot());
         out.push(Record::Durable(self.durability));
         for (from, to) in &self.quarantined {
             out.push(Record::Quarantined(super::record::Quarantined { from: *from, to: *to }));
@@ -498,9 +545,9 @@ mod tests {
                 Record::Append { channel: "channel/up".into(), seq: Seq(seq), packet: Bytes::from_static(b"packet") },
             );
         }
-        assert_eq!(image.apply(at, settle(1, 2)), 2);
-        assert_eq!(image.apply(at, settle(1, 2)), 0, "settling twice frees nothing");
-        assert_eq!(image.apply(at, settle(4, 4)), 1);
+        assert_eq!(image.apply(at, settle(1, 2)), [Seq(1), Seq(2)]);
+        assert_eq!(image.apply(at, settle(1, 2)), [], "settling twice changes nothing");
+        assert_eq!(image.apply(at, settle(4, 4)), [Seq(4)]);
         image.apply(
             at,
             Record::Put(Put { node: "w".into(), key: Bytes::from_static(b"k"), value: Some(Bytes::from_static(b"v")) }),

@@ -77,6 +77,27 @@ impl Journal {
         }
     }
 
+    /// One packet of a channel; `None` when nobody needs it any more.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    pub async fn packet(&self, channel: &str, seq: Seq) -> Result<Option<Bytes>, JournalError> {
+        let at = {
+            let state = self.shared.lock();
+            let Some(packets) = state.image.channel(channel).filter(|packets| packets.has(seq)) else {
+                return Ok(None);
+            };
+            if let Some((_, packet)) = packets.cached(seq, 1, usize::MAX).into_iter().find(|(cached, _)| *cached == seq)
+            {
+                return Ok(Some(packet));
+            }
+            packets.next(seq).map(|(_, at)| at)
+        };
+        let Some(at) = at else { return Ok(None) };
+        let found = self.read_frame(channel, seq, at, 1).await?;
+        Ok(found.into_iter().find(|(found, _)| *found == seq).map(|(_, packet)| packet))
+    }
+
     async fn read_frame(
         &self,
         channel: &str,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Lsn;
 use super::durability::Durability;
+pub use super::handed::{BusinessKeys, Delivered, Generation, Parked};
 use crate::packet::{Epoch, Identity, Seq};
 
 /// A name in a journal: a channel, input, group, node or producer.
@@ -44,6 +45,14 @@ pub enum Record {
     Opened(Opened),
     /// Confirmed records that a recovery could not read.
     Quarantined(Quarantined),
+    /// A group's leases are granted in a new generation: a member came.
+    Generation(Generation),
+    /// Packets are about to be delivered to a member of a group that counts deliveries.
+    Delivered(Delivered),
+    /// A key's packets become dead letters from now on.
+    Parked(Parked),
+    /// Business keys came with packets; older ones may be forgotten.
+    BusinessKeys(BusinessKeys),
     /// The journal was closed in good order here. Stands alone in a state frame.
     Closed,
     /// A packet that is still needed, copied forward out of an old segment. No new packet: it keeps its number.
@@ -203,6 +212,10 @@ const PRODUCER: u8 = 6;
 const CHANNEL: u8 = 7;
 const OPENED: u8 = 8;
 const QUARANTINED: u8 = 9;
+const GENERATION: u8 = 10;
+const DELIVERED: u8 = 11;
+const BUSINESS_KEYS: u8 = 12;
+const PARKED: u8 = 13;
 const DURABLE: u8 = 20;
 const SNAPSHOT: u8 = 21;
 const CLOSED: u8 = 22;
@@ -211,6 +224,32 @@ const MOVED_LETTER: u8 = 24;
 const RETIRED: u8 = 30;
 
 impl Record {
+    /// The name of its kind, e.g. `append`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Record::Append { .. } => "append",
+            Record::Settle(_) => "settle",
+            Record::Applied(_) => "applied",
+            Record::Put(_) => "put",
+            Record::DeadLetter(_) => "dead_letter",
+            Record::Producer(_) => "producer",
+            Record::Channel(_) => "channel",
+            Record::Opened(_) => "opened",
+            Record::Quarantined(_) => "quarantined",
+            Record::Generation(_) => "generation",
+            Record::Delivered(_) => "delivered",
+            Record::Parked(_) => "parked",
+            Record::BusinessKeys(_) => "business_keys",
+            Record::Closed => "closed",
+            Record::Moved { .. } => "moved",
+            Record::MovedLetter(_) => "moved_letter",
+            Record::Durable(_) => "durable",
+            Record::Snapshot(_) => "snapshot",
+            Record::Retired(_) => "retired",
+        }
+    }
+
     /// An upper bound of its encoded size in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -233,6 +272,10 @@ impl Record {
                 Record::Channel(r) => r.channel.len(),
                 Record::Opened(r) => r.version.len(),
                 Record::Quarantined(_) => 0,
+                Record::Generation(r) => r.input.len() + r.group.len(),
+                Record::Delivered(r) => r.input.len() + r.group.len() + r.seqs.len() * 20,
+                Record::Parked(r) => r.input.len() + r.group.len(),
+                Record::BusinessKeys(r) => r.channel.len() + r.keys.len() * 40,
                 Record::Closed | Record::Durable(_) | Record::Snapshot(_) => 0,
                 Record::Retired(r) => r.input.len() + r.group.len(),
             }
@@ -258,6 +301,10 @@ impl Record {
             Record::Channel(r) => body(out, CHANNEL, r),
             Record::Opened(r) => body(out, OPENED, r),
             Record::Quarantined(r) => body(out, QUARANTINED, r),
+            Record::Generation(r) => body(out, GENERATION, r),
+            Record::Delivered(r) => body(out, DELIVERED, r),
+            Record::Parked(r) => body(out, PARKED, r),
+            Record::BusinessKeys(r) => body(out, BUSINESS_KEYS, r),
             Record::MovedLetter(r) => body(out, MOVED_LETTER, r),
             Record::Closed => out.put_u8(CLOSED),
             Record::Durable(r) => body(out, DURABLE, r),
@@ -310,6 +357,10 @@ impl Record {
             CHANNEL => Record::Channel(read(tag, &body)?),
             OPENED => Record::Opened(read(tag, &body)?),
             QUARANTINED => Record::Quarantined(read(tag, &body)?),
+            GENERATION => Record::Generation(read(tag, &body)?),
+            DELIVERED => Record::Delivered(read(tag, &body)?),
+            PARKED => Record::Parked(read(tag, &body)?),
+            BUSINESS_KEYS => Record::BusinessKeys(read(tag, &body)?),
             MOVED_LETTER => Record::MovedLetter(read(tag, &body)?),
             CLOSED => Record::Closed,
             DURABLE => Record::Durable(read(tag, &body)?),
@@ -339,6 +390,7 @@ pub fn identity_of(packet: &[u8]) -> Option<Identity> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channel::dedup::Remembered;
     use proptest::prelude::*;
 
     fn name() -> impl Strategy<Value = Name> {
@@ -376,6 +428,16 @@ mod tests {
                 key,
                 value
             })),
+            (name(), name(), any::<u64>(), any::<u64>(), any::<u32>()).prop_map(
+                |(input, group, from, to, deliveries)| {
+                    Record::Delivered(Delivered { input, group, seqs: vec![(Seq(from), Seq(to))], deliveries })
+                }
+            ),
+            (name(), any::<i64>(), proptest::collection::vec((any::<u128>(), any::<u64>(), any::<i64>()), 0..5))
+                .prop_map(|(channel, since, keys)| {
+                    let keys = keys.into_iter().map(|(key, payload, at)| (key, Remembered { payload, at })).collect();
+                    Record::BusinessKeys(BusinessKeys { channel, since, keys })
+                }),
             (name(), name(), any::<u64>(), any::<u128>()).prop_map(|(stage, input, root, id)| Record::Applied(
                 Applied { stage, input, root: Seq(root), packet: Identity::Derived(id) }
             )),

@@ -15,6 +15,7 @@ use super::checkpoint::{self, Checkpoint, Stand};
 use super::frame::{self, At, Found, Header, SECTOR};
 use super::image::Image;
 use super::read::Files;
+use super::reader::QUARANTINE;
 use super::record::{Opened, Quarantined, Record};
 use super::scan::{Piece, Scan};
 use super::segment::{self, Sector, SegmentHeader};
@@ -92,7 +93,9 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
     }
     let mut image = scan.image;
     let here = At { segment: active.number, offset: active.offset };
-    for range in &recovery.lost {
+    // Also the small state that is gone: members of groups must not take its numbers for those that they know.
+    let state = recovery.state_lost.map(|lsn| Lsn(0)..lsn);
+    for range in recovery.lost.iter().cloned().chain(state) {
         image.apply(here, Record::Quarantined(Quarantined { from: range.start, to: range.end }));
     }
     image.apply(here, Record::Durable(options.durability));
@@ -239,7 +242,8 @@ async fn inventory(env: &Env, options: &JournalOptions) -> Result<Inventory, Jou
     let mut unused = Vec::new();
     for name in env.disk.list("").await.map_err(JournalError::io("list the data directory"))? {
         // A file system's own directory, on a mount point.
-        if name == LOCK || name == "lost+found" || checkpoint::SLOTS.contains(&name.as_str()) {
+        let checkpoint = checkpoint::SLOTS.contains(&name.as_str());
+        if name == LOCK || name == "lost+found" || checkpoint || name.starts_with(QUARANTINE) {
             continue;
         }
         let Some(number) = segment::number(&name) else {

@@ -73,6 +73,12 @@ impl Runs {
         self.next(seq).is_some_and(|(next, _)| next == seq)
     }
 
+    /// The numbers of `from..=to`, ascending.
+    pub(super) fn within(&self, from: Seq, to: Seq) -> impl Iterator<Item = Seq> {
+        let next = move |from| self.next(from).map(|(seq, _)| seq).filter(|seq| *seq <= to);
+        std::iter::successors(next(from), move |seq| next(seq.next()))
+    }
+
     /// All numbers, ascending.
     pub(super) fn seqs(&self) -> impl Iterator<Item = Seq> {
         self.runs.iter().flat_map(|(start, run)| (start.0..start.0 + u64::from(run.count)).map(Seq))

@@ -7,19 +7,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::StreamExt;
+use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::heartbeat::Heartbeat;
 use super::protocol::v1::{
     Ack, Credits, FromHost, FromProducer, Hello, Opened, Opening, Ping, Pong, Publish, Welcome, from_host,
-    from_producer,
+    from_producer, lane_client::LaneClient,
 };
 use super::protocol::{
     self, BACKOFF_MAX_NS, BACKOFF_MIN_NS, BATCH_BYTES_MAX, BATCH_PACKETS_MAX, CREDITS, PACKET_BYTES_MAX, PROTOCOL,
     SILENCE_NS, fits,
 };
-use super::wire::{CutAtEnd, dial};
+use super::wire::{CutAtEnd, Line, dial};
 use super::{LaneError, Mailbox, Outbox, Unsent, within};
 use crate::env::{Env, Fut, Seed, Work};
 use crate::observe::{Event as Observed, What};
@@ -42,17 +43,18 @@ pub async fn run(env: Env, peer: String, process: String, outboxes: Vec<Arc<dyn 
         }
         said = error.name();
         attempt = if progress { 1 } else { attempt + 1 };
-        env.clock.sleep(backoff_ns(&*env.seed, &peer, &process, attempt)).await;
+        env.clock.sleep(backoff_ns(&*env.seed, "lane.backoff", &[&peer, &process], attempt)).await;
     }
 }
 
 /// How long to wait before connecting again after `attempt` failures in a row, from 1: doubling, with up to half of it
 /// taken off, so that many producers don't come back at once.
-fn backoff_ns(seed: &dyn Seed, peer: &str, process: &str, attempt: u64) -> u64 {
+pub(super) fn backoff_ns(seed: &dyn Seed, stream: &'static str, names: &[&str], attempt: u64) -> u64 {
     let doublings = (attempt - 1).min(16) as u32;
     let full = BACKOFF_MIN_NS.saturating_mul(1 << doublings).min(BACKOFF_MAX_NS);
-    let key = [xxh3_64(peer.as_bytes()), xxh3_64(process.as_bytes()), attempt];
-    full - seed.draw("lane.backoff", &key) % (full / 2)
+    let mut key: Vec<u64> = names.iter().map(|name| xxh3_64(name.as_bytes())).collect();
+    key.push(attempt);
+    full - seed.draw(stream, &key) % (full / 2)
 }
 
 /// One connection, from dialling to its end. `progress` turns true once the host took something.
@@ -63,8 +65,20 @@ pub(super) async fn connection(
     outboxes: &[Arc<dyn Outbox>],
     progress: &mut bool,
 ) -> Result<Infallible, LaneError> {
-    let (mut client, line) = dial(&*env.net, &env.clock, peer).await?;
+    let (client, line) = dial(&*env.net, &env.clock, peer).await?;
     let _cut = CutAtEnd(line.clone());
+    converse(env, peer, process, outboxes, client, &line, progress).await.map_err(|error| line.why(error))
+}
+
+async fn converse(
+    env: &Env,
+    peer: &str,
+    process: &str,
+    outboxes: &[Arc<dyn Outbox>],
+    mut client: LaneClient<Channel>,
+    line: &Arc<Line>,
+    progress: &mut bool,
+) -> Result<Infallible, LaneError> {
     let mailbox = Mailbox::default();
     let clock = env.clock.clone();
     let outgoing = mailbox.outgoing(move || clock.mono());
@@ -76,7 +90,7 @@ pub(super) async fn connection(
         welcomed: false,
         tubes: outboxes.iter().cloned().map(Tube::new).collect(),
     };
-    session.send(None, from_producer::Message::Hello(hello(process, outboxes)));
+    session.send(None, from_producer::Message::Hello(hello(env, process, outboxes)));
     let answered = within(&env.clock, SILENCE_NS, client.carry(outgoing)).await.map_err(|_| LaneError::Silent)?;
     let mut inbound = answered.map_err(LaneError::from)?.into_inner();
     loop {
@@ -87,10 +101,10 @@ pub(super) async fn connection(
     }
 }
 
-fn hello(process: &str, outboxes: &[Arc<dyn Outbox>]) -> Hello {
+fn hello(env: &Env, process: &str, outboxes: &[Arc<dyn Outbox>]) -> Hello {
     let opening = |outbox: &Arc<dyn Outbox>| Opening { channel: outbox.channel().into(), epoch: outbox.epoch().0 };
     let channels = outboxes.iter().map(opening).collect();
-    Hello { protocol: Some(PROTOCOL), process: process.into(), channels }
+    Hello { protocol: Some(PROTOCOL), process: process.into(), channels, token: env.net.token() }
 }
 
 struct Session<'a> {

@@ -68,6 +68,12 @@ impl<T> Mailbox<T> {
         if inner.queue.is_empty() { 0 } else { now_ns.saturating_sub(inner.waiting_since_ns) }
     }
 
+    /// How many messages wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.lock().queue.len()
+    }
+
     /// The stream that gRPC pulls from; `now_ns` tells it the time of each pull.
     pub fn outgoing(&self, now_ns: impl Fn() -> u64 + Send + Unpin + 'static) -> impl Stream<Item = T> + Send + 'static
     where

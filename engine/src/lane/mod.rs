@@ -4,10 +4,12 @@
 //! [`Outbox`], what arrived is the host's [`Inlet`]'s. Every queue here is bounded by the credits that the host grants.
 
 pub mod client;
+mod door;
 mod heartbeat;
 mod mailbox;
 pub mod protocol;
 pub mod server;
+pub mod take;
 #[cfg(test)]
 mod tests;
 pub mod wire;
@@ -48,7 +50,8 @@ pub trait Inlet: Send + Sync {
     /// The channel's name.
     fn channel(&self) -> &str;
     /// Opens the channel for a producer: fences its older epochs durably and returns the last sequence number that is
-    /// held, all of it durable (0 for none). An older epoch than one seen is [`LaneError::Fenced`].
+    /// held, all of it durable (0 for none). An older epoch than one seen is [`LaneError::Fenced`]; a producer that the
+    /// channel has no link from is [`LaneError::UnknownChannel`].
     fn open(&self, producer: &str, epoch: Epoch) -> Fut<'static, Result<Seq, LaneError>>;
     /// Stores packets from `first` on, each with the epoch in which it entered, and completes with the last sequence
     /// number held once all of them are durable. Packets already held are skipped. Several appends are in flight at a
@@ -118,6 +121,12 @@ pub enum LaneError {
         expected: String,
         /// Who answered.
         found: String,
+    },
+    /// One side doesn't believe who the other says it is: by its certificate, its name or its access token.
+    #[error("could not authenticate: {why}")]
+    Unauthenticated {
+        /// What doesn't fit; names of processes, no secrets.
+        why: String,
     },
     /// The peer broke the protocol.
     #[error("could not make sense of the peer: {0}")]
@@ -237,6 +246,7 @@ impl LaneError {
             LaneError::Cut => "lane.cut",
             LaneError::Version { .. } => "lane.version",
             LaneError::WrongPeer { .. } => "lane.wrong_peer",
+            LaneError::Unauthenticated { .. } => "lane.unauthenticated",
             LaneError::Protocol(_) => "lane.protocol",
             LaneError::UnknownChannel { .. } => "lane.unknown_channel",
             LaneError::Fenced { .. } => "lane.fenced",

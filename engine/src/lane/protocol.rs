@@ -1,5 +1,7 @@
 //! The lane's messages, limits and pure rules; what another implementation needs (`docs/lane.md`).
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::LaneError;
@@ -12,8 +14,29 @@ pub mod v1 {
     tonic::include_proto!("seaworthy.lane.v1");
 }
 
+impl fmt::Debug for v1::Hello {
+    /// All but the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Hello");
+        shown.field("protocol", &self.protocol).field("process", &self.process).field("channels", &self.channels);
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for v1::Join {
+    /// All but the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Join");
+        shown.field("protocol", &self.protocol).field("process", &self.process).field("channel", &self.channel);
+        shown.field("group", &self.group).field("credits", &self.credits).field("holding", &self.holding);
+        shown.finish_non_exhaustive()
+    }
+}
+
 /// The protocol versions that this build speaks.
-pub const PROTOCOL: v1::ProtocolRange = v1::ProtocolRange { min: 1, max: 1 };
+pub const PROTOCOL: v1::ProtocolRange = v1::ProtocolRange { min: 1, max: 2 };
+/// The first version in which members take from a channel.
+pub const TAKE_SINCE: u32 = 2;
 /// Largest gRPC message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// Most packets in a Publish.
@@ -26,6 +49,10 @@ pub const PACKET_BYTES_MAX: usize = MESSAGE_BYTES_MAX - (64 << 10);
 pub const CHANNELS_MAX: usize = 64;
 /// Longest name of a process or a channel, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
+/// Longest access token, in bytes.
+pub const TOKEN_BYTES_MAX: usize = 255;
+/// Most characters of a peer's own words that are kept.
+const WORDS_CHARS_MAX: usize = 200;
 /// What a host grants each channel: four batches by bytes, sixteen by packets.
 pub const CREDITS: v1::Credits = v1::Credits { packets: 4096, bytes: 4 << 20 };
 /// A side that has sent nothing for so long sends a Ping.
@@ -66,6 +93,19 @@ pub fn agree(theirs: Option<v1::ProtocolRange>) -> Result<u32, LaneError> {
     Ok(highest)
 }
 
+/// As [`agree`], on a version in which members take from a channel.
+///
+/// # Errors
+/// [`LaneError::Version`] when the highest in common is older.
+pub fn agree_to_take(theirs: Option<v1::ProtocolRange>) -> Result<u32, LaneError> {
+    let agreed = agree(theirs)?;
+    if agreed < TAKE_SINCE {
+        let ours = v1::ProtocolRange { min: TAKE_SINCE, max: PROTOCOL.max };
+        return Err(LaneError::Version { ours, theirs: theirs.unwrap_or_default() });
+    }
+    Ok(agreed)
+}
+
 /// Checks what can be told of a Hello without knowing the host.
 ///
 /// # Errors
@@ -75,6 +115,9 @@ pub fn check_hello(hello: &v1::Hello) -> Result<u32, LaneError> {
     let named = |name: &str| !name.is_empty() && name.len() <= NAME_BYTES_MAX;
     if !named(&hello.process) || !hello.channels.iter().all(|opening| named(&opening.channel)) {
         return Err(LaneError::Protocol("a name is empty or too long"));
+    }
+    if hello.token.len() > TOKEN_BYTES_MAX {
+        return Err(LaneError::Protocol("an access token is too long"));
     }
     if hello.channels.len() > CHANNELS_MAX {
         return Err(LaneError::Protocol("too many channels"));
@@ -136,6 +179,10 @@ pub fn refusal(error: &LaneError) -> Option<v1::Refuse> {
                 ..Default::default()
             });
         }
+        LaneError::Unauthenticated { why } => {
+            let code = RefuseCode::Unauthenticated.into();
+            return Some(v1::Refuse { code, message: why.clone(), ..Default::default() });
+        }
         _ => return None,
     };
     let (channel, message) = (channel.clone(), error.to_string());
@@ -159,6 +206,9 @@ pub fn refused(refuse: v1::Refuse) -> LaneError {
         RefuseCode::Full => LaneError::Full { channel },
         RefuseCode::UnknownChannel => LaneError::UnknownChannel { channel },
         RefuseCode::Version => LaneError::Version { ours: PROTOCOL, theirs: refuse.protocol.unwrap_or_default() },
+        RefuseCode::Unauthenticated => {
+            LaneError::Unauthenticated { why: refuse.message.chars().take(WORDS_CHARS_MAX).collect() }
+        }
         RefuseCode::Unspecified => LaneError::Protocol("refused for a reason that this version does not know"),
     }
 }
@@ -170,13 +220,14 @@ mod tests {
     #[test]
     fn versions_agree_on_the_highest_or_name_both_ranges() {
         let range = |min, max| Some(v1::ProtocolRange { min, max });
-        assert_eq!(agree(range(1, 7)).unwrap(), 1);
-        for theirs in [range(2, 3), range(0, 0), None] {
+        assert_eq!(agree(range(1, 7)).unwrap(), 2);
+        assert_eq!(agree(range(1, 1)).unwrap(), 1);
+        for theirs in [range(3, 4), range(0, 0), None] {
             let error = agree(theirs).unwrap_err();
             assert!(matches!(error, LaneError::Version { .. }), "{error}");
         }
-        let text = agree(range(2, 3)).unwrap_err().to_string();
-        assert_eq!(text, "could not agree on a protocol: this side speaks 1 to 1, the peer 2 to 3");
+        let text = agree(range(3, 4)).unwrap_err().to_string();
+        assert_eq!(text, "could not agree on a protocol: this side speaks 1 to 2, the peer 3 to 4");
     }
 
     #[test]
@@ -188,11 +239,20 @@ mod tests {
             LaneError::Fenced { channel: channel(), epoch: Epoch(1), current: Epoch(2) },
             LaneError::Full { channel: channel() },
             LaneError::UnknownChannel { channel: channel() },
+            LaneError::Unauthenticated { why: "lab has the certificate of edge".into() },
         ] {
             let there = refused(refusal(&error).unwrap());
             assert_eq!(there.to_string(), error.to_string());
         }
         assert!(refusal(&LaneError::Silent).is_none());
+    }
+
+    #[test]
+    fn a_token_is_never_shown() {
+        let hello = v1::Hello { process: "edge".into(), token: Bytes::from_static(b"secret"), ..Default::default() };
+        let shown = format!("{:?}", from_producer(from_producer::Message::Hello(hello)));
+        assert!(shown.contains("edge") && !shown.contains("secret"), "{shown}");
+        assert!(!shown.contains(&format!("{:?}", b"secret")), "{shown}");
     }
 
     #[test]

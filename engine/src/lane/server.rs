@@ -14,25 +14,35 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::heartbeat::Heartbeat;
 use super::protocol::v1::{
-    Ack, FromHost, FromProducer, Hello, Opened, Ping, Pong, Publish, Welcome, from_host, from_producer,
+    Ack, FromHost, FromMember, FromProducer, Hello, Opened, Ping, Pong, Publish, Welcome, from_host, from_producer,
     lane_server::Lane,
 };
 use super::protocol::{self, CREDITS, FULL_RETRY_NS, IDLE_NS, SILENCE_NS, fits};
+use super::take::server::{Desks, Server};
+use super::take::{self, Desk};
 use super::wire::{self, Line};
-use super::{Inlet, LaneError, Mailbox};
+use super::{Inlet, LaneError, Mailbox, door};
 use crate::env::{Env, Fut, Work};
 use crate::observe::{Event as Observed, What};
 use crate::packet::{Epoch, Seq};
 
-/// Hosts the channels behind `inlets` as `process`, for every producer that connects, until dropped.
+/// Hosts the channels behind `inlets` as `process`, for every producer that connects, and the groups behind `desks`, for
+/// their members, until dropped.
 ///
 /// # Errors
 /// [`LaneError::Listen`] when it can't listen at all.
-pub async fn run(env: Env, process: String, inlets: Vec<Arc<dyn Inlet>>) -> Result<Infallible, LaneError> {
+pub async fn run(
+    env: Env,
+    process: String,
+    inlets: Vec<Arc<dyn Inlet>>,
+    desks: Vec<Arc<dyn Desk>>,
+) -> Result<Infallible, LaneError> {
     let inlets = inlets.into_iter().map(|inlet| (inlet.channel().to_owned(), inlet)).collect();
     let (net, clock) = (env.net.clone(), env.clock.clone());
     let name = process.clone();
-    let host = Host(Arc::new(Shared { env, process, inlets, current: Mutex::default() }));
+    let place = |desk: &Arc<dyn Desk>| (desk.channel().to_owned(), desk.group().to_owned());
+    let desks = Arc::new(desks.into_iter().map(|desk| (place(&desk), desk)).collect());
+    let host = Host(Arc::new(Shared { env, process, inlets, desks, current: Mutex::default() }));
     wire::serve(&*net, &clock, &name, host).await
 }
 
@@ -42,6 +52,7 @@ struct Shared {
     env: Env,
     process: String,
     inlets: BTreeMap<String, Arc<dyn Inlet>>,
+    desks: Arc<Desks>,
     /// The connection of each producer process; a newer one cuts the older.
     current: Mutex<BTreeMap<String, Arc<Line>>>,
 }
@@ -72,10 +83,21 @@ type Sent = Result<FromHost, Status>;
 #[tonic::async_trait]
 impl Lane for Host {
     type CarryStream = Pin<Box<dyn Stream<Item = Sent> + Send>>;
+    type TakeStream = Pin<Box<dyn Stream<Item = take::server::Sent> + Send>>;
+
+    async fn take(&self, request: Request<Streaming<FromMember>>) -> Result<Response<Self::TakeStream>, Status> {
+        let line = line_of(&request);
+        let mailbox = Mailbox::default();
+        let Shared { env, process, desks, .. } = &*self.0;
+        let clock = env.clock.clone();
+        let outgoing = mailbox.outgoing(move || clock.mono());
+        let (env, process, desks) = (env.clone(), process.clone(), desks.clone());
+        tokio::spawn(Server { env, process, desks, line, mailbox }.run(request.into_inner()));
+        Ok(Response::new(Box::pin(outgoing)))
+    }
 
     async fn carry(&self, request: Request<Streaming<FromProducer>>) -> Result<Response<Self::CarryStream>, Status> {
-        let line = request.extensions().get::<Arc<Line>>().cloned();
-        let line = line.expect("wire::serve gives each connection a line");
+        let line = line_of(&request);
         let mailbox = Mailbox::default();
         let clock = self.0.env.clock.clone();
         let outgoing = mailbox.outgoing(move || clock.mono());
@@ -85,12 +107,18 @@ impl Lane for Host {
             line,
             mailbox,
             producer: String::new(),
+            protocol: 0,
             opening: None,
             ports: Vec::new(),
         };
         tokio::spawn(session.run(request.into_inner()));
         Ok(Response::new(Box::pin(outgoing)))
     }
+}
+
+fn line_of<T>(request: &Request<T>) -> Arc<Line> {
+    let line = request.extensions().get::<Arc<Line>>().cloned();
+    line.expect("wire::serve gives each connection a line")
 }
 
 /// One connection.
@@ -101,6 +129,8 @@ struct Session {
     heartbeat: Heartbeat,
     /// Empty before its Hello.
     producer: String,
+    /// The version that was agreed upon.
+    protocol: u32,
     opening: Option<Fut<'static, Vec<Openings>>>,
     ports: Vec<Port>,
 }
@@ -244,7 +274,9 @@ impl Session {
         if !self.producer.is_empty() {
             return Err(LaneError::Protocol("a second Hello"));
         }
-        protocol::check_hello(&hello)?;
+        self.protocol = protocol::check_hello(&hello)?;
+        door::admit(&*self.shared.env.net, &self.line, &hello.process, &hello.token)
+            .inspect_err(|error| self.count(&self.shared.process, error, Seq(0)))?;
         self.line.greet();
         self.producer = hello.process;
         let mut wanted = Vec::new();
@@ -276,14 +308,14 @@ impl Session {
                     channels.push(Opened { channel, last: last.0, credits: Some(CREDITS) });
                     self.ports.push(Port::new(inlet, epoch, last));
                 }
-                Err(error @ LaneError::Fenced { .. }) => self.refuse(None, &error),
+                Err(error @ (LaneError::Fenced { .. } | LaneError::UnknownChannel { .. })) => self.refuse(None, &error),
                 Err(error) => return Err(error),
             }
         }
         if !channels.is_empty() {
             self.shared.take_over(&self.producer, &self.line);
         }
-        let (protocol, process) = (protocol::PROTOCOL.max, self.shared.process.clone());
+        let (protocol, process) = (self.protocol, self.shared.process.clone());
         self.send(None, from_host::Message::Welcome(Welcome { protocol, process, channels }));
         Ok(())
     }
@@ -350,12 +382,14 @@ impl Session {
 
     fn refuse(&mut self, port: Option<usize>, error: &LaneError) {
         let refuse = protocol::refusal(error).expect("only errors that have a code are refused");
-        let (place, reason) = (refuse.channel.as_str().into(), error.name().into());
-        let event =
-            Observed { what: What::Refused { reason }, place, identity: None, seq: Seq(refuse.found), attempt: 0 };
-        self.shared.env.probe.on(&[event]);
+        self.count(&refuse.channel, error, Seq(refuse.found));
         let slot = port.and_then(|i| slot(i, refuse.code as u64));
         self.send(slot, from_host::Message::Refuse(refuse));
+    }
+
+    fn count(&self, place: &str, error: &LaneError, seq: Seq) {
+        let what = What::Refused { reason: error.name().into() };
+        self.shared.env.probe.on(&[Observed { what, place: place.into(), identity: None, seq, attempt: 0 }]);
     }
 
     fn send(&mut self, slot: Option<u64>, message: from_host::Message) {

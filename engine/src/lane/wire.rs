@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
@@ -44,6 +44,8 @@ pub struct Line {
     greeted: AtomicBool,
     cut: AtomicBool,
     gone: AtomicBool,
+    peer: OnceLock<String>,
+    denied: OnceLock<String>,
     reader: AtomicWaker,
     writer: AtomicWaker,
 }
@@ -52,7 +54,24 @@ impl Line {
     fn new(clock: Arc<dyn Clock>) -> Arc<Line> {
         let heard_ns = AtomicU64::new(clock.mono());
         let (greeted, cut, gone) = (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Line { clock, heard_ns, greeted, cut, gone, reader: AtomicWaker::new(), writer: AtomicWaker::new() })
+        let (peer, denied) = (OnceLock::new(), OnceLock::new());
+        let (reader, writer) = (AtomicWaker::new(), AtomicWaker::new());
+        Arc::new(Line { clock, heard_ns, greeted, cut, gone, peer, denied, reader, writer })
+    }
+
+    /// The process that the peer has proved to be. `None` where the network proves nothing; known with the first message.
+    #[must_use]
+    pub fn peer(&self) -> Option<&str> {
+        self.peer.get().map(String::as_str)
+    }
+
+    /// Why the connection ended: `error`, unless one side didn't believe the other, of which gRPC only saw a break.
+    #[must_use]
+    pub fn why(&self, error: LaneError) -> LaneError {
+        match self.denied.get() {
+            Some(why) => LaneError::Unauthenticated { why: why.clone() },
+            None => error,
+        }
     }
 
     /// Breaks the connection: reads and writes fail from now on, and whoever drives it drops the stream.
@@ -111,6 +130,14 @@ impl AsyncRead for Wire {
         let polled = Pin::new(&mut *self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
             self.line.heard_ns.store(self.line.clock.mono(), Relaxed);
+            if let Some(peer) = self.stream.peer() {
+                self.line.peer.get_or_init(|| peer.to_owned());
+            }
+        }
+        if let Poll::Ready(Err(error)) = &polled
+            && error.kind() == io::ErrorKind::PermissionDenied
+        {
+            self.line.denied.get_or_init(|| error.to_string());
         }
         polled
     }
@@ -160,13 +187,17 @@ impl Connected for Wire {
 /// Connects to a channel's host. The client is good for one stream; the connection ends when the line is cut.
 ///
 /// # Errors
-/// [`LaneError::Connect`] when the network refuses, or takes longer than [`CONNECT_NS`].
+/// [`LaneError::Connect`] when the network refuses, or takes longer than [`CONNECT_NS`]; [`LaneError::Unauthenticated`]
+/// when one side doesn't believe the other.
 pub async fn dial(
     net: &dyn Net,
     clock: &Arc<dyn Clock>,
     process: &str,
 ) -> Result<(LaneClient<Channel>, Arc<Line>), LaneError> {
-    let connect = |source| LaneError::Connect { process: process.to_owned(), source };
+    let connect = |source: io::Error| match source.kind() {
+        io::ErrorKind::PermissionDenied => LaneError::Unauthenticated { why: source.to_string() },
+        _ => LaneError::Connect { process: process.to_owned(), source },
+    };
     let stream = within(clock, CONNECT_NS, net.connect(process)).await.flatten().map_err(connect)?;
     let line = Line::new(clock.clone());
     let mut wire = Some(Wire { stream, line: line.clone() });
@@ -178,7 +209,8 @@ pub async fn dial(
     let endpoint = Endpoint::from_static("http://lane")
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES);
-    let channel = within(clock, CONNECT_NS, endpoint.connect_with_connector(once)).await.map_err(connect)??;
+    let connected = within(clock, CONNECT_NS, endpoint.connect_with_connector(once)).await.map_err(connect)?;
+    let channel = connected.map_err(|error| line.why(error.into()))?;
     let client = LaneClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);

@@ -32,6 +32,18 @@ pub enum Class {
     /// The sink can't take it now; trying again may help.
     #[serde(rename = "sink.unavailable")]
     SinkUnavailable,
+    /// It was delivered as often as may be, and never settled.
+    #[serde(rename = "attempts.exhausted")]
+    AttemptsExhausted,
+    /// An earlier packet of its key was given up.
+    #[serde(rename = "ordering.blocked")]
+    OrderingBlocked,
+    /// Its business key came before with another payload.
+    #[serde(rename = "conflict")]
+    Conflict,
+    /// A consumer rejected it.
+    #[serde(rename = "policy.rejected")]
+    PolicyRejected,
     /// The node panicked.
     #[serde(rename = "plugin.panic")]
     PluginPanic,
@@ -50,6 +62,10 @@ impl Class {
             Class::SizeExceeded => "size.exceeded",
             Class::SinkPermanent => "sink.permanent",
             Class::SinkUnavailable => "sink.unavailable",
+            Class::AttemptsExhausted => "attempts.exhausted",
+            Class::OrderingBlocked => "ordering.blocked",
+            Class::Conflict => "conflict",
+            Class::PolicyRejected => "policy.rejected",
             Class::PluginPanic => "plugin.panic",
             Class::Unknown => "unknown",
         }
@@ -98,9 +114,24 @@ impl Draft {
     /// A draft with everything of `packet`, to change from there.
     #[must_use]
     pub fn of(packet: &Packet) -> Draft {
-        let Fields { packet_id, ts, kind, source_id, key, content_type, payload, meta, identity: _ } =
-            packet.fields().clone();
-        Draft { packet_id, ts, kind, source_id, key, content_type, payload, meta }
+        Draft::with(packet, packet.payload.clone())
+    }
+
+    /// A draft with everything of `packet` but its payload.
+    #[must_use]
+    pub fn with(packet: &Packet, payload: Bytes) -> Draft {
+        let Fields { packet_id, ts, kind, source_id, key, content_type, payload: _, meta, identity: _ } =
+            packet.fields();
+        Draft {
+            packet_id: packet_id.clone(),
+            ts: *ts,
+            kind: *kind,
+            source_id: source_id.clone(),
+            key: key.clone(),
+            content_type: *content_type,
+            payload,
+            meta: meta.clone(),
+        }
     }
 
     /// Gives the draft its identity.
@@ -135,6 +166,13 @@ pub enum Emitted {
 }
 
 impl Output {
+    /// Wants nothing any more; keeps its room for the next input.
+    pub fn clear(&mut self) {
+        self.packets.clear();
+        self.state.clear();
+        self.folded = false;
+    }
+
     /// Lets the input go on unchanged.
     pub fn pass(&mut self, packet: &Packet) {
         self.packets.push(("out", Emitted::Pass(packet.clone())));

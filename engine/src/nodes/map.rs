@@ -53,8 +53,14 @@ impl Map {
     }
 }
 
-impl Node for Map {
-    fn process(&mut self, packet: &Packet, out: &mut Output) -> Result<(), NodeError> {
+/// Writes `value` as JSON text.
+fn write(out: &mut Vec<u8>, value: &impl serde::Serialize) {
+    serde_json::to_writer(out, value).expect("JSON and texts can be written to memory");
+}
+
+impl Map {
+    /// The new payload by way of the tree.
+    fn rebuilt(&self, packet: &Packet) -> Result<Vec<u8>, NodeError> {
         let mut fields = match packet.json() {
             Some(Json::Object(fields)) => fields.clone(),
             Some(_) => return Err(NodeError::new(Class::SchemaInvalid, "the payload is not a JSON object")),
@@ -66,9 +72,64 @@ impl Node for Map {
         for field in &self.remove {
             fields.remove(field);
         }
-        let mut draft = Draft::of(packet);
-        if let Some(expr) = &self.key {
-            draft.key = match expr.eval(packet)? {
+        Ok(Json::Object(fields).to_string().into())
+    }
+
+    /// The same text, put together from pieces of the old one; `None` when those would change on their way through the
+    /// tree.
+    fn spliced(&self, packet: &Packet) -> Result<Option<Vec<u8>>, NodeError> {
+        let Some(outline) = packet.outline() else { return Ok(None) };
+        let text = &*packet.payload;
+        if !outline.fields(text).all(|(_, value)| value.canonical) {
+            return Ok(None);
+        }
+        // Fields come in the order of their names, as in the tree.
+        let mut set = self.set.iter().peekable();
+        let mut out = Vec::with_capacity(text.len() + 32 * self.set.len());
+        out.push(b'{');
+        for (key, value) in outline.fields(text) {
+            while let Some((field, expr)) = set.next_if(|(field, _)| field.as_bytes() < key) {
+                set_field(&mut out, field, expr, packet)?;
+            }
+            let replaced = set.peek().is_some_and(|(field, _)| field.as_bytes() == key);
+            if !replaced && !self.remove.iter().any(|field| field.as_bytes() == key) {
+                out.push(b'"');
+                out.extend_from_slice(key);
+                out.extend_from_slice(b"\":");
+                out.extend_from_slice(value.of(text));
+                out.push(b',');
+            }
+        }
+        for (field, expr) in set {
+            set_field(&mut out, field, expr, packet)?;
+        }
+        match out.last_mut() {
+            Some(comma @ b',') => *comma = b'}',
+            _ => out.push(b'}'),
+        }
+        Ok(Some(out))
+    }
+}
+
+/// Writes a field and the comma behind it.
+fn set_field(out: &mut Vec<u8>, field: &str, expr: &Expr, packet: &Packet) -> Result<(), NodeError> {
+    let value = expr.eval(packet)?.to_json();
+    write(out, &field);
+    out.push(b':');
+    write(out, &value);
+    out.push(b',');
+    Ok(())
+}
+
+impl Node for Map {
+    fn process(&mut self, packet: &Packet, out: &mut Output) -> Result<(), NodeError> {
+        let payload = match self.spliced(packet)? {
+            Some(payload) => payload,
+            None => self.rebuilt(packet)?,
+        };
+        let key = match &self.key {
+            None => packet.key.clone(),
+            Some(expr) => match expr.eval(packet)? {
                 Value::Null => None,
                 value => Some(value.to_key().ok_or_else(|| {
                     NodeError::new(
@@ -76,11 +137,9 @@ impl Node for Map {
                         format!("`{expr}` is no key: it must be text, an integer or a boolean"),
                     )
                 })?),
-            };
-        }
-        draft.payload = Json::Object(fields).to_string().into();
-        draft.content_type = ContentType::Json;
-        out.emit(draft);
+            },
+        };
+        out.emit(Draft { key, content_type: ContentType::Json, ..Draft::with(packet, payload.into()) });
         Ok(())
     }
 }
@@ -96,8 +155,10 @@ pub(super) fn register(registry: &mut Registry) {
 #[cfg(test)]
 mod tests {
     use super::super::memory::{Memory, packet, registry};
+    use super::{Config, Map};
     use crate::node::{Class, Draft, Emitted, NodeError, Output, RegistryError};
-    use crate::packet::Packet;
+    use crate::packet::{Fields, Packet};
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     fn run(config: Value, packet: &Packet) -> Result<Draft, NodeError> {
@@ -178,6 +239,25 @@ mod tests {
             let mapped = std::str::from_utf8(&draft.payload).unwrap();
             for field in line.trim_matches(['{', '}']).split(",\"").map(|field| field.trim_matches('"')) {
                 assert!(mapped.contains(field), "{field} is not in {mapped}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_and_tree_make_the_same_text(
+            fields in prop::collection::vec(("[a-f]|ab[a-c]", "-?[1-9][0-9]{0,3}(\\.[0-9]{1,3})?|\"[a-zä\"\\\\ ]{0,4}\"|null|\\{\"b\":1,\"a\":\\[ ?true\\]\\}"), 0..6),
+            set in prop::collection::btree_map("[a-f]|ab[a-c]|\"", prop::sample::select(vec!["payload.a", "payload", "1.50", "payload.b.a", "'\\\"'", "payload.c + 1"]), 0..4),
+            remove in prop::collection::vec("[g-h]|ab[d-e]|a", 0..2),
+        ) {
+            let text: Vec<String> = fields.iter().map(|(key, value)| format!("\"{key}\": {value}")).collect();
+            let fields = Fields { payload: format!("{{{}}}", text.join(",")).into(), ..packet(json!(0)).fields().clone() };
+            let packet = Packet::from(fields);
+            let set = set.into_iter().filter(|(field, _)| !remove.contains(field));
+            let set = set.map(|(field, text)| (field, text.to_owned())).collect();
+            let map = Map::new(&Config { set, remove, key: None }).unwrap();
+            if let Some(spliced) = map.spliced(&packet).transpose() {
+                prop_assert_eq!(spliced.map(String::from_utf8), map.rebuilt(&packet).map(String::from_utf8));
             }
         }
     }

@@ -10,7 +10,7 @@ mod generator;
 mod map;
 mod ndjson_sink;
 mod ndjson_source;
-mod units;
+pub(crate) mod units;
 mod window;
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use super::options::ChannelOptions;
 use super::problem::ProcessProblem;
-use super::spec::{LinkSpec, ProcessGraphSpec};
+use super::spec::{ChannelSpec, LinkSpec, ProcessGraphSpec};
 use crate::graph::check::{Context, GraphLoad, Phase, plan_graph};
 use crate::graph::diagnostic::{At, Diagnostic, Findings, SourceFile, is_outside};
 use crate::graph::plan::Plan;
@@ -33,19 +34,28 @@ pub struct PlannedProcess {
     pub plan: Plan,
 }
 
-/// A channel, with its two ends.
+/// A channel: who puts packets in, where it lives, and who takes them out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelPlan {
     /// Its id, unique in the file.
     pub id: String,
-    /// The process whose graph puts packets in.
-    pub producer: String,
-    /// The process whose graph takes packets out.
-    pub consumer: String,
     /// The process in whose journal it lives.
     pub host: String,
-    /// The consumers' group; the consumer's id unless the link names another.
-    pub group: String,
+    /// The processes whose graphs put packets in, in the order of their links.
+    pub producers: Vec<String>,
+    /// The groups that take packets out, in the order of their first links. Each sees every packet.
+    pub groups: Vec<GroupPlan>,
+    /// How it hands out its packets.
+    pub options: ChannelOptions,
+}
+
+/// The processes that share a channel's packets among them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupPlan {
+    /// Its id: the consumer's, unless the link names another.
+    pub id: String,
+    /// The processes whose graphs take packets out, in the order of their links.
+    pub members: Vec<String>,
 }
 
 impl ChannelPlan {
@@ -53,9 +63,34 @@ impl ChannelPlan {
     #[must_use]
     pub fn of(process: &str, channels: &[ChannelPlan]) -> Vec<ChannelPlan> {
         let mine = |channel: &&ChannelPlan| {
-            [&channel.producer, &channel.consumer, &channel.host].into_iter().any(|end| end == process)
+            channel.host == process || channel.is_producer(process) || channel.group_of(process).is_some()
         };
         channels.iter().filter(mine).cloned().collect()
+    }
+
+    /// True when the graph of `process` puts packets in.
+    #[must_use]
+    pub fn is_producer(&self, process: &str) -> bool {
+        self.producers.iter().any(|producer| producer == process)
+    }
+
+    /// The group as which `process` takes packets out.
+    #[must_use]
+    pub fn group_of(&self, process: &str) -> Option<&GroupPlan> {
+        self.groups.iter().find(|group| group.members.iter().any(|member| member == process))
+    }
+
+    /// True when `process` reaches the channel over a lane: it has an end of it, and doesn't keep it.
+    #[must_use]
+    pub fn is_remote(&self, process: &str) -> bool {
+        self.host != process && (self.is_producer(process) || self.group_of(process).is_some())
+    }
+
+    /// True when the packets of `group` are leased to its members. A sole member that is the host itself needs none, unless
+    /// deliveries are counted: nobody competes with it, and its cursor is the group's.
+    #[must_use]
+    pub fn is_leased(&self, group: &GroupPlan) -> bool {
+        self.options.max_deliver.is_some() || group.members != [self.host.as_str()]
     }
 }
 
@@ -70,7 +105,7 @@ pub(crate) fn load(
     let mut findings = Findings::new(file);
     let Some(spec) = ProcessGraphSpec::read(tree, &mut findings) else { return (None, findings.found) };
     check_ids(&spec, &mut findings);
-    check_channels(&spec, phase, &mut findings);
+    check_channels(&spec, &mut findings);
 
     let mut graphs = Vec::new();
     for process in spec.processes.iter().filter(|process| !process.graph.value.is_empty()) {
@@ -133,35 +168,49 @@ fn check_ids(spec: &ProcessGraphSpec, findings: &mut Findings) {
     }
 }
 
-/// A channel has exactly one link, from one process to another, and lives with its consumer.
-fn check_channels(spec: &ProcessGraphSpec, phase: Phase, findings: &mut Findings) {
-    let not_yet = |diagnostic: Diagnostic| if phase == Phase::Run { diagnostic } else { diagnostic.as_warning() };
+/// Each channel has links, a host, and each consumer in one group.
+fn check_channels(spec: &ProcessGraphSpec, findings: &mut Findings) {
     for channel in spec.channels.iter().filter(|channel| !channel.id.value.is_empty()) {
-        let id = &channel.id.value;
-        let links: Vec<&LinkSpec> = spec.links.iter().filter(|link| link.channel.value == *id).collect();
-        let [link] = links.as_slice() else {
-            let diagnostic = match links.get(1) {
-                None => {
-                    Diagnostic::at(&spec.file, channel.id.span, ProcessProblem::UnlinkedChannel { channel: id.clone() })
-                }
-                Some(second) => {
-                    let problem = ProcessProblem::ManyLinks { channel: id.clone(), links: links.len() };
-                    Diagnostic::at(&spec.file, second.channel.span, problem)
-                }
-            };
-            findings.found.push(diagnostic);
-            continue;
-        };
-        if link.producer.value == link.consumer.value {
-            let problem = ProcessProblem::SelfLink { channel: id.clone(), process: link.consumer.value.clone() };
-            findings.found.push(not_yet(Diagnostic::at(&spec.file, link.consumer.span, problem)));
+        let id = || channel.id.value.clone();
+        let links: Vec<&LinkSpec> = links_of(spec, &channel.id.value).collect();
+        if links.is_empty() {
+            findings.add(channel.id.span, ProcessProblem::UnlinkedChannel { channel: id() });
         }
-        if let Some(host) = channel.host.as_ref().filter(|host| host.value != link.consumer.value) {
-            let consumer = link.consumer.value.clone();
-            let problem = ProcessProblem::ForeignHost { channel: id.clone(), host: host.value.clone(), consumer };
-            findings.found.push(not_yet(Diagnostic::at(&spec.file, host.span, problem)));
+        let mut seen: BTreeMap<(&str, &str), &LinkSpec> = BTreeMap::new();
+        let mut groups: BTreeMap<&str, &str> = BTreeMap::new();
+        for link in &links {
+            let (producer, consumer) = (link.producer.value.as_str(), link.consumer.value.as_str());
+            if let Some(first) = seen.insert((producer, consumer), link) {
+                let (producer, consumer) = (producer.to_owned(), consumer.to_owned());
+                let problem = ProcessProblem::RepeatedLink { channel: id(), producer, consumer };
+                let found = Diagnostic::at(&spec.file, link.channel.span, problem);
+                findings.found.push(found.and(first.channel.span, "also here"));
+            }
+            if let Some(first) = groups.insert(consumer, group(link)).filter(|first| *first != group(link)) {
+                let (consumer, first, second) = (consumer.to_owned(), first.to_owned(), group(link).to_owned());
+                let span = link.group.as_ref().unwrap_or(&link.consumer).span;
+                findings.add(span, ProcessProblem::TwoGroups { channel: id(), consumer, first, second });
+            }
+            if links.iter().any(|other| other.consumer.value == producer) {
+                let process = producer.to_owned();
+                findings.add(link.producer.span, ProcessProblem::SelfLink { channel: id(), process });
+            }
+        }
+        if groups.len() > 1 && channel.host.is_none() {
+            let first = links[0].consumer.value.clone();
+            let consumers = groups.keys().copied().collect::<Vec<_>>().join(", ");
+            findings.add(channel.id.span, ProcessProblem::HostNeeded { channel: id(), consumers, first });
         }
     }
+}
+
+fn links_of<'a>(spec: &'a ProcessGraphSpec, channel: &'a str) -> impl Iterator<Item = &'a LinkSpec> {
+    spec.links.iter().filter(move |link| link.channel.value == channel)
+}
+
+/// The group that a link's consumer takes in.
+fn group(link: &LinkSpec) -> &str {
+    link.group.as_ref().map_or(&link.consumer.value, |group| &group.value)
 }
 
 /// Each link has its two ends in the graphs, and each end has its link.
@@ -184,10 +233,12 @@ fn check_ends(spec: &ProcessGraphSpec, graphs: &[(&str, GraphLoad)], findings: &
                 findings.found.push(Diagnostic::at(&graph.file, *span, problem));
             }
         }
+        let mut missing = BTreeSet::new();
         for link in spec.links.iter().filter(|link| !link.channel.value.is_empty()) {
             let sides = [(&link.producer, false, "puts into", "sink"), (&link.consumer, true, "takes from", "source")];
             for (side, takes, does, kind) in sides.into_iter().filter(|(side, ..)| side.value == process) {
-                if !ends.contains_key(&(takes, link.channel.value.as_str())) {
+                let end = (takes, link.channel.value.as_str());
+                if !ends.contains_key(&end) && missing.insert(end) {
                     let (process, channel) = (process.to_owned(), link.channel.value.clone());
                     let graph = graph.file.name().to_owned();
                     findings.add(side.span, ProcessProblem::MissingEnd { process, channel, graph, does, kind });
@@ -218,19 +269,33 @@ fn plan(spec: &ProcessGraphSpec, graphs: Vec<(&str, GraphLoad)>) -> Option<Proce
     let processes = graphs
         .into_iter()
         .map(|(id, graph)| Some(PlannedProcess { id: id.to_owned(), path: path_of(id), plan: graph.plan? }));
-    let channels = spec.channels.iter().map(|channel| {
-        let link = spec.links.iter().find(|link| link.channel.value == channel.id.value);
-        let link = link.expect("each channel of a checked file has its link");
-        let or_consumer = |id: &Option<At<String>>| id.as_ref().map_or(&link.consumer.value, |id| &id.value).clone();
-        ChannelPlan {
-            id: channel.id.value.clone(),
-            producer: link.producer.value.clone(),
-            consumer: link.consumer.value.clone(),
-            host: or_consumer(&channel.host),
-            group: or_consumer(&link.group),
-        }
-    });
+    let channels = spec.channels.iter().map(|channel| plan_channel(spec, channel));
     Some(ProcessPlan { processes: processes.collect::<Option<_>>()?, channels: channels.collect() })
+}
+
+fn plan_channel(spec: &ProcessGraphSpec, channel: &ChannelSpec) -> ChannelPlan {
+    let mut producers: Vec<String> = Vec::new();
+    let mut groups: Vec<GroupPlan> = Vec::new();
+    for link in links_of(spec, &channel.id.value) {
+        let (producer, consumer) = (&link.producer.value, &link.consumer.value);
+        if !producers.contains(producer) {
+            producers.push(producer.clone());
+        }
+        let id = group(link);
+        match groups.iter_mut().find(|known| known.id == id) {
+            Some(known) if known.members.contains(consumer) => {}
+            Some(known) => known.members.push(consumer.clone()),
+            None => groups.push(GroupPlan { id: id.to_owned(), members: vec![consumer.clone()] }),
+        }
+    }
+    let sole = || groups[0].members[0].clone();
+    ChannelPlan {
+        id: channel.id.value.clone(),
+        host: channel.host.as_ref().map_or_else(sole, |host| host.value.clone()),
+        producers,
+        groups,
+        options: channel.options.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -238,6 +303,7 @@ mod tests {
     use super::*;
     use crate::graph::test_registry;
     use crate::load::{Loaded, Planned, load_any};
+    use crate::process::{OnPoison, Order};
 
     const PROCESS: &str = "\
 version: 1
@@ -295,10 +361,12 @@ edges: [{from: up, to: out}]
         assert_eq!(plan.processes.iter().map(|process| &process.id).collect::<Vec<_>>(), ["edge", "hub"]);
         assert_eq!(plan.processes[0].plan.nodes[1].role, crate::graph::Role::ChannelOut { channel: "uplink".into() });
         assert_eq!(plan.processes[1].plan.nodes[0].role, crate::graph::Role::ChannelIn { channel: "uplink".into() });
-        let hub = || "hub".to_owned();
-        let uplink =
-            ChannelPlan { id: "uplink".into(), producer: "edge".into(), consumer: hub(), host: hub(), group: hub() };
-        assert_eq!(plan.channels, [uplink]);
+        let [uplink] = plan.channels.as_slice() else { panic!("{:?}", plan.channels) };
+        assert_eq!((uplink.id.as_str(), uplink.host.as_str()), ("uplink", "hub"));
+        assert_eq!(uplink.producers, ["edge"]);
+        assert_eq!(uplink.groups, [GroupPlan { id: "hub".into(), members: vec!["hub".into()] }]);
+        assert_eq!(uplink.options, ChannelOptions::default());
+        assert!(!uplink.is_leased(&uplink.groups[0]), "a file with one link means what it always meant");
     }
 
     #[test]
@@ -389,15 +457,74 @@ edges: [{from: up, to: out}]
         );
     }
 
+    /// Two producers, two groups, of which one has two members; kept by a process of its own.
+    const MANY: &str = "\
+version: 1
+processes:
+  - {id: edge, graph: edge.yaml}
+  - {id: van, graph: edge.yaml}
+  - {id: hub, graph: g/hub.yaml}
+  - {id: lab, graph: g/hub.yaml}
+  - {id: lab2, graph: g/hub.yaml}
+channels:
+  - {id: uplink, kind: journal, host: hub, order: strict, max_deliver: 5, on_poison: park_key, ack_wait: 5s}
+links:
+  - {producer: edge, consumer: hub, channel: uplink}
+  - {producer: van, consumer: lab, channel: uplink, group: labs}
+  - {producer: van, consumer: lab2, channel: uplink, group: labs}
+";
+
     #[test]
-    fn what_is_not_in_this_version() {
-        let many = format!("{PROCESS}  - {{producer: hub, consumer: edge, channel: uplink}}\n");
-        let found = load(&many, EDGE, HUB, Phase::Check).diagnostics;
-        assert!(found.iter().any(|found| found.to_string().contains("N:N channels are not in this version")));
-        let foreign = PROCESS.replace("require_ack: true", "host: edge");
-        check_errors(&foreign, EDGE, HUB, &[("?process::not_in_this_version", "dir/p.yaml", 6)]);
-        assert!(load(&foreign, EDGE, HUB, Phase::Run).is_refused());
-        check_errors(&PROCESS.replace("require_ack: true", "host: hub"), EDGE, HUB, &[]);
+    fn links_with_one_group_compete() {
+        check_errors(MANY, EDGE, HUB, &[]);
+        let Some(Planned::Processes(plan)) = load(MANY, EDGE, HUB, Phase::Run).planned else { panic!("no plan") };
+        let uplink = &plan.channels[0];
+        assert_eq!(uplink.producers, ["edge", "van"]);
+        let group = |id: &str, members: &[&str]| GroupPlan {
+            id: id.into(),
+            members: members.iter().map(|member| (*member).into()).collect(),
+        };
+        assert_eq!(uplink.groups, [group("hub", &["hub"]), group("labs", &["lab", "lab2"])]);
+        let options = ChannelOptions {
+            order: Order::Strict,
+            max_deliver: Some(5),
+            on_poison: OnPoison::ParkKey,
+            ack_wait_ns: 5_000_000_000,
+            ..ChannelOptions::default()
+        };
+        assert_eq!(uplink.options, options);
+        assert!(uplink.is_remote("van") && uplink.is_remote("lab2") && !uplink.is_remote("hub"));
+        assert!(uplink.is_leased(&uplink.groups[0]), "deliveries are counted");
+    }
+
+    #[test]
+    fn a_channel_with_many_links_says_all_that_it_must() {
+        check_errors(&MANY.replace("host: hub, ", ""), EDGE, HUB, &[("process::host_needed", "dir/p.yaml", 9)]);
+        let twice = format!("{MANY}  - {{producer: van, consumer: lab2, channel: uplink, group: labs}}\n");
+        check_errors(&twice, EDGE, HUB, &[("process::repeated_link", "dir/p.yaml", 14)]);
+        let two = format!("{MANY}  - {{producer: edge, consumer: lab2, channel: uplink}}\n");
+        check_errors(&two, EDGE, HUB, &[("process::two_groups", "dir/p.yaml", 14)]);
+        let round = PROCESS.replace("producer: edge", "producer: hub");
+        let found = load(&round, EDGE, HUB, Phase::Check).diagnostics;
+        assert!(found.iter().any(|found| found.code() == "process::not_in_this_version"), "{found:?}");
+        check_errors(&PROCESS.replace("require_ack: true", "host: edge"), EDGE, HUB, &[]);
+    }
+
+    #[test]
+    fn options_that_make_no_sense() {
+        let with = |options: &str| PROCESS.replace("require_ack: true", options);
+        for (options, code) in [
+            ("order: random", "process::unknown_word"),
+            ("ack_wait: soon", "process::no_time"),
+            ("backoff: 400d", "process::no_time"),
+            ("max_deliver: 0", "process::no_count"),
+            ("max_ack_pending: many", "process::no_count"),
+            ("on_poison: park_key", "process::no_poison"),
+            ("on_poison: block_key, max_deliver: 2, order: none", "process::no_keys"),
+            ("backoff: 20s", "process::backoff"),
+        ] {
+            check_errors(&with(options), EDGE, HUB, &[(code, "dir/p.yaml", 6)]);
+        }
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //! Pure: texts in, plans or what is wrong out.
 
 mod check;
+mod options;
 mod problem;
 mod spec;
 
-pub use check::{ChannelPlan, PlannedProcess, ProcessPlan};
+pub use check::{ChannelPlan, GroupPlan, PlannedProcess, ProcessPlan};
+pub use options::{ChannelOptions, OnPoison, Order};
 pub use problem::ProcessProblem;
 pub use spec::{ChannelSpec, LinkSpec, PROCESS_VERSION, ProcessGraphSpec, ProcessSpec};
 

@@ -38,13 +38,37 @@ pub enum ProcessProblem {
     #[error("a channel can't carry `inproc_any`")]
     #[diagnostic(code(process::profile), help("write `json_portable` or `ref_portable`"))]
     Profile,
-    #[error("channel `{channel}` has {links} links: N:N channels are not in this version")]
-    #[diagnostic(code(process::not_in_this_version), help("use one channel for each pair of processes"))]
-    ManyLinks { channel: String, links: usize },
-    #[error("channel `{channel}` lives with `{host}`, which is not its consumer: not in this version")]
-    #[diagnostic(code(process::not_in_this_version), help("leave `host` out: it is then the consumer `{consumer}`"))]
-    ForeignHost { channel: String, host: String, consumer: String },
-    #[error("channel `{channel}` leads from `{process}` back to itself: not in this version")]
+    #[error("channel `{channel}` has several consumers, and no host: {consumers}")]
+    #[diagnostic(
+        code(process::host_needed),
+        help("add `host: {first}` to the channel, or another process: it keeps the packets of all")
+    )]
+    HostNeeded { channel: String, consumers: String, first: String },
+    #[error("process `{consumer}` takes from channel `{channel}` in two groups: `{first}` and `{second}`")]
+    #[diagnostic(code(process::two_groups), help("give its links the same `group`, or use a process for each"))]
+    TwoGroups { channel: String, consumer: String, first: String, second: String },
+    #[error("the link from `{producer}` to `{consumer}` over channel `{channel}` is written twice")]
+    #[diagnostic(code(process::repeated_link), help("remove one of the two"))]
+    RepeatedLink { channel: String, producer: String, consumer: String },
+    #[error("`{key}` can't be `{word}`")]
+    #[diagnostic(code(process::unknown_word), help("{help}"))]
+    UnknownWord { key: String, word: String, help: String },
+    #[error("`{key}`: `{text}` is not a duration of 1 ns to 30 days")]
+    #[diagnostic(code(process::no_time), help("write e.g. `500ms`, `10s` or `1h`"))]
+    NoTime { key: String, text: String },
+    #[error("`{key}` must be a whole number from 1 to {max}")]
+    #[diagnostic(code(process::no_count), help("write e.g. `{key}: 5`, or leave it out"))]
+    NoCount { key: String, max: u64 },
+    #[error("nothing ever becomes poison here: packets are delivered as often as it takes")]
+    #[diagnostic(code(process::no_poison), help("add e.g. `max_deliver: 5`, or remove `on_poison`"))]
+    NoPoison,
+    #[error("a channel with `order: none` knows no keys to park or block")]
+    #[diagnostic(code(process::no_keys), help("write `order: key`, or `on_poison: dlq`"))]
+    NoKeys,
+    #[error("`backoff` is longer than `backoff_max`")]
+    #[diagnostic(code(process::backoff), help("the first wait doubles up to the longest: swap the two"))]
+    Backoff,
+    #[error("process `{process}` puts into channel `{channel}` and takes from it: not in this version")]
     #[diagnostic(code(process::not_in_this_version), help("within a process, wire the nodes by edges"))]
     SelfLink { channel: String, process: String },
     #[error("no link uses channel `{channel}`")]

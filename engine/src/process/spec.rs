@@ -4,6 +4,7 @@ use crate::graph::diagnostic::{At, Findings, SourceFile};
 use crate::graph::spec::Profile;
 use crate::graph::yaml::{Fields, Tree, Value};
 
+use super::options::{self, ChannelOptions};
 use super::problem::ProcessProblem;
 
 /// The version that process graph files carry.
@@ -27,6 +28,8 @@ pub struct ChannelSpec {
     pub id: At<String>,
     /// The process that it lives with, when that is written.
     pub host: Option<At<String>>,
+    /// How it hands out its packets.
+    pub options: ChannelOptions,
 }
 
 /// A link as written: who produces into a channel, who consumes from it.
@@ -103,7 +106,8 @@ fn read_process(tree: &Tree, findings: &mut Findings) -> Option<ProcessSpec> {
 }
 
 fn read_channel(tree: &Tree, findings: &mut Findings) -> Option<ChannelSpec> {
-    let fields = Fields::of(tree, "a channel", &["id", "kind", "require_ack", "host", "path", "profile"], findings)?;
+    let keys = [&["id", "kind", "require_ack", "host", "path", "profile"][..], &options::KEYS].concat();
+    let fields = Fields::of(tree, "a channel", &keys, findings)?;
     let id = needed_id(&fields, findings);
     let kind = needed(&fields, "kind", findings);
     match kind.value.as_str() {
@@ -124,7 +128,8 @@ fn read_channel(tree: &Tree, findings: &mut Findings) -> Option<ChannelSpec> {
     {
         findings.add(profile.span, ProcessProblem::Profile);
     }
-    Some(ChannelSpec { id, host: fields.get("host").and_then(|host| host.text("host", findings)) })
+    let host = fields.get("host").and_then(|host| host.text("host", findings));
+    Some(ChannelSpec { id, host, options: ChannelOptions::read(&fields, findings) })
 }
 
 fn read_link(tree: &Tree, findings: &mut Findings) -> Option<LinkSpec> {

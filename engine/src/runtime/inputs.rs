@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use super::EngineError;
 use super::inbox::Inbox;
-use super::shared::{BATCH, Shared, event};
+use super::shared::{BATCH, READ_BYTES, Shared, event};
 use super::tree::{Input, Item, Tx};
 use crate::journal::record::Name;
 use crate::node::{Class, Entry, NodeError, Resume, Source};
 use crate::observe::What;
 use crate::packet::{Epoch, Identity, Packet, ProducerId, Seq};
 
-/// Most bytes that are read from a channel at a time.
-const READ_BYTES: usize = 1 << 20;
 /// The producer that a source node is.
 #[must_use]
 pub fn producer(process: &str, node: &str) -> ProducerId {
@@ -130,6 +128,11 @@ pub(crate) fn source_name(node: &str) -> Name {
 #[must_use]
 pub fn channel_name(channel: &str) -> Name {
     format!("channel/{channel}").into()
+}
+
+/// The journal's name for what this process took from a channel as a member of a group.
+pub(crate) fn taken_name(channel: &str) -> Name {
+    format!("taken/{channel}").into()
 }
 
 /// Whether `name` is the journal's name for `channel`.

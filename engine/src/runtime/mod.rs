@@ -7,9 +7,12 @@
 //! ```
 //! What is absent: nothing here decides what a packet means, retries a node, or knows that it is simulated.
 
+mod dispatch;
+mod hosted;
 mod inbox;
 mod inputs;
 mod lanes;
+mod member;
 mod orphans;
 mod shared;
 mod stages;
@@ -22,16 +25,21 @@ use std::sync::{Arc, Weak};
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
 
+use crate::channel::dedup::KEYS_MAX;
 use crate::env::{Disk, Env};
 use crate::graph::{Plan, PlannedNode, Role};
 use crate::journal::record::{Name, Settle};
 use crate::journal::{Intent, Journal, JournalError, JournalOptions, Record, Recovery};
+use crate::lane::take::{self, Desk, Seat};
 use crate::lane::{self, LaneError};
 use crate::node::{Acks, NodeContext, NodeError, Registry, RegistryError, Sink, Source};
 use crate::packet::{Epoch, Seq};
-use crate::process::ChannelPlan;
+use crate::process::{ChannelPlan, GroupPlan};
+use dispatch::Dispatcher;
+use hosted::Hosted;
 use inbox::Inbox;
-use inputs::{Numbers, channel_name, is_channel, source_name, stage_name};
+use inputs::{Numbers, channel_name, is_channel, source_name, stage_name, taken_name};
+use member::Taken;
 use shared::{Shared, panic_text};
 use stages::{ChannelTask, Durable, NodeTask, SinkTask};
 use tree::{Done, Input};
@@ -162,10 +170,15 @@ impl Engine {
     pub async fn start(options: EngineOptions) -> Result<Engine, EngineError> {
         let (journal, recovery) = Journal::open(&options.env, options.journal.clone()).await?;
         let (shared, acker) = Shared::new(options.env.clone(), &options.plan.process, journal);
-        let channels_in = options.channels.iter().filter(|channel| channel.host == options.plan.process).count();
+        let process = &options.plan.process;
+        let channels_in = options.channels.iter().filter(|channel| brings_in(channel, process)).count();
+        (0..channels_in).for_each(|_| shared.entry_begins());
         let mut builder = Builder {
             shared: shared.clone(),
             epoch: Epoch(recovery.epoch),
+            incarnation: incarnation(&recovery, &shared.journal),
+            hosted: BTreeMap::new(),
+            seats: Vec::new(),
             work: Vec::new(),
             services: Vec::new(),
             inputs: Vec::new(),
@@ -300,6 +313,11 @@ impl Handle {
 struct Builder {
     shared: Arc<Shared>,
     epoch: Epoch,
+    /// Of the numbers that channels have here.
+    incarnation: u64,
+    hosted: BTreeMap<String, Arc<Hosted>>,
+    /// The groups that this process takes its share of.
+    seats: Vec<Taken>,
     work: Vec<Task>,
     services: Vec<Task>,
     inputs: Vec<Arc<Input>>,
@@ -321,7 +339,12 @@ impl Builder {
     fn build(&mut self, mut options: EngineOptions) -> Result<(), EngineError> {
         let nodes = std::mem::take(&mut options.plan.nodes);
         let inboxes: Vec<Arc<Inbox>> = nodes.iter().map(|node| Inbox::new(node.inbox)).collect();
-        let inputs: Vec<Name> = nodes.iter().filter_map(input_name).collect();
+        let process = options.plan.process.clone();
+        let hosted: Vec<&ChannelPlan> = options.channels.iter().filter(|channel| channel.host == process).collect();
+        let keys_max = KEYS_MAX / hosted.len().max(1);
+        let host = |plan: &&ChannelPlan| (plan.id.clone(), Arc::new(Hosted::new(&self.shared, plan, keys_max)));
+        self.hosted = hosted.iter().map(host).collect();
+        let inputs: Vec<Name> = nodes.iter().filter_map(|node| input_name(node, &process, &options.channels)).collect();
         for (node, inbox) in nodes.iter().zip(&inboxes) {
             let outputs: Vec<Arc<Inbox>> = node.outputs.iter().map(|to| inboxes[*to].clone()).collect();
             outputs.iter().for_each(|inbox| inbox.join());
@@ -353,15 +376,26 @@ impl Builder {
                 self.work.push(inputs::source(shared, name, source, input, outputs).boxed());
             }
             Role::ChannelIn { channel } => {
-                let group = options
-                    .channels
-                    .iter()
-                    .find(|planned| planned.id == *channel)
-                    .map(|planned| planned.group.as_str().into());
-                let group = group.expect("a checked process graph links every channel end");
-                let input = self.input(channel_name(channel), group, Intent::Drain, in_flight_max, None);
-                self.shared.entry_begins();
-                self.work.push(inputs::channel(shared, name, input, outputs).boxed());
+                let process = &options.plan.process;
+                let (plan, group) = taken_by(process, channel, &options.channels);
+                let id: Name = group.id.as_str().into();
+                if !plan.is_leased(group) {
+                    let input = self.input(channel_name(channel), id, Intent::Drain, in_flight_max, None);
+                    self.work.push(inputs::channel(shared, name, input, outputs).boxed());
+                    return Ok(());
+                }
+                let credits = plan.options.max_ack_pending.min(u32::try_from(in_flight_max).unwrap_or(u32::MAX));
+                let taken_name = taken_name(channel);
+                let position = shared.journal.image(|image| image.cursor(&taken_name, &id).position);
+                let taken = Taken::new(channel, &id, credits, &position);
+                let acks: Arc<dyn Acks> = Arc::new(taken.clone());
+                let input = shared
+                    .journal
+                    .image(|image| Input::new(taken_name, id, Intent::Drain, in_flight_max, image, Some(acks)));
+                let input = Arc::new(input.shared());
+                self.inputs.push(input.clone());
+                self.seats.push(taken.clone());
+                self.work.push(member::run(shared, name, input, taken, outputs).boxed());
             }
             Role::Node | Role::StatefulNode => {
                 let registry = options.registry.clone();
@@ -384,9 +418,15 @@ impl Builder {
                     .push(NodeTask { shared, name, node: built, rebuild, durable, done, inbox, outputs }.run().boxed());
             }
             Role::ChannelOut { channel } => {
-                let channel = channel_name(channel);
-                let numbers = self.numbers(&channel);
-                self.work.push(ChannelTask { shared, name, channel, numbers, done, inbox }.run().boxed());
+                let into = match self.hosted.get(channel) {
+                    Some(hosted) => stages::Into::Hosted(hosted.clone()),
+                    None => {
+                        let channel = channel_name(channel);
+                        let numbers = self.numbers(&channel);
+                        stages::Into::Outbox { channel, numbers }
+                    }
+                };
+                self.work.push(ChannelTask { shared, name, into, done, inbox }.run().boxed());
             }
             Role::Sink => {
                 let sink = match options.stand_ins.remove(&*name) {
@@ -423,15 +463,21 @@ impl Builder {
         Durable { channel, numbers, state }
     }
 
-    /// One lane a host that this process sends to, and one server for all that send to it.
+    /// One lane a host that this process sends to, one a group that it takes its share of, and one server for all that come.
     fn lanes(&mut self, options: &EngineOptions) {
         let process = options.plan.process.clone();
         let mut peers: BTreeMap<String, Vec<Arc<dyn lane::Outbox>>> = BTreeMap::new();
         let mut inlets: Vec<Arc<dyn lane::Inlet>> = Vec::new();
+        let mut desks: Vec<Arc<dyn Desk>> = Vec::new();
         for channel in &options.channels {
-            if channel.host == process {
-                inlets.push(Arc::new(lanes::JournalInlet::new(&self.shared, channel)));
-            } else {
+            if let Some(hosted) = self.hosted.get(&channel.id) {
+                inlets.push(Arc::new(lanes::JournalInlet::new(hosted, channel)));
+                for group in channel.groups.iter().filter(|group| channel.is_leased(group)) {
+                    let (desk, dispatcher) = Dispatcher::new(&self.shared, channel, group, self.incarnation);
+                    desks.push(desk);
+                    self.services.push(async move { match dispatcher.run().await? {} }.boxed());
+                }
+            } else if channel.is_producer(&process) {
                 let outbox = lanes::JournalOutbox::new(&self.shared.journal, channel, self.epoch);
                 peers.entry(channel.host.clone()).or_default().push(Arc::new(outbox));
             }
@@ -440,25 +486,76 @@ impl Builder {
             let (env, process) = (options.env.clone(), process.clone());
             self.services.push(async move { match lane::client::run(env, peer, process, outboxes).await {} }.boxed());
         }
+        for seat in std::mem::take(&mut self.seats) {
+            self.seat(seat, &process, &desks, options);
+        }
         if !inlets.is_empty() {
             let env = options.env.clone();
-            self.services.push(async move { match lane::server::run(env, process, inlets).await? {} }.boxed());
+            let serve = async move { match lane::server::run(env, process, inlets, desks).await? {} };
+            self.services.push(serve.boxed());
         }
     }
+
+    /// Joins a seat to its desk, here or over a lane.
+    fn seat(&mut self, seat: Taken, process: &str, desks: &[Arc<dyn Desk>], options: &EngineOptions) {
+        let (plan, _) = taken_by(process, seat.channel(), &options.channels);
+        let (env, process, peer) = (options.env.clone(), process.to_owned(), plan.host.clone());
+        let of_seat = |desk: &&Arc<dyn Desk>| desk.channel() == seat.channel() && desk.group() == seat.group();
+        let desk = desks.iter().find(of_seat).cloned();
+        let seat: Arc<dyn Seat> = Arc::new(seat);
+        let service = match desk {
+            Some(desk) => async move { match take::here(seat, desk, &process).await? {} }.boxed(),
+            None => async move { match take::client::run(env, peer, process, seat).await {} }.boxed(),
+        };
+        self.services.push(service);
+    }
+}
+
+/// The channel and the group as which `process` takes from it.
+fn taken_by<'a>(process: &str, channel: &str, channels: &'a [ChannelPlan]) -> (&'a ChannelPlan, &'a GroupPlan) {
+    let plan = channels.iter().find(|plan| plan.id == channel);
+    let found = plan.and_then(|plan| Some((plan, plan.group_of(process)?)));
+    found.expect("a checked process graph links every channel end")
+}
+
+/// True when `channel` brings packets into `process` from outside.
+fn brings_in(channel: &ChannelPlan, process: &str) -> bool {
+    if channel.host == process {
+        channel.producers.iter().any(|producer| producer != process)
+    } else {
+        channel.group_of(process).is_some()
+    }
+}
+
+/// Which life of its channels' numbers this is: another journal, or one that lost some of its packets, gives numbers again
+/// that members know.
+fn incarnation(recovery: &Recovery, journal: &Journal) -> u64 {
+    let losses = journal.image(|image| image.quarantined().len()) as u64;
+    let mut bytes = recovery.journal.to_le_bytes().to_vec();
+    bytes.extend(losses.to_le_bytes());
+    xxhash_rust::xxh3::xxh3_64(&bytes)
 }
 
 /// Every input that this process takes from, and the group it does so as.
 fn groups(plan: &Plan, channels: &[ChannelPlan]) -> Vec<(Name, Name)> {
-    let of_channel = |channel: &ChannelPlan| {
-        let group = if channel.host == plan.process { &channel.group } else { &channel.host };
-        (channel_name(&channel.id), group.as_str().into())
+    let of_channel = |channel: &ChannelPlan| -> Vec<(Name, Name)> {
+        let mut groups: Vec<(Name, Name)> = Vec::new();
+        if channel.host == plan.process {
+            let group = |group: &GroupPlan| (channel_name(&channel.id), group.id.as_str().into());
+            groups.extend(channel.groups.iter().map(group));
+        } else if channel.is_producer(&plan.process) {
+            groups.push((channel_name(&channel.id), channel.host.as_str().into()));
+        }
+        let own = channel.group_of(&plan.process).filter(|group| channel.is_leased(group));
+        groups.extend(own.map(|group| (taken_name(&channel.id), group.id.as_str().into())));
+        groups
     };
     let of_node = |node: &PlannedNode| match node.role {
         Role::Source => Some((source_name(&node.id), node.id.clone())),
         Role::StatefulNode => Some((stage_name(&node.id), node.id.clone())),
         _ => None,
     };
-    channels.iter().map(of_channel).chain(plan.nodes.iter().filter_map(of_node)).collect()
+    channels.iter().flat_map(of_channel).chain(plan.nodes.iter().filter_map(of_node)).collect()
 }
 
 /// What a process's graph has a place for in its journal.
@@ -474,10 +571,13 @@ struct Wiring {
     done: Done,
 }
 
-fn input_name(node: &PlannedNode) -> Option<Name> {
+fn input_name(node: &PlannedNode, process: &str, channels: &[ChannelPlan]) -> Option<Name> {
     match &node.role {
         Role::Source => Some(source_name(&node.id)),
-        Role::ChannelIn { channel } => Some(channel_name(channel)),
+        Role::ChannelIn { channel } => {
+            let (plan, group) = taken_by(process, channel, channels);
+            Some(if plan.is_leased(group) { taken_name(channel) } else { channel_name(channel) })
+        }
         Role::StatefulNode => Some(stage_name(&node.id)),
         Role::Node | Role::ChannelOut { .. } | Role::Sink => None,
     }

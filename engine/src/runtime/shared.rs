@@ -17,6 +17,8 @@ use crate::packet::Seq;
 
 /// Most packets that a task handles between two looks around.
 pub const BATCH: usize = 256;
+/// Most bytes that are read from a channel at a time.
+pub(crate) const READ_BYTES: usize = 1 << 20;
 /// Most transactions whose durability is waited for at a time.
 const COMMITS_MAX: usize = 1024;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::EngineError;
+use super::hosted::Hosted;
 use super::inbox::Inbox;
 use super::inputs::Numbers;
 use super::shared::{BATCH, Shared, event, panic_text};
@@ -45,19 +46,21 @@ impl NodeTask {
     pub(crate) async fn run(mut self) -> Result<(), EngineError> {
         while let Some(items) = self.inbox.take(BATCH).await {
             self.shared.charge(&self.name, &items).await;
-            let (mut tx, mut events, mut onward) = (Tx::default(), Vec::with_capacity(items.len()), Vec::new());
+            let (mut tx, mut events) = (Tx::default(), Vec::with_capacity(items.len()));
+            let (mut out, mut onward) = (Output::default(), Vec::with_capacity(items.len()));
             for item in items {
                 if self.done.take(&item) {
                     tx.end(&self.name, &item, Vec::new());
                     continue;
                 }
-                match self.call(&item.packet)? {
-                    Ok(out) if self.durable.is_some() => {
+                out.clear();
+                match self.call(&item.packet, &mut out)? {
+                    Ok(()) if self.durable.is_some() => {
                         events.push(event(What::Processed, &self.name, &item));
-                        let records = self.records(&item.packet, out);
+                        let records = self.records(&item.packet, &mut out);
                         tx.end(&self.name, &item, records);
                     }
-                    Ok(out) => {
+                    Ok(()) => {
                         events.push(event(What::Processed, &self.name, &item));
                         if out.packets.is_empty() {
                             events.push(event(What::Filtered, &self.name, &item));
@@ -65,9 +68,8 @@ impl NodeTask {
                             continue;
                         }
                         item.tree.fork(u32::try_from(out.packets.len()).expect("a node's outputs are bounded") - 1);
-                        for packet in outputs_of(&self.name, &item.packet, out) {
-                            onward.push(Item { packet, tree: item.tree.clone() });
-                        }
+                        let made = outputs_of(&self.name, &item.packet, &mut out);
+                        onward.extend(made.map(|packet| Item { packet, tree: item.tree.clone() }));
                     }
                     Err(error) => {
                         let letter = self.shared.dead_letter(&self.name, &item, error);
@@ -89,22 +91,21 @@ impl NodeTask {
     }
 
     /// Calls the node. The outer error ends the engine, the inner one makes a dead letter.
-    fn call(&mut self, packet: &Packet) -> Result<Result<Output, NodeError>, EngineError> {
-        let mut out = Output::default();
-        let called = std::panic::catch_unwind(AssertUnwindSafe(|| self.node.process(packet, &mut out)));
+    fn call(&mut self, packet: &Packet, out: &mut Output) -> Result<Result<(), NodeError>, EngineError> {
+        let called = std::panic::catch_unwind(AssertUnwindSafe(|| self.node.process(packet, out)));
         match called {
             Ok(Ok(())) if self.durable.is_none() && !out.state.is_empty() => {
                 let message = "the plugin wrote state, but is registered without (Registry::stateful)";
                 Ok(Err(NodeError::new(Class::Unknown, message)))
             }
-            Ok(Ok(())) => match self.too_large(&out) {
+            Ok(Ok(())) => match self.too_large(out) {
                 // The node has moved on, the packet has not: it forgets what it did.
                 Some(error) if self.durable.is_some() => {
                     self.node = self.reborn()?;
                     Ok(Err(error))
                 }
                 Some(error) => Ok(Err(error)),
-                None => Ok(Ok(out)),
+                None => Ok(Ok(())),
             },
             Ok(Err(error)) => Ok(Err(error)),
             Err(panic) => {
@@ -141,19 +142,17 @@ impl NodeTask {
     }
 
     /// What a stateful node did with a packet, as records.
-    fn records(&mut self, packet: &Packet, mut out: Output) -> Vec<Record> {
-        let state = std::mem::take(&mut out.state);
-        let packets = outputs_of(&self.name, packet, out);
+    fn records(&mut self, packet: &Packet, out: &mut Output) -> Vec<Record> {
         let durable = self.durable.as_mut().expect("only stateful nodes turn their outputs into records");
-        let mut records = Vec::with_capacity(state.len() + packets.len());
-        for (key, value) in state {
+        let mut records = Vec::with_capacity(out.state.len() + out.packets.len());
+        for (key, value) in out.state.drain(..) {
             match &value {
                 Some(value) => durable.state.insert(key.clone(), value.clone()),
                 None => durable.state.remove(&key),
             };
             records.push(Record::Put(Put { node: self.name.clone(), key, value }));
         }
-        for packet in packets {
+        for packet in outputs_of(&self.name, packet, out) {
             let seq = durable.numbers.next();
             records.push(Record::Append { channel: durable.channel.clone(), seq, packet: packet.encode() });
         }
@@ -161,24 +160,36 @@ impl NodeTask {
     }
 }
 
-fn outputs_of(node: &str, input: &Packet, out: Output) -> Vec<Packet> {
-    let make = |(index, (_, emitted))| match emitted {
+fn outputs_of(node: &str, input: &Packet, out: &mut Output) -> impl Iterator<Item = Packet> {
+    let make = move |(index, (_, emitted))| match emitted {
         Emitted::Pass(packet) => packet,
         Emitted::New(draft) => {
             draft.into_packet(input.identity.derive(node, u32::try_from(index).expect("outputs are bounded")))
         }
     };
-    out.packets.into_iter().enumerate().map(make).collect()
+    out.packets.drain(..).enumerate().map(make)
 }
 
-/// Writes packets into a durable channel, numbered in order of arrival.
+/// Writes packets into a durable channel, in order of arrival.
 pub(crate) struct ChannelTask {
     pub(crate) shared: Arc<Shared>,
     pub(crate) name: Name,
-    pub(crate) channel: Name,
-    pub(crate) numbers: Numbers,
+    pub(crate) into: Into,
     pub(crate) done: Done,
     pub(crate) inbox: Arc<Inbox>,
+}
+
+/// Where a channel's end writes to.
+pub(crate) enum Into {
+    /// The outbox in this journal; a lane takes it to the channel's host.
+    Outbox {
+        /// `channel/ID`.
+        channel: Name,
+        /// The numbers of this producer.
+        numbers: Numbers,
+    },
+    /// The channel itself: it lives here.
+    Hosted(Arc<Hosted>),
 }
 
 impl ChannelTask {
@@ -191,12 +202,14 @@ impl ChannelTask {
                     tx.end(&self.name, &item, Vec::new());
                     continue;
                 }
-                let append = Record::Append {
-                    channel: self.channel.clone(),
-                    seq: self.numbers.next(),
-                    packet: item.packet.encode(),
-                };
-                tx.end(&self.name, &item, vec![append]);
+                match &mut self.into {
+                    Into::Outbox { channel, numbers } => {
+                        let (channel, seq) = (channel.clone(), numbers.next());
+                        let append = Record::Append { channel, seq, packet: item.packet.encode() };
+                        tx.end(&self.name, &item, vec![append]);
+                    }
+                    Into::Hosted(hosted) => tx.publish(&self.name, &item, hosted),
+                }
                 self.shared.commit_if_large(&mut tx).await?;
             }
             self.shared.commit(tx).await?;

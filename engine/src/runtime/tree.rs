@@ -5,13 +5,14 @@
 //! that writes while others are still open leaves an `Applied` record with its writes, so that a redelivery after a crash
 //! finds them done.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use super::hosted::Hosted;
 use crate::journal::image::{Cursor, Image};
 use crate::journal::record::{Applied, Name, Settle};
 use crate::journal::{Intent, Record};
@@ -24,6 +25,8 @@ pub(crate) struct Input {
     pub(crate) group: Name,
     pub(crate) intent: Intent,
     in_flight_max: usize,
+    /// Others take from it, too: numbers that were passed over are theirs.
+    shared: bool,
     open: Mutex<Open>,
     /// Wakes the input's task when a tree has ended.
     room: Notify,
@@ -34,8 +37,8 @@ pub(crate) struct Input {
 struct Open {
     /// Settled, submitted settles included.
     cursor: Cursor,
-    /// Positions of entries above the floor.
-    positions: BTreeMap<Seq, Bytes>,
+    /// Positions of entries above the floor, in order.
+    positions: VecDeque<(Seq, Bytes)>,
     /// The newest root that began.
     newest: Seq,
     /// Numbers that the input passed over, settled with the next that ends.
@@ -54,8 +57,35 @@ impl Input {
     ) -> Self {
         let cursor = image.cursor(&name, &group);
         let newest = cursor.floor;
-        let open = Mutex::new(Open { cursor, positions: BTreeMap::new(), newest, gaps: Vec::new(), in_flight: 0 });
-        Input { name, group, intent, in_flight_max, open, room: Notify::new(), acks }
+        let open = Mutex::new(Open { cursor, positions: VecDeque::new(), newest, gaps: Vec::new(), in_flight: 0 });
+        Input { name, group, intent, in_flight_max, shared: false, open, room: Notify::new(), acks }
+    }
+
+    /// An input of which others of the group take their share.
+    pub(crate) fn shared(self) -> Self {
+        Input { shared: true, ..self }
+    }
+
+    /// True when `seq` is settled here, submitted settles included.
+    pub(crate) fn has(&self, seq: Seq) -> bool {
+        self.open().cursor.has(seq)
+    }
+
+    /// The group is done with all up to `floor`, whoever took them.
+    pub(crate) fn pass(&self, floor: Seq) {
+        let mut open = self.open();
+        if floor > open.cursor.floor {
+            open.cursor.settle(Seq(1), floor);
+            // Ranges swallow each other: only the newest floor is written.
+            open.gaps = vec![(Seq(1), floor)];
+        }
+    }
+
+    /// Forgets what was settled: the numbers begin anew.
+    pub(crate) fn begin_anew(&self) {
+        let mut open = self.open();
+        assert!(open.in_flight == 0, "{} begins anew with {} in flight", self.name, open.in_flight);
+        (open.cursor, open.newest, open.gaps) = (Cursor::default(), Seq(0), Vec::new());
     }
 
     fn open(&self) -> std::sync::MutexGuard<'_, Open> {
@@ -88,7 +118,7 @@ impl Input {
     pub(crate) fn begin(self: &Arc<Self>, seq: Seq, position: Option<Bytes>) -> Arc<Tree> {
         let mut open = self.open();
         open.in_flight += 1;
-        if seq > open.newest.next() {
+        if !self.shared && seq > open.newest.next() {
             let gap = (open.newest.next(), Seq(seq.0 - 1));
             open.cursor.settle(gap.0, gap.1);
             open.gaps.push(gap);
@@ -96,7 +126,9 @@ impl Input {
         open.newest = open.newest.max(seq);
         if let Some(position) = position {
             assert!(position.len() <= POSITION_BYTES_MAX, "a source's position of {} bytes", position.len());
-            open.positions.insert(seq, position);
+            let last = open.positions.back().map_or(Seq(0), |(seq, _)| *seq);
+            assert!(last < seq, "a source of {} went from {last} back to {seq}", self.name);
+            open.positions.push_back((seq, position));
         }
         drop(open);
         Arc::new(Tree { input: self.clone(), seq, branches: AtomicU32::new(1) })
@@ -120,9 +152,8 @@ impl Input {
         }
         let floor = open.cursor.floor;
         // The position of the newest settled entry at or below the floor; behind it there are only gaps.
-        let above = open.positions.split_off(&floor.next());
-        let position = open.positions.pop_last().map(|(_, position)| position);
-        open.positions = above;
+        let passed = open.positions.partition_point(|(seq, _)| *seq <= floor);
+        let position = open.positions.drain(..passed).next_back().map(|(_, position)| position);
         Record::Settle(Settle { input: self.name.clone(), group: self.group.clone(), seqs: ranges, position })
     }
 
@@ -173,6 +204,8 @@ pub(crate) struct Tx {
     records: Vec<Record>,
     bytes: usize,
     settles: Settled,
+    /// What goes into channels that live here; they give the numbers, in the step that submits.
+    published: Vec<(Arc<Hosted>, Vec<Bytes>)>,
     produces: bool,
 }
 
@@ -182,12 +215,27 @@ pub(crate) type Settled = Vec<(Arc<Input>, Vec<Seq>)>;
 impl Tx {
     /// Ends a branch at `stage` with what it wrote.
     pub(crate) fn end(&mut self, stage: &Name, item: &Item, records: Vec<Record>) {
-        let tree = &item.tree;
-        self.produces |= tree.input.intent == Intent::Produce;
         let wrote = !records.is_empty();
         for record in records {
             self.push(record);
         }
+        self.close(stage, item, wrote);
+    }
+
+    /// Ends a branch at `stage` with a packet for a channel that lives here.
+    pub(crate) fn publish(&mut self, stage: &Name, item: &Item, hosted: &Arc<Hosted>) {
+        let packet = item.packet.encode();
+        self.bytes += hosted.cost(&packet);
+        match self.published.iter_mut().find(|(known, _)| Arc::ptr_eq(known, hosted)) {
+            Some((_, packets)) => packets.push(packet),
+            None => self.published.push((hosted.clone(), vec![packet])),
+        }
+        self.close(stage, item, true);
+    }
+
+    fn close(&mut self, stage: &Name, item: &Item, wrote: bool) {
+        let tree = &item.tree;
+        self.produces |= tree.input.intent == Intent::Produce;
         if tree.end() {
             match self.settles.iter_mut().find(|(input, _)| Arc::ptr_eq(input, &tree.input)) {
                 Some((_, seqs)) => seqs.push(tree.seq),
@@ -210,7 +258,7 @@ impl Tx {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.settles.is_empty()
+        self.records.is_empty() && self.settles.is_empty() && self.published.is_empty()
     }
 
     /// At least what its records will take.
@@ -225,11 +273,14 @@ impl Tx {
 
     /// The records, settles last, and the roots that they settle.
     pub(crate) fn finish(mut self) -> (Vec<Record>, Intent, Settled) {
+        let intent = self.intent();
+        for (hosted, packets) in self.published {
+            self.records.extend(hosted.publish(packets));
+        }
         for (input, seqs) in &mut self.settles {
             seqs.sort_unstable();
             self.records.push(input.settle(seqs));
         }
-        let intent = self.intent();
         (self.records, intent, self.settles)
     }
 }

@@ -1,21 +1,22 @@
-//! `channel.*`: the invariants of a 1:1 channel, from the probe events of its host.
+//! `channel.*`: the invariants of a channel, from the probe events of its host.
 //!
-//! Each (producer, pseq) is committed once · a settle takes effect once · a floor never goes back, so nothing settled is
-//! handed out again · a packet is handed out once, once more for each restart of the host, and as often as declared.
+//! Each (producer, pseq) is committed once · and in order · a settle takes effect once · a floor never goes back, so nothing
+//! settled is handed out again · a packet is handed out once, once more for each restart of the host, and as often as
+//! declared; where packets are leased, at most `max_deliver` times and once more for each restart.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use seaworthy_engine::observe::What;
 use seaworthy_engine::packet::{Identity, ProducerId, Seq};
 
-use super::{Case, ChannelAt, seconds};
+use super::{Case, ChannelAt, Leased, seconds};
 use crate::history::Probed;
 use crate::plan::Ns;
 
 /// A channel, as its place among the case's channels, and a packet in it.
-type Slot = (usize, Seq);
+pub(super) type Slot = (usize, Seq);
 
-fn events<'a>(case: &'a Case<'_>) -> impl Iterator<Item = (&'a Probed, Slot)> {
+pub(super) fn events<'a>(case: &'a Case<'_>) -> impl Iterator<Item = (&'a Probed, Slot)> {
     let of = |probed: &'a Probed| Some((probed, (case.channel(&probed.host, &probed.event.place)?, probed.event.seq)));
     case.history.events.iter().filter_map(of)
 }
@@ -39,7 +40,7 @@ pub(super) fn committed_once(case: &Case<'_>) -> Vec<(Ns, String)> {
         for (key, what) in by_identity.map(|key| (key, "packet")).into_iter().chain([(Stored::Seq(seq), "number")]) {
             if !stored.insert((channel, key)) {
                 let at = seconds(probed.at_ns);
-                let ChannelAt { host, channel } = &case.channels[channel];
+                let ChannelAt { host, channel, .. } = &case.channels[channel];
                 let name = probed.event.identity.map_or(String::new(), |identity| format!(" {identity}"));
                 found.push((
                     probed.at_ns,
@@ -51,13 +52,32 @@ pub(super) fn committed_once(case: &Case<'_>) -> Vec<(Ns, String)> {
     found
 }
 
+pub(super) fn producer_order(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let mut newest: BTreeMap<(usize, ProducerId), Seq> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (probed, (channel, seq)) in events(case).filter(|(probed, _)| probed.event.what == What::Committed) {
+        let Some(Identity::Entered { producer, pseq, .. }) = probed.event.identity else { continue };
+        let newest = newest.entry((channel, producer)).or_default();
+        if pseq <= *newest {
+            let (at, ChannelAt { host, channel, .. }) = (seconds(probed.at_ns), &case.channels[channel]);
+            let producer = format!("{:016x}", producer.0);
+            found.push((
+                probed.at_ns,
+                format!("{host}.{channel} committed packet {pseq} of {producer} as {seq} at {at}, after its {newest}"),
+            ));
+        }
+        *newest = pseq.max(*newest);
+    }
+    found
+}
+
 pub(super) fn settled_once(case: &Case<'_>) -> Vec<(Ns, String)> {
     let mut settled: BTreeMap<Slot, Ns> = BTreeMap::new();
     let mut found = Vec::new();
     for (probed, slot) in events(case).filter(|(probed, _)| probed.event.what == What::Settled { took_effect: true }) {
         if let Some(first_ns) = settled.insert(slot, probed.at_ns) {
             let (seq, first, again) = (slot.1, seconds(first_ns), seconds(probed.at_ns));
-            let ChannelAt { host, channel } = &case.channels[slot.0];
+            let ChannelAt { host, channel, .. } = &case.channels[slot.0];
             found
                 .push((probed.at_ns, format!("{host}.{channel} {seq} settled {first}, and took effect again {again}")));
         }
@@ -76,7 +96,7 @@ pub(super) fn floor(case: &Case<'_>) -> Vec<(Ns, String)> {
             What::Granted => {
                 if let Some(settled_ns) = settled.get(&slot) {
                     let (seq, first, again) = (slot.1, seconds(*settled_ns), seconds(probed.at_ns));
-                    let ChannelAt { host, channel } = &case.channels[slot.0];
+                    let ChannelAt { host, channel, .. } = &case.channels[slot.0];
                     found.push((
                         probed.at_ns,
                         format!("{host}.{channel} {seq} settled {first}, yet handed out {again}"),
@@ -95,10 +115,15 @@ pub(super) fn deliveries(case: &Case<'_>) -> Vec<(Ns, String)> {
     for (probed, slot) in events(case).filter(|(probed, _)| probed.event.what == What::Granted) {
         let count = handed.entry(slot).or_default();
         *count += 1;
-        let allowed = probed.incarnation + case.limits.retries;
+        let allowed = match case.channels[slot.0].leased {
+            None => probed.incarnation + case.limits.retries,
+            // How often a lease may end is its members' doing; that each has its reason is `channel.one_lease`'s to say.
+            Some(Leased { max_deliver: None }) => continue,
+            Some(Leased { max_deliver: Some(max) }) => u64::from(max) + probed.incarnation - 1,
+        };
         if *count > allowed {
             let (seq, at) = (slot.1, seconds(probed.at_ns));
-            let ChannelAt { host, channel } = &case.channels[slot.0];
+            let ChannelAt { host, channel, .. } = &case.channels[slot.0];
             found.push((
                 probed.at_ns,
                 format!("{host}.{channel} {seq} handed out {count} times at {at}, {allowed} allowed"),

@@ -4,6 +4,7 @@ mod bounds;
 mod budget;
 mod channel;
 mod durability;
+mod lease;
 mod lost;
 mod order;
 mod panic;
@@ -14,6 +15,8 @@ mod unexpected;
 mod unresolved;
 
 use std::collections::BTreeMap;
+
+use seaworthy_engine::process::{ChannelPlan, GroupPlan};
 
 use crate::history::{History, OfferRecord};
 use crate::ledger::Ledger;
@@ -83,13 +86,40 @@ impl Default for Limits {
     }
 }
 
-/// A channel at its host, as its probe events name it.
+/// A channel at its host, as its probe events name it: as a whole, or as one of several groups sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelAt {
     /// The process that the channel lives with.
     pub host: String,
-    /// The channel.
+    /// The channel, or `CHANNEL@GROUP`.
     pub channel: String,
+    /// Whether packets are leased there, and how often each may be delivered.
+    pub leased: Option<Leased>,
+}
+
+/// What a group whose packets are leased promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leased {
+    /// Most deliveries of a packet; `None` for as often as it takes.
+    pub max_deliver: Option<u32>,
+}
+
+impl ChannelAt {
+    /// The places of a channel.
+    #[must_use]
+    pub fn of(plan: &ChannelPlan) -> Vec<ChannelAt> {
+        let name = seaworthy_engine::runtime::journal_channel(&plan.id).to_string();
+        let max_deliver = plan.options.max_deliver;
+        let leased = |group: &GroupPlan| plan.is_leased(group).then_some(Leased { max_deliver });
+        let at = |channel: String, leased| ChannelAt { host: plan.host.clone(), channel, leased };
+        match plan.groups.as_slice() {
+            [group] => vec![at(name, leased(group))],
+            groups => {
+                let of_group = |group: &GroupPlan| at(format!("{name}@{}", group.id), leased(group));
+                std::iter::once(at(name.clone(), None)).chain(groups.iter().map(of_group)).collect()
+            }
+        }
+    }
 }
 
 /// All that the built-in checks judge by.
@@ -122,7 +152,7 @@ impl Case<'_> {
 type Judge = fn(&Case<'_>) -> Vec<(Ns, String)>;
 
 /// The built-in checks by name. Each has a sabotage in `scenarios/must_fail/`.
-const CHECKS: [(&str, Judge); 17] = [
+const CHECKS: [(&str, Judge); 20] = [
     ("lost", lost::silent),
     ("lost.reported", lost::reported),
     ("unexpected", unexpected::judge),
@@ -139,6 +169,9 @@ const CHECKS: [(&str, Judge); 17] = [
     ("channel.floor", channel::floor),
     ("channel.settled_once", channel::settled_once),
     ("channel.deliveries", channel::deliveries),
+    ("channel.producer_order", channel::producer_order),
+    ("channel.one_lease", lease::one_lease),
+    ("channel.held", lease::held),
     ("engine.panic", panic::judge),
 ];
 

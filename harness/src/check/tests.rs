@@ -106,7 +106,8 @@ fn expected(history: &History) -> Expected {
 
 fn violations(history: &History, limits: &Limits, declared: &Declared) -> Vec<Violation> {
     let ledger = join(history, &expected(history), declared).unwrap();
-    let channels = [ChannelAt { host: "hub".into(), channel: "uplink".into() }];
+    let at = |channel: &str, leased| ChannelAt { host: "hub".into(), channel: channel.into(), leased };
+    let channels = [at("uplink", None), at("pool", Some(Leased { max_deliver: Some(2) }))];
     judge_all(&Case { history, ledger: &ledger, plan: &plan(), limits, channels: &channels }, &[])
 }
 
@@ -268,10 +269,16 @@ fn a_channel_keeps_its_invariants() {
     };
     trips(
         add(What::Committed, 2, 9),
-        &[(
-            "channel.committed_once",
-            "hub.uplink committed 0000000000000007.1.2 as 9 at 6.000 s: that packet was there",
-        )],
+        &[
+            (
+                "channel.committed_once",
+                "hub.uplink committed 0000000000000007.1.2 as 9 at 6.000 s: that packet was there",
+            ),
+            (
+                "channel.producer_order",
+                "hub.uplink committed packet 2 of 0000000000000007 as 9 at 6.000 s, after its 3",
+            ),
+        ],
     );
     trips(
         add(What::Committed, 9, 2),
@@ -302,6 +309,37 @@ fn a_channel_keeps_its_invariants() {
     trips(restarted(2), &[]);
     trips(restarted(1), &[("channel.deliveries", "hub.uplink 4 handed out 2 times at 7.000 s, 1 allowed")]);
     trips(|history| history.events.push(probed("edge", 6 * S, What::Committed, "uplink", 1, 1)), &[]);
+}
+
+#[test]
+fn a_leased_packet_has_one_holder_and_only_it_settles() {
+    let events = |steps: &[(u64, What)]| {
+        let steps: Vec<Probed> = steps
+            .iter()
+            .map(|(incarnation, what)| Probed {
+                incarnation: *incarnation,
+                ..probed("hub", 6 * S, what.clone(), "pool", 1, 1)
+            })
+            .collect();
+        move |history: &mut History| history.events.extend(steps)
+    };
+    let ended = |reason: &str| What::Refused { reason: reason.into() };
+    trips(events(&[(1, What::Granted), (1, settled())]), &[]);
+    for reason in ["lease.expired", "lease.retry", "lease.member_gone"] {
+        trips(events(&[(1, What::Granted), (1, ended(reason)), (1, What::Granted), (1, settled())]), &[]);
+    }
+    trips(events(&[(1, What::Granted), (2, What::Granted), (2, settled())]), &[]);
+    let twice = "hub.pool 1 leased 6.000 s, and again 6.000 s";
+    trips(events(&[(1, What::Granted), (1, What::Granted)]), &[("channel.one_lease", twice)]);
+    let fenced = [(1, What::Granted), (1, ended("lease.fenced")), (1, What::Granted)];
+    trips(events(&fenced), &[("channel.one_lease", twice)]);
+    let unheld = "hub.pool 1 settled 6.000 s, and nobody held it";
+    trips(events(&[(1, What::Granted), (1, ended("lease.expired")), (1, settled())]), &[("channel.held", unheld)]);
+    trips(events(&[(1, What::Granted), (2, settled())]), &[("channel.held", unheld)]);
+    let buried = [(1, What::Granted), (1, ended("lease.expired")), (1, What::DeadLettered), (1, settled())];
+    trips(events(&buried), &[]);
+    let often: Vec<(u64, What)> = (0..3).flat_map(|_| [(1, What::Granted), (1, ended("lease.expired"))]).collect();
+    trips(events(&often), &[("channel.deliveries", "hub.pool 1 handed out 3 times at 6.000 s, 2 allowed")]);
 }
 
 #[test]

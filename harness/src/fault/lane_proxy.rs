@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use futures_util::Stream;
 use seaworthy_engine::env::{Clock, Net, Seed};
 use seaworthy_engine::lane::protocol::v1::lane_server::Lane;
-use seaworthy_engine::lane::protocol::v1::{Ack, FromHost, FromProducer, Publish, Welcome, from_host, from_producer};
+use seaworthy_engine::lane::protocol::v1::{
+    Ack, FromHost, FromMember, FromProducer, Publish, Welcome, from_host, from_producer,
+};
 use seaworthy_engine::lane::protocol::{self, IDLE_NS, SILENCE_NS};
 use seaworthy_engine::lane::wire::{self, CutAtEnd, Line};
 use seaworthy_engine::lane::{LaneError, Mailbox};
@@ -20,6 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::LaneFaults;
+use super::take_proxy::{TakeRelay, ToMember};
 use crate::plan::{Dist, Ns};
 
 /// From the loss of an ack to the cut of its connection, ns.
@@ -62,15 +65,29 @@ impl LaneProxy {
 pub struct ProxyFaults(Mutex<BTreeMap<String, Settings>>);
 
 #[derive(Default)]
-struct Settings {
+pub(super) struct Settings {
     delay: Option<Dist>,
     duplicate_ppm: Option<u32>,
     reorder_ppm: Option<u32>,
     lose_ppm: Option<u32>,
-    forge: bool,
-    hits: u64,
+    pub(super) forge: bool,
+    pub(super) hits: u64,
     /// What forging swallowed, by producer process.
     swallowed: BTreeMap<String, Swallowed>,
+}
+
+impl Settings {
+    /// What happens to an ack: whether it is lost, by how much it is late, ns, and whether it comes twice.
+    pub(super) fn spoil(&mut self, draw: impl Fn(&'static str) -> u64) -> (bool, Ns, bool) {
+        let hit = |stream, ppm: Option<u32>| ppm.is_some_and(|ppm| draw(stream) % 1_000_000 < u64::from(ppm));
+        let lost = hit("ack.lose", self.lose_ppm);
+        let overtaken = hit("ack.reorder", self.reorder_ppm);
+        let delay = self.delay.map_or(0, |add| add.draw(draw("ack.delay")));
+        let twice = hit("ack.duplicate", self.duplicate_ppm);
+        let late_ns = delay + if overtaken { OVERTAKEN_NS } else { 0 };
+        self.hits += u64::from(lost || late_ns > 0 || twice);
+        (lost, late_ns, twice)
+    }
 }
 
 impl ProxyFaults {
@@ -83,7 +100,7 @@ impl ProxyFaults {
         self.0.lock().expect("nothing panics while it holds the settings")
     }
 
-    fn with<T>(&self, channel: &str, change: impl FnOnce(&mut Settings) -> T) -> T {
+    pub(super) fn with<T>(&self, channel: &str, change: impl FnOnce(&mut Settings) -> T) -> T {
         change(self.lock().entry(channel.to_owned()).or_default())
     }
 }
@@ -151,10 +168,25 @@ type Sent = Result<FromHost, Status>;
 #[tonic::async_trait]
 impl Lane for LaneProxy {
     type CarryStream = Pin<Box<dyn Stream<Item = Sent> + Send>>;
+    type TakeStream = Pin<Box<dyn Stream<Item = ToMember> + Send>>;
+
+    async fn take(&self, request: Request<Streaming<FromMember>>) -> Result<Response<Self::TakeStream>, Status> {
+        let line = line_of(&request);
+        line.greet();
+        let to_member = Mailbox::default();
+        let clock = self.clock.clone();
+        let outgoing = to_member.outgoing(move || clock.mono());
+        let (proxy, inbound) = (self.clone(), request.into_inner());
+        tokio::spawn(async move {
+            let Err(error) = TakeRelay::new(&proxy, to_member).run(inbound).await;
+            tracing::debug!(error = &error as &dyn std::error::Error, "a proxied member's lane ended");
+            line.cut();
+        });
+        Ok(Response::new(Box::pin(outgoing)))
+    }
 
     async fn carry(&self, request: Request<Streaming<FromProducer>>) -> Result<Response<Self::CarryStream>, Status> {
-        let line = request.extensions().get::<Arc<Line>>().cloned();
-        let line = line.expect("wire::serve gives each connection a line");
+        let line = line_of(&request);
         line.greet();
         let to_producer = Mailbox::default();
         let clock = self.clock.clone();
@@ -177,6 +209,11 @@ impl Lane for LaneProxy {
         });
         Ok(Response::new(Box::pin(outgoing)))
     }
+}
+
+fn line_of<T>(request: &Request<T>) -> Arc<Line> {
+    let line = request.extensions().get::<Arc<Line>>().cloned();
+    line.expect("wire::serve gives each connection a line")
 }
 
 /// One connection on each side.
@@ -295,19 +332,11 @@ impl Relay<'_> {
         }
         let now = self.proxy.clock.mono();
         let key = [xxh3_64(ack.channel.as_bytes()), ack.upto];
-        let draw = |stream| self.proxy.seed.draw(stream, &key);
-        let hit = |stream, ppm: Option<u32>| ppm.is_some_and(|ppm| draw(stream) % 1_000_000 < u64::from(ppm));
         let (lost, late_ns, twice) = self.proxy.faults.with(&ack.channel, |settings| {
             if let Some(swallowed) = settings.swallowed.get(&self.process) {
                 ack.upto = swallowed.back(ack.upto);
             }
-            let lost = hit("ack.lose", settings.lose_ppm);
-            let overtaken = hit("ack.reorder", settings.reorder_ppm);
-            let delay = settings.delay.map_or(0, |add| add.draw(draw("ack.delay")));
-            let twice = hit("ack.duplicate", settings.duplicate_ppm);
-            let late_ns = delay + if overtaken { OVERTAKEN_NS } else { 0 };
-            settings.hits += u64::from(lost || late_ns > 0 || twice);
-            (lost, late_ns, twice)
+            settings.spoil(|stream| self.proxy.seed.draw(stream, &key))
         });
         if lost {
             self.lost.insert(ack.channel);

@@ -62,6 +62,10 @@ struct Host(Arc<Mutex<Vec<Bytes>>>);
 #[tonic::async_trait]
 impl Lane for Host {
     type CarryStream = Pin<Box<dyn Stream<Item = Sent> + Send>>;
+    type TakeStream = futures_util::stream::Pending<ToMember>;
+    async fn take(&self, _: Request<Streaming<FromMember>>) -> Result<Response<Self::TakeStream>, Status> {
+        Ok(Response::new(futures_util::stream::pending()))
+    }
     async fn carry(&self, request: Request<Streaming<FromProducer>>) -> Result<Response<Self::CarryStream>, Status> {
         request.extensions().get::<Arc<Line>>().unwrap().greet();
         let (mut inbound, store, mailbox) = (request.into_inner(), self.0.clone(), Mailbox::<Sent>::default());
@@ -101,7 +105,8 @@ impl Edge {
         let (mut client, _) = wire::dial(net, clock, "hub").await.unwrap();
         let mailbox = Mailbox::default();
         let channels = vec![Opening { channel: "uplink".into(), epoch: 1 }];
-        let hello = Hello { protocol: Some(protocol::PROTOCOL), process: "edge".into(), channels };
+        let hello =
+            Hello { protocol: Some(protocol::PROTOCOL), process: "edge".into(), channels, ..Default::default() };
         mailbox.push(0, None, protocol::from_producer(from_producer::Message::Hello(hello)));
         let mut inbound = client.carry(mailbox.outgoing(|| 0)).await.unwrap().into_inner();
         let welcome = inbound.message().await.unwrap().unwrap().message.unwrap();

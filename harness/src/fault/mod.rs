@@ -8,6 +8,7 @@ pub mod lane_proxy;
 mod net;
 mod sabotage;
 mod sink;
+mod take_proxy;
 
 use std::collections::BTreeMap;
 

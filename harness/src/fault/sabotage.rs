@@ -46,6 +46,7 @@ fn parse(action: &Action) -> Option<(Sabotage, &str)> {
         "repeat_settled" => Sabotage::Probe(Lie::RepeatSettled),
         "repeat_granted" => Sabotage::Probe(Lie::RepeatGranted),
         "grant_settled" => Sabotage::Probe(Lie::GrantSettled),
+        "settle_expired" => Sabotage::Probe(Lie::SettleExpired),
         "panic" => Sabotage::Probe(Lie::Panic),
         "lying_sync" => Sabotage::LyingSync,
         "rot" => Sabotage::Rot,

@@ -22,10 +22,25 @@ pub struct WorldNode {
 pub struct WorldChannel {
     /// Its id.
     pub id: String,
-    /// The host that writes to it.
-    pub producer: String,
-    /// The host that reads from it.
-    pub consumer: String,
+    /// The host that it lives with.
+    pub host: String,
+    /// The hosts that write to it.
+    pub producers: Vec<String>,
+    /// The hosts that read from it.
+    pub consumers: Vec<String>,
+}
+
+impl WorldChannel {
+    /// Whether it begins, lives or ends at `host`.
+    fn touches(&self, host: &str) -> bool {
+        self.host == host || self.producers.iter().chain(&self.consumers).any(|end| end == host)
+    }
+
+    /// Whether it goes from `a` to `b`, by way of its host or at one of its sides.
+    fn leads(&self, a: &str, b: &str) -> bool {
+        let ends = |hosts: &[String], host: &str| self.host == host || hosts.iter().any(|end| end == host);
+        ends(&self.producers, a) && ends(&self.consumers, b)
+    }
 }
 
 /// What addresses are checked against: the graph, in names.
@@ -150,7 +165,7 @@ impl World {
             Address::Link(link) => self.link(&link, at).map(|()| Target::Link(link)),
             Address::Lane(link, channel) => {
                 self.link(&link, at)?;
-                let between = |found: &&WorldChannel| found.producer == link.a && found.consumer == link.b;
+                let between = |found: &&WorldChannel| found.leads(&link.a, &link.b);
                 let known: Vec<String> =
                     self.channels.iter().filter(between).map(|channel| channel.id.clone()).collect();
                 if known.contains(&channel) {
@@ -176,10 +191,10 @@ impl World {
         }
     }
 
-    /// Whether `channel` begins or ends at `host`.
+    /// Whether `channel` begins, lives or ends at `host`.
     #[must_use]
     pub fn has_channel(&self, host: &str, channel: &str) -> bool {
-        self.channels.iter().any(|found| found.id == channel && (found.producer == host || found.consumer == host))
+        self.channels.iter().any(|found| found.id == channel && found.touches(host))
     }
 
     /// Addresses of the nodes that `want` picks, as `host.node`.

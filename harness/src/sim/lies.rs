@@ -17,6 +17,8 @@ pub enum Lie {
     RepeatGranted,
     /// What was settled is handed out.
     GrantSettled,
+    /// A lease that ran out settles.
+    SettleExpired,
     /// The call panics instead, so the task that made it does.
     Panic,
 }
@@ -29,6 +31,9 @@ impl Lie {
             | (Lie::RepeatSettled, What::Settled { took_effect: true })
             | (Lie::RepeatGranted, What::Granted) => Some(what.clone()),
             (Lie::GrantSettled, What::Settled { took_effect: true }) => Some(What::Granted),
+            (Lie::SettleExpired, What::Refused { reason }) if **reason == *"lease.expired" => {
+                Some(What::Settled { took_effect: true })
+            }
             _ => None,
         }
     }

@@ -98,16 +98,21 @@ impl Recorder {
     /// An effect became visible at `endpoint` now. Sabotages of that sink apply; liveness of a host doesn't: see
     /// [`Recorder::endpoint`].
     pub fn effect(&self, endpoint: &str, packet_id: &str, key: Option<&str>, content: Bytes) {
+        self.effect_by(endpoint, endpoint, packet_id, key, content);
+    }
+
+    /// As [`Recorder::effect`], by the sink `name`, whose effects are recorded as those of `told_as`.
+    pub(crate) fn effect_by(&self, name: &str, told_as: &str, packet_id: &str, key: Option<&str>, content: Bytes) {
         let at_ns = self.now_ns();
         let effect = Effect {
-            endpoint: endpoint.to_owned(),
+            endpoint: told_as.to_owned(),
             at_ns,
             packet_id: packet_id.to_owned(),
             key: key.map(str::to_owned),
             content,
         };
         let mut inner = self.lock();
-        for effect in inner.sinks.pass(effect) {
+        for effect in inner.sinks.pass(name, effect) {
             inner.visible(Effect { at_ns, ..effect });
         }
     }

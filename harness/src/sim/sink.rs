@@ -45,9 +45,9 @@ struct Sink {
 }
 
 impl Sinks {
-    /// What becomes visible now that the sink wrote `effect`.
-    pub fn pass(&mut self, effect: Effect) -> Vec<Effect> {
-        let Some(sink) = self.0.get_mut(&effect.endpoint) else { return vec![effect] };
+    /// What becomes visible now that the sink `name` wrote `effect`.
+    pub fn pass(&mut self, name: &str, effect: Effect) -> Vec<Effect> {
+        let Some(sink) = self.0.get_mut(name) else { return vec![effect] };
         if let Some(kept) = sink.kept.take_if(|kept| kept.key == effect.key) {
             return vec![effect, kept];
         }
@@ -133,13 +133,21 @@ impl SinkControls<'_> {
 pub struct Endpoint {
     recorder: Arc<Recorder>,
     name: Arc<str>,
+    /// The name that its effects go by.
+    told_as: Arc<str>,
     host: HostIndex,
     incarnation: u64,
 }
 
 impl Endpoint {
     pub(crate) fn new(recorder: Arc<Recorder>, name: &str, host: HostIndex, incarnation: u64) -> Endpoint {
-        Endpoint { recorder, name: name.into(), host, incarnation }
+        Endpoint { recorder, name: name.into(), told_as: name.into(), host, incarnation }
+    }
+
+    /// Records its effects as those of another endpoint: the two are one for whoever looks on.
+    #[must_use]
+    pub fn told_as(self, name: &str) -> Endpoint {
+        Endpoint { told_as: name.into(), ..self }
     }
 
     /// Waits as long as the sink takes longer than usual; a sink awaits it before each batch's effects.
@@ -168,7 +176,7 @@ impl Endpoint {
     /// The effect became visible now.
     pub fn effect(&self, packet_id: &str, key: Option<&str>, content: Bytes) {
         if self.recorder.hosts().is_live(self.host, self.incarnation) {
-            self.recorder.effect(&self.name, packet_id, key, content);
+            self.recorder.effect_by(&self.name, &self.told_as, packet_id, key, content);
         }
     }
 

@@ -73,9 +73,12 @@ fn wrong_use_ends_with_2_before_anything_starts() {
     for (arguments, said) in [
         (&["--only", "hug"][..], "the file has: edge, hub"),
         (&["--only", "hub"], "add --listen 127.0.0.1:7070"),
-        (&["--only", "hub", "--listen", "0.0.0.0:7070"], "add --allow-plaintext"),
+        (
+            &["--only", "hub", "--listen", "0.0.0.0:7070"],
+            "or, on a network where nobody else can listen or send, --allow-plaintext",
+        ),
         (&["--only", "edge"], "add --peer hub=127.0.0.1:7070"),
-        (&["--only", "edge", "--peer", "hub=192.0.2.1:7070"], "mutual TLS"),
+        (&["--only", "edge", "--peer", "hub=192.0.2.1:7070"], "seaworthy keys"),
     ] {
         let mut command = story.command();
         command.args(arguments);

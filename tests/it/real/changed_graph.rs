@@ -1,7 +1,6 @@
 //! A changed graph over old data: what it has no place for is named and refused, and moved to the dead letters when asked.
 #![expect(
     clippy::disallowed_methods,
-    clippy::unwrap_used,
     reason = "tests of real processes read and write real files; a failure is the test\'s"
 )]
 

@@ -7,12 +7,20 @@ mod bad_input;
 mod changed_graph;
 mod frames;
 mod full_disk;
+mod hostile;
+mod keys;
 mod kill_loop;
 mod network;
 mod own_node;
+mod peer;
+mod queue;
+mod queue_fuzz;
+mod queue_journal;
 mod reader;
 mod run;
+mod sharing;
 mod story;
+mod tls;
 
 /// How many rounds a test goes, from the environment: `cargo ci real` goes more.
 #[expect(clippy::disallowed_methods, reason = "how long to test is the environment's to say")]

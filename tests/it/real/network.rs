@@ -1,4 +1,4 @@
-//! Edge and hub in two network namespaces, as on two machines, with a link that is cut for a while.
+//! Edge and hub in two network namespaces, as on two machines, under TLS, with a link that is cut for a while.
 #![expect(clippy::disallowed_methods, reason = "tests of real processes wait for real")]
 
 use std::path::Path;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::keys::Keyring;
 use super::run::{Running, signal, until};
 use super::story::Story;
 use super::{frames, not_run};
@@ -105,10 +106,11 @@ fn network_namespaces() {
     let mut refused = Running::start(Machines::on(&machines.hub, &hub));
     assert_eq!(refused.code(), Some(2), "{}", refused.said());
     assert!(refused.has_said("will not carry packets in the clear"), "{}", refused.said());
-    hub.arg("--allow-plaintext");
+    let keyring = Keyring::of(&["edge", "hub"]);
+    hub.arg("--keys").arg(keyring.dir());
     let mut hub = Running::start(Machines::on(&machines.hub, &hub));
     let mut edge = story.command();
-    edge.args(["--only", "edge", "--peer", &format!("hub={HUB}:{port}"), "--allow-plaintext"]);
+    edge.args(["--only", "edge", "--peer", &format!("hub={HUB}:{port}"), "--keys"]).arg(keyring.dir());
     let mut edge = Running::start(Machines::on(&machines.edge, &edge));
     let raw = story.path("out/raw.ndjson");
     until(&mut hub, "the first quakes", |_| lines(&raw) > 50);

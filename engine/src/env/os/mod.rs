@@ -2,9 +2,11 @@
 
 mod clock;
 mod disk;
+mod keys;
 mod net;
 mod queue;
 mod seed;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 
 pub use self::clock::OsClock;
 pub use self::disk::OsDisk;
+pub use self::keys::{Keys, KeysError, NAME_BYTES_MAX, certified_name, is_certified_name, token_hash};
 pub use self::net::OsNet;
 pub use self::seed::OsSeed;
 use super::{Cpu, Env, Fut, Probe, Work};
@@ -26,6 +29,8 @@ pub struct OsOptions {
     pub listen: Option<SocketAddr>,
     /// Where the processes are that this one may connect to.
     pub peers: BTreeMap<String, SocketAddr>,
+    /// What proves who is who; without them, connections are in the clear.
+    pub keys: Option<Keys>,
     /// Receives what the engine did.
     pub probe: Arc<dyn Probe>,
 }
@@ -36,7 +41,11 @@ pub struct OsOptions {
 /// works inside a tokio runtime with time and I/O enabled.
 pub fn env(options: OsOptions) -> io::Result<(Env, Arc<OsNet>)> {
     std::fs::create_dir_all(&options.data_dir)?;
-    let net = Arc::new(OsNet::bind(options.listen, options.peers)?);
+    let net = OsNet::bind(options.listen, options.peers)?;
+    let net = Arc::new(match options.keys {
+        Some(keys) => net.secured(keys, options.probe.clone()),
+        None => net,
+    });
     let env = Env {
         clock: Arc::new(OsClock::new()),
         disk: Arc::new(OsDisk::new(options.data_dir)?),
@@ -78,6 +87,7 @@ mod tests {
             data_dir: dir.path().join("data/edge"),
             listen: listen.map(|address| address.parse().unwrap()),
             peers: peers.iter().map(|(name, address)| ((*name).to_owned(), *address)).collect(),
+            keys: None,
             probe: Arc::new(Deaf),
         };
         let (env, net) = env(options).unwrap();

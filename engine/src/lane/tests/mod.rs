@@ -21,7 +21,7 @@ use world::{Breaks, MS, Source, Store, Tap, Uplink, World, packet, run};
 
 fn host(world: &World, store: &Arc<Store>) -> JoinHandle<()> {
     let inlets: Vec<Arc<dyn Inlet>> = vec![Arc::new(Uplink(store.clone()))];
-    let running = server::run(world.env.clone(), "hub".into(), inlets);
+    let running = server::run(world.env.clone(), "hub".into(), inlets, Vec::new());
     tokio::spawn(async move {
         let Err(error) = running.await;
         panic!("{error}");
@@ -217,7 +217,7 @@ impl Peer {
 
 fn hello(epoch: u64) -> v1::Hello {
     let channels = vec![v1::Opening { channel: "uplink".into(), epoch }];
-    v1::Hello { protocol: Some(PROTOCOL), process: "edge".into(), channels }
+    v1::Hello { protocol: Some(PROTOCOL), process: "edge".into(), channels, token: Bytes::new() }
 }
 
 fn publish(epoch: u64, first: u64, packets: Vec<Bytes>) -> from_producer::Message {
@@ -313,11 +313,11 @@ fn a_peer_without_a_common_version_learns_both_ranges() {
         let store = Store::new(&world, MS);
         let _hub = host(&world, &store);
         world.sleep_ms(1).await;
-        let protocol = Some(v1::ProtocolRange { min: 2, max: 3 });
+        let protocol = Some(v1::ProtocolRange { min: 3, max: 4 });
         let mut peer = Peer::greet(&world, v1::Hello { protocol, ..hello(1) }).await;
         let refuse = peer.refused().await;
         assert_eq!((refuse.code(), refuse.protocol), (RefuseCode::Version, Some(PROTOCOL)));
-        assert!(refuse.message.contains("1 to 1, the peer 2 to 3"), "{}", refuse.message);
+        assert!(refuse.message.contains("1 to 2, the peer 3 to 4"), "{}", refuse.message);
         assert_eq!(peer.ended().await.code(), tonic::Code::Ok);
     });
 }
@@ -384,6 +384,10 @@ struct Script(Vec<from_host::Message>);
 #[tonic::async_trait]
 impl Lane for Script {
     type CarryStream = std::pin::Pin<Box<dyn Stream<Item = Result<v1::FromHost, Status>> + Send>>;
+    type TakeStream = futures_util::stream::Pending<Result<v1::FromDesk, Status>>;
+    async fn take(&self, _: Request<Streaming<v1::FromMember>>) -> Result<Response<Self::TakeStream>, Status> {
+        Ok(Response::new(futures_util::stream::pending()))
+    }
     async fn carry(&self, _: Request<Streaming<v1::FromProducer>>) -> Result<Response<Self::CarryStream>, Status> {
         let answers = self.0.clone().into_iter().map(|message| Ok(protocol::from_host(message)));
         Ok(Response::new(Box::pin(
@@ -416,7 +420,7 @@ fn a_client_ends_typed_when_the_host_misbehaves() {
     let version = LaneError::Version { ours: theirs, theirs: PROTOCOL };
     let refuse = from_host::Message::Refuse(protocol::refusal(&version).unwrap());
     let error = check(vec![refuse], "lane.version");
-    assert!(error.to_string().ends_with("this side speaks 1 to 1, the peer 4 to 5"), "{error}");
+    assert!(error.to_string().ends_with("this side speaks 1 to 2, the peer 4 to 5"), "{error}");
     check(vec![welcome("lab", 3)], "lane.wrong_peer");
     check(vec![welcome("hub", 3), welcome("hub", 3)], "lane.protocol");
     let forged = v1::Ack { channel: "uplink".into(), upto: 99, credits: None };

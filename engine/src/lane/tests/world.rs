@@ -148,6 +148,8 @@ impl Fragile {
     }
 }
 
+impl Stream for Fragile {}
+
 impl AsyncRead for Fragile {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if let Some(broken) = self.broken() {

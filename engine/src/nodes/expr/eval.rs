@@ -7,6 +7,7 @@ use std::fmt;
 use serde_json::Value as Json;
 
 use super::{Expr, Function, Op, Path, Quoted};
+use crate::json::{Outline, Shape};
 use crate::node::{Class, NodeError};
 use crate::packet::{Kind, Packet};
 
@@ -127,6 +128,10 @@ impl Path {
         let text = |text: &'a str| Value::Text(Cow::Borrowed(text));
         Ok(match self {
             Path::Payload(parts) => {
+                // Most conditions need a field or two of many: those are read where they stand.
+                if let Some(value) = packet.outline().and_then(|outline| in_place(&packet.payload, outline, parts)) {
+                    return Ok(value);
+                }
                 let json =
                     packet.json().ok_or_else(|| NodeError::new(Class::DecodeFailed, "the payload is not JSON"))?;
                 parts.iter().try_fold(json, step).map_or(Value::Null, Value::of)
@@ -146,6 +151,28 @@ impl Path {
             }),
         })
     }
+}
+
+/// What is at `parts` in the object `text`; `None` when it takes the tree to tell.
+fn in_place<'a>(text: &'a [u8], outline: &Outline, parts: &[String]) -> Option<Value<'a>> {
+    let (key, deeper) = parts.split_first()?;
+    let Some(found) = outline.get(text, key.as_bytes()) else { return Some(Value::Null) };
+    let within = found.of(text);
+    if found.shape == Shape::Nested {
+        return in_place(within, &Outline::of(within)?, deeper);
+    }
+    if !deeper.is_empty() {
+        return Some(Value::Null);
+    }
+    let words = std::str::from_utf8(within).expect("an outline is of UTF-8, and values end at its characters");
+    Some(match found.shape {
+        Shape::Null | Shape::Nested => Value::Null,
+        Shape::True => Value::Bool(true),
+        Shape::False => Value::Bool(false),
+        Shape::Int => Value::Int(words.parse().expect("an integer of an outline fits 64 bits")),
+        Shape::Float => Value::Float(words.parse().expect("a JSON number is one of Rust's")),
+        Shape::Text => Value::Text(Cow::Borrowed(&words[1..words.len() - 1])),
+    })
 }
 
 fn step<'a>(json: &'a Json, part: &String) -> Option<&'a Json> {

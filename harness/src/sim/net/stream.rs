@@ -28,6 +28,8 @@ impl SimStream {
     }
 }
 
+impl seaworthy_engine::env::Stream for SimStream {}
+
 impl AsyncRead for SimStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();

@@ -1,0 +1,547 @@
+//! Who holds which packets of a channel, for one group: leases, generations, redelivery, order and poison.
+//!
+//! ```text
+//!            offer              grant                settle(ack, reject)
+//!  channel ───────► waiting ───────────► leased ──────────────────────► gone
+//!                     ▲  │                 │ expired, retried, its member came back without it
+//!                     │  │                 ▼
+//!                     │  │             max_deliver reached? ── no ─┐
+//!                     │  └─ key parked ─► spent ◄──── yes          │
+//!                     └────────────────────────────────────────────┘
+//! ```
+//! A lease belongs to a member and a generation. Another generation, lease or session than the live one settles nothing.
+//! A lease outlives its connection, not its time: a member that lost its host for a while goes on where it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::packet::Seq;
+use crate::process::{ChannelOptions, OnPoison, Order};
+
+/// A member's name: its process.
+pub type MemberName = Arc<str>;
+
+/// What a member says about packets that it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done, durably.
+    Ack,
+    /// Can never be done.
+    Reject,
+    /// Not now; again after so many ns, or after the channel's backoff.
+    Retry {
+        /// The wait, ns.
+        delay_ns: Option<u64>,
+    },
+    /// Still at it: the lease begins anew.
+    Extend,
+}
+
+/// A packet that goes to a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// To whom.
+    pub member: MemberName,
+    /// The member's session that it goes to.
+    pub session: u64,
+    /// The lease that it is held under.
+    pub lease: u64,
+    /// The packet.
+    pub seq: Seq,
+    /// How many-th delivery this is; the first is 1.
+    pub delivery: u32,
+}
+
+/// Why a packet is delivered no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// It was delivered as often as may be.
+    Exhausted,
+    /// An earlier packet of its key became a dead letter, and the key was parked.
+    KeyParked,
+}
+
+/// A lease that ended without a settle: the packet is delivered again, or given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The packet.
+    pub seq: Seq,
+    /// The lease.
+    pub lease: u64,
+    /// Who held it.
+    pub member: MemberName,
+    /// Why; what went with an earlier packet of its key has that one's reason.
+    pub why: Why,
+}
+
+/// Why a lease ended without a settle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Its time was up.
+    Expired,
+    /// Its member gave it back.
+    Retried,
+    /// Its member came back without it.
+    MemberGone,
+}
+
+impl Why {
+    /// The reason that events name.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Why::Expired => "lease.expired",
+            Why::Retried => "lease.retry",
+            Why::MemberGone => "lease.member_gone",
+        }
+    }
+}
+
+/// What came of a settle.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// The settle took effect.
+    pub took: Vec<Seq>,
+    /// Not this member's, or not any more. Settled earlier, or fenced: the group's cursor knows.
+    pub not_held: Vec<Seq>,
+}
+
+/// The leases of one group of one channel.
+#[derive(Debug)]
+pub struct Leases {
+    options: ChannelOptions,
+    generation: u64,
+    last_lease: u64,
+    members: BTreeMap<MemberName, Member>,
+    packets: BTreeMap<Seq, Packet>,
+    /// Those that wait, leased to nobody.
+    waiting: BTreeSet<Seq>,
+    /// When leases end, and when waits end.
+    timers: BTreeSet<(u64, Seq)>,
+    keys: BTreeMap<u64, Holder>,
+    parked: BTreeSet<u64>,
+    spent: BTreeMap<Seq, Spent>,
+    ended: Vec<Ended>,
+    leased: usize,
+    /// Packets that were granted so far.
+    grants: u64,
+}
+
+#[derive(Debug)]
+struct Member {
+    session: u64,
+    /// Most that it wants to hold; 0 while it is away.
+    credits: usize,
+    held: usize,
+    /// The how many-th grant it got last: among equals, the one whose turn is longest ago takes the next.
+    turn: u64,
+    /// It holds a packet on its last delivery, and nothing else meanwhile.
+    alone: bool,
+}
+
+#[derive(Debug)]
+struct Packet {
+    key: Option<u64>,
+    deliveries: u32,
+    stand: Stand,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stand {
+    Waiting {
+        due_ns: u64,
+    },
+    Leased {
+        lease: u64,
+        member: MemberName,
+        until_ns: u64,
+    },
+    /// It will be a dead letter.
+    Spent,
+    /// It stays, and keeps its key from going on.
+    Blocked,
+}
+
+/// Who holds a key's packets.
+#[derive(Debug)]
+struct Holder {
+    member: MemberName,
+    leased: usize,
+    /// It holds a suspect: the rest of the key waits.
+    again: bool,
+}
+
+impl Leases {
+    /// No leases yet. `generation` is the last one of which a lease may have been granted.
+    #[must_use]
+    pub fn new(options: ChannelOptions, generation: u64, parked: BTreeSet<u64>) -> Self {
+        Leases {
+            options,
+            generation,
+            last_lease: 0,
+            members: BTreeMap::new(),
+            packets: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            keys: BTreeMap::new(),
+            parked,
+            spent: BTreeMap::new(),
+            ended: Vec::new(),
+            leased: 0,
+            grants: 0,
+        }
+    }
+
+    /// The generation that leases are granted in.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// How many more packets may be offered: twice what may be leased is looked at, so that free keys find work.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        (2 * self.options.max_ack_pending as usize).saturating_sub(self.packets.len())
+    }
+
+    /// Takes in a packet of the channel that the group has not settled, and that was delivered so often before.
+    ///
+    /// # Panics
+    /// When it is here already.
+    pub fn offer(&mut self, seq: Seq, key: Option<u64>, deliveries: u32) {
+        let key = match self.options.order {
+            Order::None => None,
+            Order::Key => key,
+            Order::Strict => Some(0),
+        };
+        let new = Packet { key, deliveries, stand: Stand::Waiting { due_ns: 0 } };
+        assert!(self.packets.insert(seq, new).is_none(), "packet {seq} was offered twice");
+        self.waiting.insert(seq);
+        self.judge(seq);
+    }
+
+    /// A member came, or came again: in this session it wants at most `credits`, and still holds `holding` (lease and
+    /// packet). What it held and no longer knows of is free at once. Gives the new generation, which must be durable
+    /// before [`Leases::grant`].
+    pub fn join(
+        &mut self,
+        member: &MemberName,
+        session: u64,
+        credits: usize,
+        holding: &BTreeSet<(u64, Seq)>,
+        now_ns: u64,
+    ) -> u64 {
+        self.generation += 1;
+        let held = |(seq, packet): (&Seq, &Packet)| match &packet.stand {
+            Stand::Leased { lease, member: holder, .. } if holder == member => Some((*lease, *seq)),
+            _ => None,
+        };
+        let forgotten: Vec<Seq> =
+            self.packets.iter().filter_map(held).filter(|held| !holding.contains(held)).map(|(_, seq)| seq).collect();
+        for seq in forgotten {
+            // It may have gone with an earlier one of its key.
+            if self.is_leased(seq) {
+                self.release(seq, now_ns, Why::MemberGone);
+            }
+        }
+        let credits = credits.max(1);
+        let known = self.members.entry(member.clone());
+        let known = known.or_insert(Member { session, credits, held: 0, turn: 0, alone: false });
+        (known.session, known.credits) = (session, credits);
+        self.generation
+    }
+
+    /// A member's session ended. It gets nothing more until it joins again; what it holds stays its own until it expires.
+    pub fn away(&mut self, member: &str, session: u64) {
+        if let Some(known) = self.members.get_mut(member)
+            && known.session == session
+        {
+            known.credits = 0;
+        }
+    }
+
+    /// Hands out what can be handed out, in order of the packets.
+    pub fn grant(&mut self, now_ns: u64, max: usize) -> Vec<Grant> {
+        let mut grants = Vec::new();
+        let mut gated: BTreeSet<u64> = BTreeSet::new();
+        let waiting: Vec<Seq> = self.waiting.iter().copied().collect();
+        let lease = self.last_lease + 1;
+        for seq in waiting {
+            if grants.len() == max
+                || self.leased >= self.options.max_ack_pending as usize
+                || self.members.values().all(|member| !member.is_free())
+            {
+                break;
+            }
+            let packet = &self.packets[&seq];
+            let (key, delivery) = (packet.key, packet.deliveries + 1);
+            let due = matches!(packet.stand, Stand::Waiting { due_ns } if due_ns <= now_ns);
+            let member = if due && !key.is_some_and(|key| gated.contains(&key)) {
+                self.taker(key, delivery, self.is_last(delivery))
+            } else {
+                None
+            };
+            let Some(member) = member else {
+                gated.extend(key);
+                continue;
+            };
+            self.last_lease = lease;
+            self.lease(seq, &member, lease, now_ns);
+            grants.push(Grant { session: self.members[&member].session, member, lease, seq, delivery });
+        }
+        grants
+    }
+
+    /// True when nothing follows but the dead letters: such a packet goes alone, so that only what really kills its member is
+    /// found to do so.
+    fn is_last(&self, delivery: u32) -> bool {
+        self.options.max_deliver.is_some_and(|max| delivery >= max && max > 1)
+    }
+
+    /// True when a packet was delivered before and may be given up: the rest of its key waits until it is settled, so that
+    /// they are not given up with it.
+    fn is_suspect(&self, delivery: u32) -> bool {
+        self.options.max_deliver.is_some() && delivery > 1
+    }
+
+    /// Who gets the next packet of a key.
+    fn taker(&self, key: Option<u64>, delivery: u32, last: bool) -> Option<MemberName> {
+        let fits = |member: &Member| member.is_free() && !(last && member.held > 0);
+        if let Some(holder) = key.and_then(|key| self.keys.get(&key)) {
+            let fits = !holder.again && !self.is_suspect(delivery) && fits(&self.members[&holder.member]);
+            return fits.then(|| holder.member.clone());
+        }
+        let free = self.members.iter().filter(|(_, member)| fits(member));
+        free.min_by_key(|(_, member)| (member.held, member.turn)).map(|(name, _)| name.clone())
+    }
+
+    fn lease(&mut self, seq: Seq, member: &MemberName, lease: u64, now_ns: u64) {
+        let packet = self.packets.get_mut(&seq).expect("what waits is here");
+        if let Stand::Waiting { due_ns } = packet.stand {
+            self.timers.remove(&(due_ns, seq));
+        }
+        let until_ns = now_ns.saturating_add(self.options.ack_wait_ns);
+        packet.deliveries += 1;
+        packet.stand = Stand::Leased { lease, member: member.clone(), until_ns };
+        let (key, deliveries) = (packet.key, packet.deliveries);
+        let suspect = self.is_suspect(deliveries);
+        self.timers.insert((until_ns, seq));
+        self.waiting.remove(&seq);
+        self.leased += 1;
+        self.grants += 1;
+        let last = self.is_last(deliveries);
+        let holder = self.members.get_mut(member).expect("who takes is a member");
+        holder.held += 1;
+        holder.turn = self.grants;
+        holder.alone |= last;
+        if let Some(key) = key {
+            let holder = self.keys.entry(key).or_insert(Holder { member: member.clone(), leased: 0, again: false });
+            holder.leased += 1;
+            holder.again |= suspect;
+        }
+    }
+
+    /// A member settles packets. Nothing changes for what it doesn't hold under that lease, in this generation and session.
+    pub fn settle(
+        &mut self,
+        member: &str,
+        session: u64,
+        generation: u64,
+        (lease, seqs): (u64, &[Seq]),
+        outcome: Outcome,
+        now_ns: u64,
+    ) -> Verdict {
+        let mut verdict = Verdict::default();
+        let current = generation == self.generation
+            && self.members.get(member).is_some_and(|known| known.session == session && known.credits > 0);
+        for seq in seqs {
+            let held = self.packets.get(seq).is_some_and(
+                |packet| matches!(&packet.stand, Stand::Leased { lease: l, member: m, .. } if *l == lease && **m == *member),
+            );
+            if !current || !held {
+                verdict.not_held.push(*seq);
+                continue;
+            }
+            verdict.took.push(*seq);
+            match outcome {
+                Outcome::Ack | Outcome::Reject => self.forget(*seq),
+                Outcome::Retry { delay_ns } => {
+                    let wait_ns = delay_ns.unwrap_or_else(|| self.backoff_ns(*seq));
+                    self.release(*seq, now_ns.saturating_add(wait_ns), Why::Retried);
+                }
+                Outcome::Extend => {
+                    let until = now_ns.saturating_add(self.options.ack_wait_ns);
+                    let packet = self.packets.get_mut(seq).expect("it is held");
+                    if let Stand::Leased { until_ns, .. } = &mut packet.stand {
+                        self.timers.remove(&(*until_ns, *seq));
+                        *until_ns = until;
+                        self.timers.insert((until, *seq));
+                    }
+                }
+            }
+        }
+        verdict
+    }
+
+    /// Ends what has run out of time.
+    pub fn expire(&mut self, now_ns: u64) {
+        while let Some(&(at_ns, seq)) = self.timers.first()
+            && at_ns <= now_ns
+        {
+            self.timers.pop_first();
+            if self.is_leased(seq) {
+                let due_ns = now_ns.saturating_add(self.backoff_ns(seq));
+                self.release(seq, due_ns, Why::Expired);
+            }
+        }
+    }
+
+    /// The leases that ended without a settle since this was last asked.
+    pub fn take_ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// True when a packet is held under that very lease.
+    #[must_use]
+    pub fn is_live(&self, seq: Seq, lease: u64) -> bool {
+        let held = |packet: &Packet| matches!(packet.stand, Stand::Leased { lease: live, .. } if live == lease);
+        self.packets.get(&seq).is_some_and(held)
+    }
+
+    fn is_leased(&self, seq: Seq) -> bool {
+        self.packets.get(&seq).is_some_and(|packet| matches!(packet.stand, Stand::Leased { .. }))
+    }
+
+    /// When to look again: a lease or a wait ends then.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<u64> {
+        self.timers.first().map(|(at_ns, _)| *at_ns)
+    }
+
+    /// Packets that are to become dead letters, in order. They stay until [`Leases::forget`].
+    #[must_use]
+    pub fn spent(&self) -> Vec<(Seq, Spent)> {
+        self.spent.iter().map(|(seq, why)| (*seq, *why)).collect()
+    }
+
+    /// Keys that are parked.
+    #[must_use]
+    pub fn parked(&self) -> &BTreeSet<u64> {
+        &self.parked
+    }
+
+    /// A packet is settled: nothing is known of it any more.
+    pub fn forget(&mut self, seq: Seq) {
+        self.unlease(seq);
+        self.spent.remove(&seq);
+        self.waiting.remove(&seq);
+        if let Some(Packet { stand: Stand::Waiting { due_ns }, .. }) = self.packets.remove(&seq) {
+            self.timers.remove(&(due_ns, seq));
+        }
+    }
+
+    /// Packets that are leased now.
+    #[must_use]
+    pub fn leased(&self) -> usize {
+        self.leased
+    }
+
+    fn backoff_ns(&self, seq: Seq) -> u64 {
+        let doublings = self.packets.get(&seq).map_or(0, |packet| packet.deliveries.saturating_sub(1)).min(32);
+        self.options.backoff_ns.saturating_mul(1 << doublings).min(self.options.backoff_max_ns)
+    }
+
+    /// Takes a packet from its member, to be delivered again from `due_ns` on. Later packets of its key go with it: they may
+    /// not arrive before it.
+    fn release(&mut self, seq: Seq, due_ns: u64, why: Why) {
+        let key = self.packets[&seq].key;
+        let later = |(later, packet): (&Seq, &Packet)| {
+            (packet.key == key && matches!(packet.stand, Stand::Leased { .. })).then_some(*later)
+        };
+        let mut freed = vec![seq];
+        if key.is_some() {
+            freed.extend(self.packets.range(Seq(seq.0 + 1)..).filter_map(later));
+        }
+        for seq in freed {
+            if let Stand::Leased { lease, member, .. } = &self.packets[&seq].stand {
+                self.ended.push(Ended { seq, lease: *lease, member: member.clone(), why });
+            }
+            self.unlease(seq);
+            let packet = self.packets.get_mut(&seq).expect("it was held a moment ago");
+            packet.stand = Stand::Waiting { due_ns };
+            self.waiting.insert(seq);
+            self.timers.insert((due_ns, seq));
+            self.judge(seq);
+        }
+    }
+
+    fn unlease(&mut self, seq: Seq) {
+        let Some(packet) = self.packets.get_mut(&seq) else { return };
+        let Stand::Leased { member, until_ns, .. } = &packet.stand else { return };
+        let (member, until_ns, key) = (member.clone(), *until_ns, packet.key);
+        packet.stand = Stand::Waiting { due_ns: 0 };
+        self.timers.remove(&(until_ns, seq));
+        self.leased -= 1;
+        let known = self.members.get_mut(&member).expect("who holds is a member");
+        known.held -= 1;
+        known.alone &= known.held > 0;
+        if let Some(key) = key {
+            let holder = self.keys.get_mut(&key).expect("a key with leases has a holder");
+            holder.leased -= 1;
+            if holder.leased == 0 {
+                self.keys.remove(&key);
+            }
+        }
+    }
+
+    /// Decides whether a packet that waits is delivered at all.
+    fn judge(&mut self, seq: Seq) {
+        let packet = &self.packets[&seq];
+        let key = packet.key;
+        if key.is_some_and(|key| self.parked.contains(&key)) {
+            return self.spend(seq, Spent::KeyParked);
+        }
+        if self.options.max_deliver.is_none_or(|max| packet.deliveries < max) {
+            return;
+        }
+        match (self.options.on_poison, key) {
+            (OnPoison::BlockKey, Some(_)) => {
+                let packet = self.packets.get_mut(&seq).expect("it was just seen");
+                if let Stand::Waiting { due_ns } = packet.stand {
+                    self.timers.remove(&(due_ns, seq));
+                }
+                // It still waits, for ever, and all of its key behind it.
+                packet.stand = Stand::Blocked;
+            }
+            (OnPoison::ParkKey, Some(key)) => {
+                self.parked.insert(key);
+                self.spend(seq, Spent::Exhausted);
+                let of_key = self.waiting.iter().copied().filter(|other| self.packets[other].key == Some(key));
+                for other in of_key.collect::<Vec<_>>() {
+                    self.spend(other, Spent::KeyParked);
+                }
+            }
+            _ => self.spend(seq, Spent::Exhausted),
+        }
+    }
+
+    fn spend(&mut self, seq: Seq, why: Spent) {
+        let packet = self.packets.get_mut(&seq).expect("what is spent is here");
+        if let Stand::Waiting { due_ns } = packet.stand {
+            self.timers.remove(&(due_ns, seq));
+        }
+        packet.stand = Stand::Spent;
+        self.waiting.remove(&seq);
+        self.spent.insert(seq, why);
+    }
+}
+
+impl Member {
+    fn is_free(&self) -> bool {
+        self.held < self.credits && !self.alone
+    }
+}
+
+#[cfg(test)]
+#[path = "lease_tests.rs"]
+mod tests;

@@ -1,0 +1,588 @@
+//! Reads a journal beside its writer: takes no lock, writes nothing, holds a few pieces of one segment at a time.
+//!
+//! It gives every frame that counts, in order, and what it finds wrong, at its place. The rules are those of an opening
+//! (`docs/journal.md`), but nothing is repaired and nobody is in the way: where the writer is still at work, or gives a
+//! segment back, the reader looks again before it calls anything damaged, and ends where the journal ends.
+
+mod finding;
+mod window;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+
+use super::Lsn;
+use super::frame::{self, At, Found, HEADER, Header, SECTOR};
+use super::record::{Record, RecordError};
+use super::segment::{self, Sector, SegmentHeader};
+use crate::env::{Disk, Open};
+pub use finding::Finding;
+use window::Window;
+
+/// Largest frame that is looked at. A journal's frames are at most a quarter of its segments, too.
+const FRAME_BYTES_MAX: u64 = 64 << 20;
+/// What a repair calls the files into which it moves what is damaged.
+pub(super) const QUARANTINE: &str = "quarantine-";
+/// The end of such a file's name while it is being written.
+pub(super) const PARTIAL: &str = ".partial";
+/// Files of a data directory that are no segments.
+const KNOWN: [&str; 4] = ["LOCK", "lost+found", "checkpoint-a.swc", "checkpoint-b.swc"];
+
+/// Why a journal can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is no such directory.
+    #[error("could not find a data directory there")]
+    Missing,
+    /// A directory without a journal.
+    #[error("could not find a journal there: no file is a segment of one")]
+    NoJournal,
+    /// Written by a later version.
+    #[error(
+        "could not read the journal: `{name}` has format version {found}, this binary reads up to {supported}; use the release that wrote it"
+    )]
+    Version {
+        /// The file.
+        name: String,
+        /// Its version.
+        found: u16,
+        /// What this binary reads.
+        supported: u16,
+    },
+    /// The disk failed.
+    #[error("could not {what}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// The disk's answer.
+        source: io::Error,
+    },
+}
+
+impl ReadError {
+    pub(super) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> ReadError {
+        move |source| ReadError::Io { what: what.into(), source }
+    }
+}
+
+/// What comes next in a journal.
+#[derive(Debug)]
+pub enum Step {
+    /// A frame that counts.
+    Frame(Frame),
+    /// Something that is wrong, or worth a word.
+    Finding(Finding),
+}
+
+/// A frame with its records, which are read when somebody asks.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Where it stands.
+    pub at: At,
+    /// Its header.
+    pub header: Header,
+    /// Its records, encoded.
+    pub body: Bytes,
+}
+
+impl Frame {
+    /// Its records with their LSNs; small state has none. Ends behind the first that can't be read.
+    pub fn records(&self) -> impl Iterator<Item = Result<(Option<Lsn>, Record), RecordError>> {
+        let (mut body, mut next, is_state) = (self.body.clone(), self.header.base, self.header.is_state);
+        std::iter::from_fn(move || {
+            if body.is_empty() {
+                return None;
+            }
+            let lsn = (!is_state).then_some(next);
+            next = Lsn(next.0 + 1);
+            let record = Record::decode(&mut body);
+            if record.is_err() {
+                body.clear();
+            }
+            Some(record.map(|record| (lsn, record)))
+        })
+    }
+}
+
+/// A segment in use, as far as its start tells.
+#[derive(Clone, Debug)]
+struct Start {
+    journal: Option<u128>,
+    process: String,
+    epoch: u64,
+    base: Lsn,
+}
+
+impl Start {
+    fn of(header: SegmentHeader) -> Start {
+        let SegmentHeader { journal, process, epoch, base, .. } = header;
+        Start { journal: Some(journal), process, epoch, base }
+    }
+}
+
+/// A segment that is being read.
+struct Current {
+    number: u64,
+    start: Start,
+    window: Window,
+    offset: u64,
+}
+
+/// Reads one journal from its oldest frame to its end.
+pub struct Reader {
+    disk: Arc<dyn Disk>,
+    process: String,
+    journal: Option<u128>,
+    waiting: BTreeMap<u64, Start>,
+    current: Option<Current>,
+    /// The segment read last, or being read.
+    number: u64,
+    next: Lsn,
+    epoch: u64,
+    findings: VecDeque<Finding>,
+    /// Where a cut was told: asked again there, a reader has nothing new to say.
+    cut: Option<At>,
+    /// Segments and offsets of what a repair has moved away.
+    quarantined: BTreeSet<(u64, u64)>,
+    segments: u64,
+    bytes: u64,
+}
+
+impl Reader {
+    /// Looks at what is in the data directory of `disk`.
+    ///
+    /// # Errors
+    /// No directory, no journal in it, a later format version, or a failing disk.
+    pub async fn open(disk: Arc<dyn Disk>) -> Result<Reader, ReadError> {
+        let mut reader = Reader {
+            disk,
+            process: String::new(),
+            journal: None,
+            waiting: BTreeMap::new(),
+            current: None,
+            number: 0,
+            next: Lsn(0),
+            epoch: 0,
+            findings: VecDeque::new(),
+            cut: None,
+            quarantined: BTreeSet::new(),
+            segments: 0,
+            bytes: 0,
+        };
+        reader.waiting = reader.inventory().await?;
+        let Some(first) = reader.waiting.first_key_value() else { return Err(ReadError::NoJournal) };
+        (reader.number, reader.next) = (*first.0, first.1.base);
+        Ok(reader)
+    }
+
+    /// The process whose journal it is; empty when no header is left to tell.
+    #[must_use]
+    pub fn process(&self) -> &str {
+        &self.process
+    }
+
+    /// Segments in use that were read, the one being read included.
+    #[must_use]
+    pub fn segments(&self) -> u64 {
+        self.segments
+    }
+
+    /// Bytes of the frames that were read.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The LSN that comes next.
+    #[must_use]
+    pub fn next_lsn(&self) -> Lsn {
+        self.next
+    }
+
+    /// The next frame or finding; `None` at the journal's end, as it is now. Asked again later, it goes on from there.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub async fn next(&mut self) -> Result<Option<Step>, ReadError> {
+        loop {
+            if let Some(finding) = self.findings.pop_front() {
+                return Ok(Some(Step::Finding(finding)));
+            }
+            let Some(mut current) = self.current.take() else {
+                if !self.begin().await? {
+                    return Ok(None);
+                }
+                continue;
+            };
+            let step = self.advance(&mut current).await?;
+            match step {
+                Advance::Frame(frame) => {
+                    self.current = Some(current);
+                    return Ok(Some(Step::Frame(frame)));
+                }
+                Advance::Again => self.current = Some(current),
+                // The journal may go on in a segment that was begun meanwhile.
+                Advance::End => self.extend().await?,
+                Advance::Rest => {
+                    self.current = Some(current);
+                    return Ok(self.findings.pop_front().map(Step::Finding));
+                }
+            }
+        }
+    }
+
+    /// Begins the next segment; false when there is none.
+    async fn begin(&mut self) -> Result<bool, ReadError> {
+        let Some((number, start)) = self.waiting.pop_first() else { return Ok(false) };
+        let what = format!("read {}", segment::name(number));
+        let gone = match self.disk.open(&segment::name(number), Open::Read).await {
+            Ok(file) => {
+                let window = Window::open(file).await.map_err(ReadError::io(&what))?;
+                let mut current = Current { number, start, window, offset: SECTOR };
+                if self.is_same(&mut current).await? {
+                    self.enter(&current);
+                    self.current = Some(current);
+                    return Ok(true);
+                }
+                current.start
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => start,
+            Err(error) => return Err(ReadError::io(what)(error)),
+        };
+        self.recycled(number, gone.base);
+        Ok(true)
+    }
+
+    fn enter(&mut self, current: &Current) {
+        let (number, base) = (current.number, current.start.base);
+        if base > self.next {
+            // What came before this segment was durable when it began.
+            if number > self.number + 1 {
+                let segments = (self.number + 1, number - 1);
+                self.findings.push_back(Finding::Missing { segments, lost: self.next..base });
+            }
+            self.next = base;
+        }
+        if current.start.journal.is_none() {
+            let quarantined = self.quarantined.contains(&(number, 0));
+            self.findings.push_back(Finding::Headless { segment: number, quarantined });
+        }
+        self.number = number;
+        self.epoch = self.epoch.max(current.start.epoch);
+        self.segments += 1;
+    }
+
+    /// A segment that its writer gave back held nothing that anybody needs.
+    fn recycled(&mut self, number: u64, base: Lsn) {
+        self.findings.push_back(Finding::Recycled { segment: number });
+        self.number = number;
+        // What comes next is told by the segment behind it.
+        self.next = self.waiting.first_key_value().map_or(self.next.max(base), |(_, next)| next.base);
+    }
+
+    async fn advance(&mut self, current: &mut Current) -> Result<Advance, ReadError> {
+        let found = current.look().await?;
+        if let Some(frame) = self.take(current, found) {
+            return Ok(Advance::Frame(frame));
+        }
+        // Perhaps the writer has just been here.
+        current.window.forget();
+        if !self.is_same(current).await? {
+            self.recycled(current.number, self.next);
+            return Ok(Advance::End);
+        }
+        let found = current.look().await?;
+        let hint = match &found {
+            Found::Bad(hint) => Some(*hint),
+            Found::Frame(..) | Found::Nothing => None,
+        };
+        if let Some(frame) = self.take(current, found) {
+            return Ok(Advance::Frame(frame));
+        }
+        if self.waiting.is_empty() {
+            self.extend().await?;
+            if !self.waiting.is_empty() {
+                // The writer has gone on to another segment: first it may have filled this one.
+                current.window.forget();
+                return Ok(Advance::Again);
+            }
+        }
+        self.gap(current, hint).await
+    }
+
+    fn take(&mut self, current: &mut Current, found: Found) -> Option<Frame> {
+        let Found::Frame(header, body) = found else { return None };
+        if header.epoch < self.epoch || header.base < self.next {
+            return None;
+        }
+        let at = At { segment: current.number, offset: current.offset };
+        if header.base > self.next {
+            let quarantined = false;
+            self.findings.push_back(Finding::Damaged { at, bytes: 0, lost: self.next..header.base, quarantined });
+        }
+        current.offset += header.padded();
+        self.bytes += header.padded();
+        (self.next, self.epoch) = (header.end(), header.epoch);
+        Some(Frame { at, header, body })
+    }
+
+    /// Nothing that counts stands here. Is there anything behind it?
+    async fn gap(&mut self, current: &mut Current, hint: Option<Option<Header>>) -> Result<Advance, ReadError> {
+        let at = At { segment: current.number, offset: current.offset };
+        let is_last = self.waiting.is_empty();
+        let quarantined = self.quarantined.contains(&(at.segment, at.offset));
+        let Behind { first, marked, end } = self.behind(current, is_last).await?;
+        current.window.forget();
+        if !self.is_same(current).await? {
+            self.recycled(current.number, self.next);
+            return Ok(Advance::End);
+        }
+        if let Some((offset, frame)) = first {
+            let marked = if is_last { marked } else { marked.max(frame.base) };
+            let confirmed = marked >= frame.base && (frame.base > self.next || marked > self.next || !is_last);
+            if confirmed {
+                let lost = self.next..frame.base;
+                self.findings.push_back(Finding::Damaged { at, bytes: offset - at.offset, lost, quarantined });
+                self.next = frame.base;
+                current.offset = offset;
+                return Ok(Advance::Again);
+            }
+            if marked > self.next {
+                let lost = self.next..marked;
+                self.findings.push_back(Finding::Damaged { at, bytes: offset - at.offset, lost, quarantined });
+                self.next = marked;
+            }
+            self.cut(at, (end > self.next).then_some(end));
+            return Ok(Advance::Rest);
+        }
+        if !is_last {
+            // The segment behind it says where it begins: what is missing up to there was durable.
+            let behind = self.waiting.first_key_value().map(|(number, start)| (*number, start.base));
+            if let Some((number, base)) = behind
+                && number == current.number + 1
+                && base > self.next
+            {
+                let bytes = current.window.size - at.offset.min(current.window.size);
+                self.findings.push_back(Finding::Damaged { at, bytes, lost: self.next..base, quarantined });
+                self.next = base;
+            }
+            return Ok(Advance::End);
+        }
+        if let Some(hint) = hint {
+            let to = hint.filter(|hint| hint.base == self.next && hint.count < 1 << 24).map(|hint| hint.end());
+            self.cut(at, to);
+        }
+        Ok(Advance::Rest)
+    }
+
+    /// Says where the end was never confirmed, once.
+    fn cut(&mut self, at: At, to: Option<Lsn>) {
+        if self.cut != Some(at) {
+            self.cut = Some(at);
+            self.findings.push_back(Finding::Cut { at, from: self.next, to });
+        }
+    }
+
+    /// What counts behind `current.offset`, as far as it must be known.
+    async fn behind(&self, current: &mut Current, is_last: bool) -> Result<Behind, ReadError> {
+        let (start, mut behind) = (current.offset, Behind { first: None, marked: Lsn(0), end: Lsn(0) });
+        current.offset += SECTOR;
+        while current.offset + SECTOR <= current.window.size {
+            let found = current.look().await?;
+            if let Found::Frame(frame, _) = found
+                && frame.epoch >= self.epoch
+                && frame.base >= self.next
+            {
+                behind.first = behind.first.or(Some((current.offset, frame)));
+                behind.marked = behind.marked.max(frame.durable_upto);
+                behind.end = behind.end.max(frame.end());
+                current.offset += frame.padded();
+                let known = behind.first.is_some_and(|(_, first)| !is_last || behind.marked > first.base);
+                if known {
+                    break;
+                }
+            } else {
+                current.offset += SECTOR;
+            }
+        }
+        current.offset = start;
+        Ok(behind)
+    }
+
+    /// Whether the file still is the segment that it was.
+    async fn is_same(&self, current: &mut Current) -> Result<bool, ReadError> {
+        let what = format!("read {}", segment::name(current.number));
+        let start = current.window.read(0, 2 * SECTOR).await.map_err(ReadError::io(what))?;
+        Ok(match segment::decode(current.number, &start) {
+            Sector::Header(header) => header.base == current.start.base && header.epoch == current.start.epoch,
+            Sector::Version(_) => false,
+            Sector::Unused => current.start.journal.is_none(),
+        })
+    }
+
+    /// Looks for segments that were begun since.
+    async fn extend(&mut self) -> Result<(), ReadError> {
+        let found = std::mem::take(&mut self.findings);
+        let newest = self.waiting.last_key_value().map_or(self.number, |(number, _)| *number);
+        let now = self.inventory().await?;
+        // What is in the directory was told at the start.
+        self.findings = found;
+        self.waiting.extend(now.into_iter().filter(|(number, _)| *number > newest));
+        Ok(())
+    }
+
+    /// The segments in use, and what else is there.
+    async fn inventory(&mut self) -> Result<BTreeMap<u64, Start>, ReadError> {
+        let names = self.disk.list("").await.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ReadError::Missing,
+            _ => ReadError::io("list the data directory")(error),
+        })?;
+        let (mut used, mut unused) = (BTreeMap::new(), BTreeSet::new());
+        for name in names {
+            if let Some(moved) = name.strip_prefix(QUARANTINE) {
+                self.quarantined.extend(quarantined_at(moved));
+                continue;
+            }
+            let Some(number) = segment::number(&name) else {
+                if !KNOWN.contains(&name.as_str()) {
+                    let why = "no journal writes a file of that name".to_owned();
+                    self.findings.push_back(Finding::Foreign { name, why, is_segment: false });
+                }
+                continue;
+            };
+            match self.start(number, &name).await? {
+                Some(start) => drop(used.insert(number, start)),
+                None => drop(unused.insert(number)),
+            }
+        }
+        self.sort_out(&mut used);
+        let newest = used.last_key_value().map_or(0, |(number, _)| *number);
+        for number in unused.into_iter().filter(|number| *number != newest + 1 && !used.is_empty()) {
+            self.findings.push_back(Finding::Leftover { name: segment::name(number) });
+        }
+        Ok(used)
+    }
+
+    async fn start(&self, number: u64, name: &str) -> Result<Option<Start>, ReadError> {
+        let file = match self.disk.open(name, Open::Read).await {
+            Ok(file) => file,
+            // Its writer has just given it back.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(ReadError::io(format!("open {name}"))(error)),
+        };
+        let sectors = file.read_at(0, 2 * SECTOR as usize).await.map_err(ReadError::io(format!("read {name}")))?;
+        match segment::decode(number, &sectors) {
+            Sector::Header(header) => Ok(Some(Start::of(header))),
+            Sector::Version(found) => {
+                Err(ReadError::Version { name: name.to_owned(), found, supported: segment::VERSION })
+            }
+            // A segment whose header rotted still counts: its first frame says what the header said.
+            Sector::Unused => {
+                let window = Window::open(file).await.map_err(ReadError::io(format!("read {name}")))?;
+                let start = Start { journal: None, process: String::new(), epoch: 0, base: Lsn(0) };
+                let mut current = Current { number, start: start.clone(), window, offset: SECTOR };
+                let Found::Frame(frame, _) = current.look().await? else { return Ok(None) };
+                // Perhaps its writer has just begun it, and the header was not there yet.
+                current.window.forget();
+                let what = format!("read {name}");
+                let sector = current.window.read(0, SECTOR).await.map_err(ReadError::io(what))?;
+                Ok(Some(match segment::decode(number, &sector) {
+                    Sector::Header(header) => Start::of(header),
+                    Sector::Version(_) | Sector::Unused => Start { epoch: frame.epoch, base: frame.base, ..start },
+                }))
+            }
+        }
+    }
+
+    /// Whose journal it is: that of most segments. The others are foreign.
+    fn sort_out(&mut self, used: &mut BTreeMap<u64, Start>) {
+        let mut counts: BTreeMap<u128, (usize, u64)> = BTreeMap::new();
+        for (number, start) in used.iter() {
+            if let Some(journal) = start.journal {
+                let (count, newest) = counts.entry(journal).or_default();
+                (*count, *newest) = (*count + 1, *number);
+            }
+        }
+        let most = counts.iter().max_by_key(|(_, count)| **count).map(|(journal, _)| *journal);
+        self.journal = self.journal.or(most);
+        used.retain(|number, start| {
+            let ours = start.journal.is_none() || start.journal == self.journal;
+            if ours && self.process.is_empty() {
+                self.process.clone_from(&start.process);
+            }
+            if !ours {
+                let why = format!("it is a segment of another journal, of process `{}`", start.process);
+                self.findings.push_back(Finding::Foreign { name: segment::name(*number), why, is_segment: true });
+            }
+            ours
+        });
+    }
+}
+
+/// The frame that stands at a place; `None` where there is none any more.
+///
+/// # Errors
+/// When the disk fails.
+pub async fn frame_at(disk: &dyn Disk, at: At) -> Result<Option<Frame>, ReadError> {
+    let name = segment::name(at.segment);
+    let file = match disk.open(&name, Open::Read).await {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(ReadError::io(format!("open {name}"))(error)),
+    };
+    let window = Window::open(file).await.map_err(ReadError::io(format!("read {name}")))?;
+    let start = Start { journal: None, process: String::new(), epoch: 0, base: Lsn(0) };
+    let mut current = Current { number: at.segment, start, window, offset: at.offset };
+    Ok(match current.look().await? {
+        Found::Frame(header, body) => Some(Frame { at, header, body }),
+        Found::Nothing | Found::Bad(_) => None,
+    })
+}
+
+/// How far a look into a segment came.
+enum Advance {
+    Frame(Frame),
+    /// There is more in this segment.
+    Again,
+    /// This segment is done.
+    End,
+    /// The journal ends here, as it is now.
+    Rest,
+}
+
+struct Behind {
+    first: Option<(u64, Header)>,
+    marked: Lsn,
+    end: Lsn,
+}
+
+impl Current {
+    /// What stands at `offset`.
+    async fn look(&mut self) -> Result<Found, ReadError> {
+        let what = |current: &Current| format!("read {} at {}", segment::name(current.number), current.offset);
+        let sector = self.window.read(self.offset, SECTOR).await.map_err(ReadError::io(what(self)))?;
+        if sector.len() < HEADER {
+            return Ok(Found::Nothing);
+        }
+        let claimed = u64::from(sector.slice(8..12).get_u32_le());
+        let limit = FRAME_BYTES_MAX.min((self.window.size / 4).max(SECTOR));
+        let bytes = if claimed > SECTOR && claimed <= limit {
+            self.window.read(self.offset, claimed).await.map_err(ReadError::io(what(self)))?
+        } else {
+            sector
+        };
+        Ok(frame::parse(At { segment: self.number, offset: self.offset }, &bytes))
+    }
+}
+
+/// Segment and offset in the name of a quarantine file.
+fn quarantined_at(moved: &str) -> Option<(u64, u64)> {
+    if moved.ends_with(PARTIAL) {
+        return None;
+    }
+    let (segment, rest) = moved.split_once('-')?;
+    let (offset, _) = rest.split_once('-')?;
+    Some((segment.parse().ok()?, offset.parse().ok()?))
+}

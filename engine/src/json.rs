@@ -1,0 +1,446 @@
+//! JSON text read in place: where the fields of an object lie, found in one pass and without a tree.
+//!
+//! What an [`Outline`] says is what `serde_json` would say of the same text. It is given only for the plain bulk of
+//! payloads; for all else (escapes, exponents, very long numbers, deep nesting, a key that comes twice, no JSON at all)
+//! there is none, and whoever asked builds the tree.
+
+use std::cmp::Ordering;
+
+/// Deeper nesting has no outline; `serde_json` itself stops at 128.
+const DEPTH_MAX: usize = 32;
+/// Objects with more fields have no outline: it is searched and filled in place.
+const FIELDS_MAX: usize = 64;
+/// Most digits of a number before the point: any such integer fits 64 bits.
+const WHOLE_DIGITS_MAX: usize = 18;
+/// A decimal of so many digits comes back from a float as the same digits (`f64::DIGITS`).
+const DIGITS_MAX: usize = 15;
+
+/// What a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Null,
+    True,
+    False,
+    /// An integer of 64 bits.
+    Int,
+    /// A finite number with a point.
+    Float,
+    /// A string without escapes: its characters stand between the quotes as they are.
+    Text,
+    /// An array or an object.
+    Nested,
+}
+
+/// A value within a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Value {
+    start: u32,
+    end: u32,
+    pub(crate) shape: Shape,
+    /// True when `serde_json` would write the value just as it stands there.
+    pub(crate) canonical: bool,
+}
+
+impl Value {
+    /// Where it stands in `text`, the one that it was found in.
+    pub(crate) fn of<'t>(&self, text: &'t [u8]) -> &'t [u8] {
+        &text[self.start as usize..self.end as usize]
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Field {
+    /// The first bytes of the key, the first one highest: most keys differ there.
+    prefix: u64,
+    key_start: u32,
+    key_end: u32,
+    value: Value,
+}
+
+/// The fields of an object, by key.
+#[derive(Clone, Debug)]
+pub(crate) struct Outline {
+    fields: Vec<Field>,
+}
+
+impl Outline {
+    /// The outline of an object; `None` for what has none.
+    pub(crate) fn of(text: &[u8]) -> Option<Outline> {
+        u32::try_from(text.len()).ok()?;
+        std::str::from_utf8(text).ok()?;
+        let mut scan = Scan { text, at: 0 };
+        scan.space();
+        scan.take(b'{')?;
+        let outline = scan.outline()?;
+        scan.space();
+        (scan.at == text.len()).then_some(outline)
+    }
+
+    /// The field `key` of the object that `text` holds, which this is the outline of.
+    pub(crate) fn get(&self, text: &[u8], key: &[u8]) -> Option<Value> {
+        let found = self.find(text, prefix(key), key).ok()?;
+        Some(self.fields[found].value)
+    }
+
+    /// Keys and values, in the order of the keys.
+    pub(crate) fn fields<'o>(&'o self, text: &'o [u8]) -> impl Iterator<Item = (&'o [u8], Value)> {
+        self.fields.iter().map(|field| (&text[field.key_start as usize..field.key_end as usize], field.value))
+    }
+
+    fn find(&self, text: &[u8], prefix: u64, key: &[u8]) -> Result<usize, usize> {
+        self.fields.binary_search_by(|field| match field.prefix.cmp(&prefix) {
+            Ordering::Equal => text[field.key_start as usize..field.key_end as usize].cmp(key),
+            other => other,
+        })
+    }
+}
+
+/// The first eight bytes of a key, zeroes behind a shorter one. No key holds a zero byte, so two prefixes have the order
+/// of their keys.
+fn prefix(key: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    let len = key.len().min(8);
+    first[..len].copy_from_slice(&key[..len]);
+    u64::from_be_bytes(first)
+}
+
+struct Scan<'t> {
+    text: &'t [u8],
+    at: usize,
+}
+
+impl Scan<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    fn take(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.at += 1)
+    }
+
+    fn literal(&mut self, word: &[u8]) -> Option<()> {
+        self.text[self.at..].starts_with(word).then(|| self.at += word.len())
+    }
+
+    /// Moves past white space; true when there was some.
+    fn space(&mut self) -> bool {
+        let start = self.at;
+        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+            self.at += 1;
+        }
+        self.at > start
+    }
+
+    /// The outline of the object whose brace was taken.
+    fn outline(&mut self) -> Option<Outline> {
+        let mut outline = Outline { fields: Vec::with_capacity(16) };
+        self.space();
+        if self.take(b'}').is_some() {
+            return Some(outline);
+        }
+        loop {
+            let (start, end) = self.string()?;
+            self.space();
+            self.take(b':')?;
+            self.space();
+            let value = self.value(1)?;
+            self.space();
+            let key = &self.text[start..end];
+            let prefix = prefix(key);
+            // Of a key that comes twice the tree keeps the last: rare enough to be its business.
+            let place = outline.find(self.text, prefix, key).err()?;
+            if outline.fields.len() == FIELDS_MAX {
+                return None;
+            }
+            outline.fields.insert(place, Field { prefix, key_start: start as u32, key_end: end as u32, value });
+            match self.next_or_end(b'}')? {
+                true => _ = self.space(),
+                false => return Some(outline),
+            }
+        }
+    }
+
+    /// Takes a comma (true) or `end` (false).
+    fn next_or_end(&mut self, end: u8) -> Option<bool> {
+        let byte = self.peek().filter(|byte| *byte == b',' || *byte == end)?;
+        self.at += 1;
+        Some(byte == b',')
+    }
+
+    fn value(&mut self, depth: usize) -> Option<Value> {
+        let start = self.at;
+        let (shape, canonical) = match self.peek()? {
+            b'"' => self.string().map(|_| (Shape::Text, true))?,
+            b'-' | b'0'..=b'9' => self.number()?,
+            b'{' => (Shape::Nested, self.object(depth)?),
+            b'[' => (Shape::Nested, self.array(depth)?),
+            b't' => self.literal(b"true").map(|()| (Shape::True, true))?,
+            b'f' => self.literal(b"false").map(|()| (Shape::False, true))?,
+            b'n' => self.literal(b"null").map(|()| (Shape::Null, true))?,
+            _ => return None,
+        };
+        Some(Value { start: start as u32, end: self.at as u32, shape, canonical })
+    }
+
+    /// Moves past an object; true when it is canonical: no white space, keys ascending, and canonical within.
+    fn object(&mut self, depth: usize) -> Option<bool> {
+        self.take(b'{')?;
+        if depth == DEPTH_MAX {
+            return None;
+        }
+        let mut canonical = !self.space();
+        if self.take(b'}').is_some() {
+            return Some(canonical);
+        }
+        let mut before: Option<(usize, usize)> = None;
+        loop {
+            let (start, end) = self.string()?;
+            canonical &= before.is_none_or(|(from, to)| self.text[from..to] < self.text[start..end]);
+            before = Some((start, end));
+            canonical &= !self.space();
+            self.take(b':')?;
+            canonical &= !self.space();
+            canonical &= self.value(depth + 1)?.canonical;
+            canonical &= !self.space();
+            match self.next_or_end(b'}')? {
+                true => canonical &= !self.space(),
+                false => return Some(canonical),
+            }
+        }
+    }
+
+    /// Moves past an array; true when it is canonical.
+    fn array(&mut self, depth: usize) -> Option<bool> {
+        self.take(b'[')?;
+        if depth == DEPTH_MAX {
+            return None;
+        }
+        let mut canonical = !self.space();
+        if self.take(b']').is_some() {
+            return Some(canonical);
+        }
+        loop {
+            canonical &= self.value(depth + 1)?.canonical;
+            canonical &= !self.space();
+            match self.next_or_end(b']')? {
+                true => canonical &= !self.space(),
+                false => return Some(canonical),
+            }
+        }
+    }
+
+    /// Moves past a string without escapes; gives where its characters begin and end.
+    fn string(&mut self) -> Option<(usize, usize)> {
+        self.take(b'"')?;
+        let start = self.at;
+        // Eight bytes at a time while they all are plain.
+        while let Some(eight) = self.text.get(self.at..self.at + 8) {
+            let word = u64::from_le_bytes(eight.try_into().expect("it is eight bytes long"));
+            let special = special_bytes(word);
+            if special != 0 {
+                self.at += special.trailing_zeros() as usize / 8;
+                break;
+            }
+            self.at += 8;
+        }
+        while !matches!(self.peek()?, b'"' | b'\\' | ..0x20) {
+            self.at += 1;
+        }
+        let end = self.at;
+        self.take(b'"')?;
+        Some((start, end))
+    }
+
+    /// Moves past a run of digits; gives how many they are.
+    fn digits(&mut self) -> usize {
+        let start = self.at;
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        self.at - start
+    }
+
+    /// Moves past a number that needs no exponent; the second value says whether it is canonical.
+    fn number(&mut self) -> Option<(Shape, bool)> {
+        let negative = self.take(b'-').is_some();
+        let start = self.at;
+        let whole = self.digits();
+        let zero = self.text.get(start) == Some(&b'0');
+        if whole == 0 || whole > WHOLE_DIGITS_MAX || zero && whole > 1 || matches!(self.peek(), Some(b'e' | b'E')) {
+            return None;
+        }
+        if self.take(b'.').is_none() {
+            // `-0` is a float.
+            return (!(negative && zero)).then_some((Shape::Int, true));
+        }
+        let from = self.at;
+        let decimals = self.digits();
+        if decimals == 0 || matches!(self.peek(), Some(b'e' | b'E')) {
+            return None;
+        }
+        let decimals = &self.text[from..from + decimals];
+        // With more zeroes behind the point, and without a digit before it, it would be written with an exponent.
+        let small = zero && decimals.starts_with(b"000");
+        let shortest = decimals == b"0" || decimals.last() != Some(&b'0');
+        Some((Shape::Float, shortest && !small && whole + decimals.len() <= DIGITS_MAX))
+    }
+}
+
+/// The high bits of those bytes that are a quote, a backslash or a control character; above the first such byte there may
+/// be others. After Sean Eron Anderson's "Bit Twiddling Hacks", `haszero` and `hasless`.
+fn special_bytes(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 0xff;
+    const HIGHS: u64 = ONES * 0x80;
+    let zeroes = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let quotes = zeroes(word ^ (ONES * u64::from(b'"')));
+    let backslashes = zeroes(word ^ (ONES * u64::from(b'\\')));
+    let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+    quotes | backslashes | controls
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value as Json;
+
+    /// What an outline says must be what the tree says.
+    #[track_caller]
+    fn check(text: &str) -> bool {
+        let Some(outline) = Outline::of(text.as_bytes()) else { return false };
+        let tree: Json = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text:?} is no JSON: {error}"));
+        let Json::Object(tree) = tree else { panic!("{text:?} is no object") };
+        let keys: Vec<&[u8]> = outline.fields(text.as_bytes()).map(|(key, _)| key).collect();
+        assert_eq!(keys, tree.keys().map(String::as_bytes).collect::<Vec<_>>(), "{text:?}");
+        for (key, json) in &tree {
+            let value = outline.get(text.as_bytes(), key.as_bytes());
+            let value = value.unwrap_or_else(|| panic!("{text:?} has no {key:?}"));
+            let said = std::str::from_utf8(value.of(text.as_bytes())).expect("a value of a text is text");
+            match (value.shape, json) {
+                (Shape::Null, Json::Null) | (Shape::True, Json::Bool(true)) | (Shape::False, Json::Bool(false)) => {}
+                (Shape::Int, Json::Number(number)) => assert_eq!(number.as_i64(), said.parse().ok(), "{text:?}"),
+                (Shape::Float, Json::Number(number)) => {
+                    assert!(number.is_f64(), "{text:?}");
+                    assert_eq!(number.as_f64().map(f64::to_bits), said.parse().ok().map(f64::to_bits), "{text:?}");
+                }
+                (Shape::Text, Json::String(string)) => assert_eq!(said[1..said.len() - 1], *string, "{text:?}"),
+                (Shape::Nested, Json::Array(_) | Json::Object(_)) => {}
+                other => panic!("{text:?}: {key:?} is {other:?}"),
+            }
+            if value.canonical {
+                assert_eq!(said, json.to_string(), "{text:?}");
+            }
+        }
+        assert!(outline.get(text.as_bytes(), b"no such key").is_none());
+        true
+    }
+
+    #[test]
+    fn plain_objects_have_an_outline() {
+        for text in [
+            "{}",
+            " { } ",
+            r#"{"b":1,"a":-2.5,"":"x","nested":{"a":[1,{"b":null}],"b":true},"ä":"Ämboy, 37km"}"#,
+            "\t{\r\n\"mag\" : 0.31 ,\"magnitude\":[ 1 , 2.0 , {} , [ ] ],\"mag_type\":false}",
+            r#"{"exactly8":"exactly8","exactly88":"exactly88"}"#,
+            r#"{"a":999999999999999999,"b":-999999999999999999,"c":0,"d":0.0,"e":-0.0,"f":1.10,"g":0.0001}"#,
+        ] {
+            assert!(check(text), "{text:?} has no outline");
+        }
+    }
+
+    #[test]
+    fn what_is_no_plain_object_has_none() {
+        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(DEPTH_MAX), "]".repeat(DEPTH_MAX));
+        let many: Vec<String> = (0..=FIELDS_MAX).map(|n| format!("\"{n}\":0")).collect();
+        for text in [
+            "",
+            "[]",
+            "{",
+            "{}x",
+            "{\"a\":1,}",
+            "{,}",
+            "{\"a\" 1}",
+            "{\"a\":01}",
+            "{\"a\":1.}",
+            "{\"a\":.5}",
+            "{\"a\":-}",
+            "{\"a\":-0}",
+            "{\"a\":1e2}",
+            "{\"a\":1.5E2}",
+            "{\"a\":1e999}",
+            "{\"a\":1000000000000000000}",
+            "{\"a\":tru}",
+            "{\"a\":1,\"a\":2}",
+            "{\"a\":\"\\n\"}",
+            "{\"\\u0061\":1}",
+            "{\"a\":\"tab\tinside\"}",
+            "{\"a\":\"never closed}",
+            &deep,
+            &format!("{{{}}}", many.join(",")),
+        ] {
+            assert!(Outline::of(text.as_bytes()).is_none(), "{text:?} has an outline");
+        }
+    }
+
+    #[test]
+    fn the_quakes_have_an_outline_and_are_canonical() {
+        for line in include_str!("../../scenarios/data/quakes.ndjson").lines() {
+            assert!(check(line), "{line}");
+            let outline = Outline::of(line.as_bytes()).expect("it was just there");
+            assert!(outline.fields(line.as_bytes()).all(|(_, value)| value.canonical), "{line}");
+        }
+    }
+
+    fn number() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "-?(0|[1-9][0-9]{0,19})",
+            "-?(0|[1-9][0-9]{0,17})\\.[0-9]{1,18}",
+            "-?0\\.0{0,6}[0-9]{1,9}",
+            any::<f64>().prop_filter_map("JSON has no such number", |float| serde_json::to_string(&float).ok())
+        ]
+    }
+
+    fn json() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            Just("true".to_owned()),
+            Just("false".to_owned()),
+            number(),
+            "[ -~äß\\x7f]{0,12}".prop_map(|text| Json::String(text).to_string()),
+        ];
+        let space = || "[ \n]{0,1}";
+        leaf.prop_recursive(4, 24, 4, move |inner| {
+            let key = "[ab]{0,2}|[a-z_ ]{0,12}|ä";
+            prop_oneof![
+                (prop::collection::vec(inner.clone(), 0..4), space())
+                    .prop_map(|(all, space)| format!("[{space}{}{space}]", all.join(&format!("{space},")))),
+                (prop::collection::vec((key, inner), 0..6), space()).prop_map(|(all, space)| {
+                    let fields: Vec<String> =
+                        all.iter().map(|(key, value)| format!("\"{key}\":{space}{value}")).collect();
+                    format!("{{{space}{}}}", fields.join(","))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_outline_never_differs_from_the_tree(text in json()) {
+            check(&text);
+        }
+
+        #[test]
+        fn a_spoiled_text_is_no_other_than_the_tree_says(text in json(), at in any::<prop::sample::Index>(), byte in "[{}\\[\\],:\"\\\\0-9.eE+ \t\u{1}a-]") {
+            let mut chars: Vec<char> = text.chars().collect();
+            let at = at.index(chars.len());
+            chars[at] = byte.chars().next().expect("it is one character");
+            check(&chars.into_iter().collect::<String>());
+        }
+
+        #[test]
+        fn numbers_are_written_as_they_stand_only_when_they_are_canonical(number in number()) {
+            check(&format!("{{\"a\":{number}}}"));
+        }
+    }
+}

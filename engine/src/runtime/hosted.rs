@@ -1,0 +1,231 @@
+//! A channel that lives here. Numbers, producers and business keys are kept in one place, whoever puts packets in.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+
+use super::inputs::{Numbers, channel_name};
+use super::lanes::journal_error;
+use super::shared::{Shared, plain};
+use crate::channel::dedup::{self, Judged, KeyHash, Keys, Remembered};
+use crate::channel::producer::Producers;
+use crate::journal::record::{BusinessKeys, DeadLetter, Name, Producer, identity_of};
+use crate::journal::{Commit, Intent, Record};
+use crate::lane::LaneError;
+use crate::node::Class;
+use crate::observe::{Event, What};
+use crate::packet::{Epoch, Glance, Seq};
+use crate::process::ChannelPlan;
+
+/// A channel that lives here.
+pub(crate) struct Hosted {
+    shared: Arc<Shared>,
+    channel: String,
+    name: Name,
+    horizon_ns: i64,
+    keys_max: usize,
+    ends: Mutex<Ends>,
+}
+
+struct Ends {
+    producers: Producers,
+    numbers: Numbers,
+    /// Business keys on their way into the journal, and perhaps some that are there.
+    fresh: Keys,
+}
+
+/// What may be stored of some packets.
+struct Admitted {
+    records: Vec<Record>,
+    keys: Vec<KeyHash>,
+    events: Vec<Event>,
+    appends: bool,
+}
+
+impl Hosted {
+    /// A channel as the journal has it; `keys_max` of the business keys are its own.
+    pub(super) fn new(shared: &Arc<Shared>, plan: &ChannelPlan, keys_max: usize) -> Self {
+        let name = channel_name(&plan.id);
+        let mut producers = Producers::default();
+        let last = shared.journal.image(|image| {
+            for producer in &plan.producers {
+                if let Some((epoch, last)) = image.producer(&name, producer) {
+                    producers.open(&plan.id, producer, epoch).expect("an empty table fences nobody");
+                    producers.accept(&plan.id, producer, last);
+                }
+            }
+            image.channel(&name).map_or(Seq(0), |packets| packets.last)
+        });
+        let horizon_ns = i64::try_from(plan.options.dedup_horizon_ns).expect("a file's times are at most 30 days");
+        let ends = Mutex::new(Ends { producers, numbers: Numbers::after(last), fresh: Keys::default() });
+        Hosted { shared: shared.clone(), channel: plan.id.clone(), name, horizon_ns, keys_max, ends }
+    }
+
+    pub(crate) fn channel(&self) -> &str {
+        &self.channel
+    }
+
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().expect("no code panics while it holds a channel")
+    }
+
+    /// Opens the channel for a producer, durably; gives the last number that is held of it.
+    pub(super) async fn open(&self, producer: &str, epoch: Epoch) -> Result<Seq, LaneError> {
+        let last = self
+            .ends()
+            .producers
+            .open(&self.channel, producer, epoch)
+            .map_err(|rejection| LaneError::rejected(&self.channel, rejection))?;
+        let record = self.producer(producer, epoch, last);
+        // Durable also when nothing changed: what was accepted before this is then durable too.
+        let commit = self.shared.journal.append(vec![record], Intent::Drain).await;
+        commit.map_err(journal_error(&self.channel))?.wait().await.map_err(journal_error(&self.channel))?;
+        Ok(last)
+    }
+
+    fn producer(&self, producer: &str, epoch: Epoch, last: Seq) -> Record {
+        Record::Producer(Producer { channel: self.name.clone(), producer: producer.into(), epoch, last })
+    }
+
+    /// Submits what is new of a producer's packets; gives the commit, and the last number that is then held.
+    pub(super) fn append(
+        &self,
+        producer: &str,
+        epoch: Epoch,
+        first: Seq,
+        packets: Vec<(Epoch, Bytes)>,
+    ) -> Result<(Commit, Seq), LaneError> {
+        // Nothing awaits in here, so that appends made in order are submitted in order.
+        let mut ends = self.ends();
+        let offered = ends.producers.offer(&self.channel, producer, epoch, first, packets.len() as u64);
+        let accept = offered.map_err(|rejection| {
+            let error = LaneError::rejected(&self.channel, rejection);
+            self.refuse(error.name());
+            error
+        })?;
+        let skip = usize::try_from(accept.skip).expect("at most a batch is skipped");
+        let mut packets = packets.into_iter().map(|(_, packet)| packet);
+        let again: Vec<Event> =
+            packets.by_ref().take(skip).map(|packet| self.refused("lane.duplicate", &packet)).collect();
+        self.shared.emit(&again);
+        let before = ends.numbers.clone();
+        let Admitted { mut records, keys, events, appends } = self.admit(&mut ends, packets);
+        records.push(self.producer(producer, epoch, accept.last));
+        let intent = if appends { Intent::Produce } else { Intent::Drain };
+        match self.shared.journal.submit(records, intent) {
+            Ok(commit) => {
+                ends.producers.accept(&self.channel, producer, accept.last);
+                self.shared.emit(&events);
+                Ok((commit, accept.last))
+            }
+            Err(full) => {
+                ends.numbers = before;
+                keys.into_iter().for_each(|key| ends.fresh.forget(key));
+                self.refuse("lane.full");
+                tracing::debug!(channel = self.channel, %full, "no room for a batch");
+                Err(LaneError::Full { channel: self.channel.clone() })
+            }
+        }
+    }
+
+    /// The records that store packets of a graph that runs here. They must be submitted before anything else awaits.
+    pub(crate) fn publish(&self, packets: Vec<Bytes>) -> Vec<Record> {
+        let mut ends = self.ends();
+        let admitted = self.admit(&mut ends, packets.into_iter());
+        self.shared.emit(&admitted.events);
+        admitted.records
+    }
+
+    /// What [`Hosted::publish`] makes of a packet takes at most so many bytes in a frame.
+    pub(crate) fn cost(&self, packet: &Bytes) -> usize {
+        // A dead letter is the longer of the two; and its business key.
+        packet.len() + 2 * self.name.len() + 512
+    }
+
+    fn admit(&self, ends: &mut Ends, packets: impl Iterator<Item = Bytes>) -> Admitted {
+        let mut admitted = Admitted { records: Vec::new(), keys: Vec::new(), events: Vec::new(), appends: false };
+        let now = self.shared.env.clock.unix_ns();
+        let mut remembered = Vec::new();
+        for packet in packets {
+            match self.judge(ends, &packet) {
+                (Judged::New, key) => {
+                    if let Some((key, payload)) = key {
+                        ends.fresh.remember(key, Remembered { payload, at: now });
+                        remembered.push((key, Remembered { payload, at: now }));
+                    }
+                    let append = Record::Append { channel: self.name.clone(), seq: ends.numbers.next(), packet };
+                    admitted.records.push(append);
+                    admitted.appends = true;
+                }
+                (Judged::Duplicate, _) => admitted.events.push(self.refused("dedup.duplicate", &packet)),
+                (Judged::Conflict, _) => {
+                    admitted.events.push(self.refused("dedup.conflict", &packet));
+                    admitted.records.push(self.conflict(packet, now));
+                    admitted.appends = true;
+                }
+            }
+        }
+        if !remembered.is_empty() {
+            admitted.keys = remembered.iter().map(|(key, _)| *key).collect();
+            let since = self.since(ends, now);
+            let channel = self.name.clone();
+            admitted.records.push(Record::BusinessKeys(BusinessKeys { channel, since, keys: remembered }));
+        }
+        admitted
+    }
+
+    /// Judges a packet by its business key, and gives the key with its payload's hash.
+    fn judge(&self, ends: &Ends, packet: &[u8]) -> (Judged, Option<(KeyHash, u64)>) {
+        // What is no packet is stored as it is: whoever takes it says so.
+        let Ok(glance) = Glance::at(packet) else { return (Judged::New, None) };
+        let Some(key) = glance.business_key() else { return (Judged::New, None) };
+        let (key, payload) = (dedup::key_hash(key), dedup::payload_hash(glance.payload));
+        let judged = match ends.fresh.judge(key, payload) {
+            Judged::New => self
+                .shared
+                .journal
+                .image(|image| image.keys(&self.name).map_or(Judged::New, |keys| keys.judge(key, payload))),
+            known => known,
+        };
+        (judged, Some((key, payload)))
+    }
+
+    /// From when on keys are remembered: for the horizon, or as many as may be.
+    fn since(&self, ends: &mut Ends, now: i64) -> i64 {
+        let horizon = now.saturating_sub(self.horizon_ns);
+        let bound = self.shared.journal.image(|image| {
+            let Some(keys) = image.keys(&self.name) else { return i64::MIN };
+            let stored: Vec<KeyHash> = ends.fresh.iter().map(|(key, _)| key).filter(|key| keys.knows(*key)).collect();
+            stored.into_iter().for_each(|key| ends.fresh.forget(key));
+            keys.since_for(self.keys_max.saturating_sub(ends.fresh.len()))
+        });
+        if bound > horizon {
+            self.refuse("dedup.forgotten_early");
+            tracing::warn!(
+                channel = self.channel,
+                max = self.keys_max,
+                "more business keys than are remembered for their horizon"
+            );
+        }
+        horizon.max(bound)
+    }
+
+    fn conflict(&self, packet: Bytes, at: i64) -> Record {
+        Record::DeadLetter(DeadLetter {
+            identity: identity_of(&packet).expect("a packet with a business key could be read"),
+            node: self.name.clone(),
+            class: Class::Conflict.name().to_owned(),
+            message: "its business key came before with another payload".to_owned(),
+            packet,
+            at,
+        })
+    }
+
+    fn refused(&self, reason: &str, packet: &[u8]) -> Event {
+        Event { identity: identity_of(packet), ..plain(What::Refused { reason: reason.into() }, &self.name) }
+    }
+
+    fn refuse(&self, reason: &str) {
+        self.shared.emit(&[plain(What::Refused { reason: reason.into() }, &self.name)]);
+    }
+}

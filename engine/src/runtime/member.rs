@@ -1,0 +1,291 @@
+//! A member of a group: begins a tree for each packet that its host grants, and says what became of it.
+//!
+//! What it took is in its own journal, in the frame with all that was made of it: a packet that is granted again, because the
+//! host never heard that it was done, is not handled again.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::EngineError;
+use super::inbox::Inbox;
+use super::shared::{BATCH, Shared};
+use super::tree::{Input, Item, Tx};
+use crate::channel::lease::Outcome;
+use crate::env::Fut;
+use crate::journal::record::{Name, Retired, Settle as Settled};
+use crate::journal::{Intent, Record};
+use crate::lane::LaneError;
+use crate::lane::take::{Seat, Settle, ToMember};
+use crate::node::Acks;
+use crate::packet::{Packet, Seq};
+
+/// What a member holds of a channel, over all its sessions. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Taken(Arc<Inner>);
+
+struct Inner {
+    channel: String,
+    group: String,
+    credits: u32,
+    state: Mutex<State>,
+    /// Something was granted.
+    granted: Notify,
+    /// Something is to be told.
+    told: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// False until the host said that this session is in.
+    joined: bool,
+    generation: u64,
+    /// Which numbers of the channel these are; the host's other life has others.
+    incarnation: Option<u64>,
+    /// It has changed, and the journal is yet to know.
+    anew: bool,
+    floor: Seq,
+    held: BTreeMap<Seq, Held>,
+    /// Granted, and not begun.
+    queue: VecDeque<(Seq, Bytes)>,
+    /// Begun, and not settled durably; those whose lease has ended, too.
+    working: BTreeSet<Seq>,
+    /// Done, and yet to be told.
+    tell: BTreeMap<u64, Vec<Seq>>,
+}
+
+struct Held {
+    lease: u64,
+    done: bool,
+}
+
+/// What a member is to do next.
+enum Next {
+    /// The channel's numbers begin anew: what was taken before says nothing about them.
+    Anew(u64),
+    Packets(Vec<(Seq, Bytes)>),
+}
+
+impl Taken {
+    /// Nothing is held yet. `position` is what the journal has of the channel's incarnation.
+    pub(super) fn new(channel: &str, group: &str, credits: u32, position: &[u8]) -> Self {
+        let incarnation = position.try_into().ok().map(u64::from_le_bytes);
+        let state = Mutex::new(State { incarnation, ..State::default() });
+        let (channel, group) = (channel.to_owned(), group.to_owned());
+        Taken(Arc::new(Inner { channel, group, credits, state, granted: Notify::new(), told: Notify::new() }))
+    }
+
+    /// What is to be done next, with at most `max` packets, and how far the group has come.
+    async fn next(&self, max: usize) -> (Seq, Next) {
+        loop {
+            let granted = self.0.granted.notified();
+            {
+                let mut state = self.0.state();
+                if let (true, Some(incarnation)) = (state.anew, state.incarnation) {
+                    state.anew = false;
+                    return (Seq(0), Next::Anew(incarnation));
+                }
+                if !state.queue.is_empty() {
+                    let count = state.queue.len().min(max);
+                    let packets: Vec<(Seq, Bytes)> = state.queue.drain(..count).collect();
+                    state.working.extend(packets.iter().map(|(seq, _)| *seq));
+                    return (state.floor, Next::Packets(packets));
+                }
+            }
+            granted.await;
+        }
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds what was taken")
+    }
+
+    async fn next_settle(&self) -> Settle {
+        loop {
+            let told = self.told.notified();
+            {
+                let mut state = self.state();
+                if state.joined
+                    && let Some((lease, seqs)) = state.tell.pop_first()
+                {
+                    let (generation, outcome, reason) = (state.generation, Outcome::Ack, String::new());
+                    return Settle { generation, lease, seqs, outcome, reason };
+                }
+            }
+            told.await;
+        }
+    }
+}
+
+impl State {
+    fn join(&mut self, generation: u64, incarnation: u64, floor: Seq) -> Result<(), LaneError> {
+        if self.incarnation != Some(incarnation) {
+            if !self.working.is_empty() {
+                // Their numbers mean other packets now. They end first; the next session finds nothing in the way.
+                return Err(LaneError::Protocol(
+                    "the channel began anew, and packets of its last life are still in hand",
+                ));
+            }
+            (self.incarnation, self.anew) = (Some(incarnation), true);
+            self.held.clear();
+            self.queue.clear();
+        }
+        self.joined = true;
+        (self.generation, self.floor) = (generation, floor);
+        for (seq, held) in self.held.iter().filter(|(_, held)| held.done) {
+            self.tell.entry(held.lease).or_default().push(*seq);
+        }
+        Ok(())
+    }
+
+    /// Packets that were granted: those that are in hand already only change their lease.
+    fn grant(&mut self, lease: u64, packets: Vec<(Seq, u32, Bytes)>) {
+        for (seq, _, packet) in packets {
+            let before = self.held.insert(seq, Held { lease, done: false });
+            let in_hand = self.working.contains(&seq) || before.is_some_and(|held| !held.done);
+            if !in_hand {
+                self.queue.push_back((seq, packet));
+            }
+        }
+    }
+
+    fn fence(&mut self, generation: u64, lease: u64, seqs: &[Seq]) {
+        let again = generation > self.generation;
+        self.generation = self.generation.max(generation);
+        for seq in seqs {
+            let Some(held) = self.held.get(seq).filter(|held| held.lease == lease) else { continue };
+            if again && held.done {
+                // Said in an older generation; the lease may well be live.
+                self.tell.entry(lease).or_default().push(*seq);
+            } else {
+                self.held.remove(seq);
+                self.queue.retain(|(queued, _)| queued != seq);
+            }
+        }
+    }
+
+    fn settled(&mut self, lease: u64, seqs: &[Seq], floor: Seq) {
+        self.floor = self.floor.max(floor);
+        for seq in seqs {
+            if self.held.get(seq).is_some_and(|held| held.lease == lease) {
+                self.held.remove(seq);
+            }
+        }
+    }
+}
+
+impl Seat for Taken {
+    fn channel(&self) -> &str {
+        &self.0.channel
+    }
+
+    fn group(&self) -> &str {
+        &self.0.group
+    }
+
+    fn credits(&self) -> u32 {
+        self.0.credits
+    }
+
+    fn joining(&self) -> BTreeSet<(u64, Seq)> {
+        let mut state = self.0.state();
+        state.joined = false;
+        state.tell.clear();
+        state.held.iter().map(|(seq, held)| (held.lease, *seq)).collect()
+    }
+
+    fn heard(&self, message: ToMember) -> Result<(), LaneError> {
+        {
+            let mut state = self.0.state();
+            match message {
+                ToMember::Joined { generation, incarnation, floor } => state.join(generation, incarnation, floor)?,
+                ToMember::Granted { lease, packets } => state.grant(lease, packets),
+                ToMember::Settled { lease, seqs, floor } => state.settled(lease, &seqs, floor),
+                ToMember::Fenced { generation, lease, seqs } => state.fence(generation, lease, &seqs),
+                ToMember::Generation { generation } => state.generation = state.generation.max(generation),
+            }
+        }
+        self.0.granted.notify_one();
+        self.0.told.notify_one();
+        Ok(())
+    }
+
+    fn next(&self) -> Fut<'static, Settle> {
+        let inner = self.0.clone();
+        Box::pin(async move { inner.next_settle().await })
+    }
+}
+
+impl Acks for Taken {
+    fn settled(&self, seqs: &[Seq]) {
+        {
+            let mut state = self.0.state();
+            for seq in seqs {
+                state.working.remove(seq);
+                if let Some(held) = state.held.get_mut(seq) {
+                    held.done = true;
+                    let lease = held.lease;
+                    state.tell.entry(lease).or_default().push(*seq);
+                }
+            }
+        }
+        self.0.told.notify_one();
+    }
+}
+
+/// Hands what is granted to the nodes behind a channel's end.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    node: Name,
+    input: Arc<Input>,
+    taken: Taken,
+    outputs: Vec<Arc<Inbox>>,
+) -> Result<(), EngineError> {
+    loop {
+        let (floor, next) = tokio::select! {
+            biased;
+            () = shared.stopped() => break,
+            next = async {
+                let room = input.room().await.min(BATCH);
+                taken.next(room).await
+            } => next,
+        };
+        let packets = match next {
+            Next::Packets(packets) => packets,
+            Next::Anew(incarnation) => {
+                input.begin_anew();
+                let (name, group) = (input.name.clone(), input.group.clone());
+                let retired = Record::Retired(Retired { input: name.clone(), group: group.clone() });
+                let position = Some(Bytes::copy_from_slice(&incarnation.to_le_bytes()));
+                let settle = Record::Settle(Settled { input: name, group, seqs: Vec::new(), position });
+                shared.journal.append(vec![retired, settle], Intent::Drain).await?.wait().await?;
+                continue;
+            }
+        };
+        input.pass(floor);
+        let (mut items, mut known) = (Vec::with_capacity(packets.len()), Vec::new());
+        for (seq, encoded) in packets {
+            if input.has(seq) {
+                // Done before, and the host never heard of it.
+                known.push(seq);
+                continue;
+            }
+            let packet = Packet::decode(&encoded).map_err(|error| EngineError::Decode {
+                channel: input.name.to_string(),
+                seq,
+                why: error.to_string(),
+            })?;
+            items.push(Item { packet, tree: input.begin(seq, None) });
+        }
+        if !known.is_empty() {
+            taken.settled(&known);
+        }
+        shared.hand_on(&node, &outputs, items, Tx::default()).await?;
+    }
+    outputs.iter().for_each(|inbox| inbox.leave());
+    Ok(())
+}

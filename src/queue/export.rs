@@ -1,0 +1,148 @@
+//! Writes the packets of a journal as lines of JSON, payloads byte for byte.
+
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use seaworthy_engine::journal::Lsn;
+use seaworthy_engine::journal::reader::{Finding, Frame, Step};
+use seaworthy_engine::journal::record::Record;
+use seaworthy_engine::packet::{ContentType, Packet};
+use serde_json::json;
+
+use super::{Findings, QueueError, reader, unreadable};
+use crate::exit::Exit;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// A process's data directory.
+    dir: PathBuf,
+    /// Only packets of this channel; `stage/NODE` for what a stateful node made.
+    #[arg(long, value_name = "CHANNEL")]
+    channel: Option<String>,
+    /// From this LSN on.
+    #[arg(long, value_name = "LSN", default_value_t = 0)]
+    from: u64,
+    /// Up to this LSN, without it.
+    #[arg(long, value_name = "LSN", default_value_t = u64::MAX, hide_default_value = true)]
+    to: u64,
+    /// The only format so far.
+    #[arg(long, default_value = "ndjson", value_parser = ["ndjson"])]
+    format: String,
+}
+
+pub(super) async fn run(args: &Args) -> Result<Exit, QueueError> {
+    let mut reader = reader(&args.dir).await?;
+    let channel = args.channel.as_deref().map(input_name);
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut findings = Findings::default();
+    while let Some(step) = reader.next().await.map_err(unreadable(&args.dir))? {
+        match step {
+            Step::Finding(finding) => findings.add(finding),
+            Step::Frame(frame) if frame.header.base >= Lsn(args.to) => break,
+            Step::Frame(frame) => match write(&mut out, &frame, args, channel.as_deref(), &mut findings) {
+                Ok(()) => {}
+                // A reader that has seen enough (`| head`) is fine.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Pass),
+                Err(source) => return Err(QueueError::Machine { what: "write the packets", source }),
+            },
+        }
+    }
+    out.flush().map_err(|source| QueueError::Machine { what: "write the packets", source })?;
+    findings.tell();
+    Ok(findings.exit())
+}
+
+/// `uplink` is a channel; a name with a `/` is the journal's own.
+pub(super) fn input_name(text: &str) -> String {
+    if text.contains('/') { text.to_owned() } else { format!("channel/{text}") }
+}
+
+fn write(
+    out: &mut impl Write,
+    frame: &Frame,
+    args: &Args,
+    wanted: Option<&str>,
+    findings: &mut Findings,
+) -> io::Result<()> {
+    for record in frame.records() {
+        match record {
+            Ok((Some(lsn), Record::Append { channel, seq, packet })) => {
+                let is_wanted = wanted.is_none_or(|wanted| *channel == *wanted);
+                if is_wanted && (args.from..args.to).contains(&lsn.0) {
+                    let place = json!({"lsn": lsn.0, "unix_ns": frame.header.time, "channel": *channel, "seq": seq.0});
+                    writeln!(out, "{}", line(place, &packet))?;
+                }
+            }
+            Ok(_) => {}
+            Err(error) => findings.add(Finding::Unreadable { at: frame.at, why: error.to_string() }),
+        }
+    }
+    Ok(())
+}
+
+/// One packet. Its payload stands as it is where it is JSON on one line, and as base64 otherwise.
+fn line(mut place: serde_json::Value, bytes: &[u8]) -> String {
+    let base64 = |bytes: &[u8]| BASE64_STANDARD.encode(bytes);
+    let Ok(packet) = Packet::decode(bytes) else {
+        place["packet_base64"] = base64(bytes).into();
+        return place.to_string();
+    };
+    place["identity"] = packet.identity.to_string().into();
+    place["packet_id"] = packet.packet_id.as_str().into();
+    place["ts"] = packet.ts.into();
+    place["kind"] = json!(packet.kind);
+    place["source_id"] = packet.source_id.as_str().into();
+    place["key"] = json!(packet.key);
+    place["meta"] = json!(packet.meta);
+    place["content_type"] = json!(packet.content_type);
+    let is_json = packet.content_type == ContentType::Json && packet.json().is_some();
+    match std::str::from_utf8(&packet.payload) {
+        Ok(payload) if is_json && !payload.contains(['\n', '\r']) => {
+            let mut line = place.to_string();
+            line.truncate(line.len() - 1);
+            format!("{line},\"payload\":{payload}}}")
+        }
+        _ => {
+            place["payload_base64"] = base64(&packet.payload).into();
+            place.to_string()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use seaworthy_engine::packet::{Fields, Identity, Kind};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(content_type: ContentType, payload: &'static [u8], expected: &str) {
+        let fields = Fields {
+            identity: Identity::Derived(1),
+            packet_id: "p".into(),
+            ts: 5,
+            kind: Kind::Event,
+            source_id: "s".into(),
+            key: None,
+            content_type,
+            payload: Bytes::from_static(payload),
+            meta: Default::default(),
+        };
+        let line = line(json!({"lsn": 7}), &Packet::from(fields).encode());
+        assert!(line.contains(expected), "{line}");
+        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&read["lsn"], &read["packet_id"]), (&7.into(), &"p".into()));
+    }
+
+    #[test]
+    fn payloads_stay_what_they_are_byte_for_byte() {
+        check(ContentType::Json, b"{\"b\": 1.10,  \"a\":\"\xc3\xa9\"}", ",\"payload\":{\"b\": 1.10,  \"a\":\"é\"}}");
+        check(ContentType::Json, b"{\n}", "\"payload_base64\":\"ewp9\"");
+        check(ContentType::Json, b"{", "\"payload_base64\":\"ew==\"");
+        check(ContentType::Bytes, b"{}", "\"payload_base64\":\"e30=\"");
+        assert_eq!(line(json!({}), b"\xff"), "{\"packet_base64\":\"/w==\"}");
+    }
+}
