@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::checkpoint;
 use super::frame::SECTOR;
 use super::reader::{Finding, PARTIAL, QUARANTINE, ReadError, Reader, Step};
 use super::segment;
@@ -48,6 +49,10 @@ pub async fn repair(disk: &Arc<dyn Disk>) -> Result<(Vec<Finding>, Vec<Moved>), 
     let (mut findings, mut moved) = (Vec::new(), Vec::new());
     while let Some(step) = reader.next().await? {
         let Step::Finding(finding) = step else { continue };
+        if finding.is_damage() && moved.is_empty() {
+            // They may point into what is moved; without them the next opening reads everything, and says what is lost.
+            checkpoint::void(disk).await.map_err(ReadError::io("remove the checkpoints"))?;
+        }
         if finding.is_damage()
             && let Some(file) = put_away(disk, &finding).await?
         {
