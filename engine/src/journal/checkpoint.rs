@@ -23,6 +23,7 @@
 //! body: length of the records (u64), the small state as records, the index (postcard)
 //! ```
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -30,9 +31,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::frame::{At, SECTOR};
 use super::image::Image;
 use super::record::Record;
-use super::spare;
 use super::{JournalError, Lsn, is_full};
-use crate::env::{Env, File, Open};
+use crate::env::{Disk, Env, File, Open};
 
 /// The two files.
 pub(super) const SLOTS: [&str; 2] = ["checkpoint-a.swc", "checkpoint-b.swc"];
@@ -143,11 +143,14 @@ pub(super) async fn read(env: &Env) -> Vec<Checkpoint> {
 ///
 /// # Errors
 /// When the disk fails.
-pub(super) async fn void(env: &Env) -> Result<(), JournalError> {
+pub(super) async fn void(disk: &Arc<dyn Disk>) -> io::Result<()> {
     for name in SLOTS {
-        spare::remove(env, name).await?;
+        match disk.remove(name).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
-    Ok(())
+    disk.sync_dir("").await
 }
 
 /// Writes checkpoints, each into the slot that holds the older one.

@@ -82,20 +82,27 @@ impl Journal {
     /// # Errors
     /// As [`Journal::read`].
     pub async fn packet(&self, channel: &str, seq: Seq) -> Result<Option<Bytes>, JournalError> {
-        let at = {
-            let state = self.shared.lock();
-            let Some(packets) = state.image.channel(channel).filter(|packets| packets.has(seq)) else {
-                return Ok(None);
+        let mut looked = None;
+        loop {
+            let at = {
+                let state = self.shared.lock();
+                let Some(packets) = state.image.channel(channel).filter(|packets| packets.has(seq)) else {
+                    return Ok(None);
+                };
+                let cached = packets.cached(seq, 1, usize::MAX);
+                if let Some((_, packet)) = cached.into_iter().find(|(cached, _)| *cached == seq) {
+                    return Ok(Some(packet));
+                }
+                packets.next(seq).map(|(_, at)| at)
             };
-            if let Some((_, packet)) = packets.cached(seq, 1, usize::MAX).into_iter().find(|(cached, _)| *cached == seq)
-            {
+            let Some(at) = at.filter(|at| looked != Some(*at)) else { return Ok(None) };
+            let found = self.read_frame(channel, seq, at, 1).await?;
+            if let Some((_, packet)) = found.into_iter().find(|(found, _)| *found == seq) {
                 return Ok(Some(packet));
             }
-            packets.next(seq).map(|(_, at)| at)
-        };
-        let Some(at) = at else { return Ok(None) };
-        let found = self.read_frame(channel, seq, at, 1).await?;
-        Ok(found.into_iter().find(|(found, _)| *found == seq).map(|(_, packet)| packet))
+            // Copied forward while we read, or settled: look again.
+            looked = Some(at);
+        }
     }
 
     async fn read_frame(
@@ -131,7 +138,8 @@ impl Journal {
             }
             // The next opening is to look at everything, and to say exactly what is lost.
             self.shared.lock().damaged = true;
-            checkpoint::void(&self.shared.env).await?;
+            let voided = checkpoint::void(&self.shared.env.disk).await;
+            voided.map_err(JournalError::io("remove the checkpoints"))?;
             let why = "the frame's checksum doesn't match; the next start reports what is lost";
             let source = std::io::Error::new(std::io::ErrorKind::InvalidData, why);
             return Err(JournalError::Io { what, source: Arc::new(source) });

@@ -49,30 +49,18 @@ pub async fn repair(disk: &Arc<dyn Disk>) -> Result<(Vec<Finding>, Vec<Moved>), 
     let (mut findings, mut moved) = (Vec::new(), Vec::new());
     while let Some(step) = reader.next().await? {
         let Step::Finding(finding) = step else { continue };
-        if !finding.is_damage() {
-            findings.push(finding);
-            continue;
+        if finding.is_damage() && moved.is_empty() {
+            // They may point into what is moved; without them the next opening reads everything, and says what is lost.
+            checkpoint::void(disk).await.map_err(ReadError::io("remove the checkpoints"))?;
         }
-        // The next opening is to look at everything, and to say exactly what is lost.
-        void_checkpoints(disk).await?;
-        if let Some(file) = put_away(disk, &finding).await? {
+        if finding.is_damage()
+            && let Some(file) = put_away(disk, &finding).await?
+        {
             moved.push(Moved { finding: finding.clone(), file });
         }
         findings.push(finding);
     }
     Ok((findings, moved))
-}
-
-async fn void_checkpoints(disk: &Arc<dyn Disk>) -> Result<(), ReadError> {
-    for name in checkpoint::SLOTS {
-        match disk.remove(name).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(ReadError::io(format!("remove {name}"))(error));
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
-    disk.sync_dir("").await.map_err(ReadError::io("make the removal of checkpoints durable"))
 }
 
 /// Moves what one finding is about, where it is about bytes that can be moved.
