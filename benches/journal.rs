@@ -160,8 +160,13 @@ struct Writer {
 
 impl Writer {
     async fn open(dir: &Path, durability: Durability) -> Writer {
-        let options =
-            OsOptions { data_dir: dir.join("journal"), listen: None, peers: BTreeMap::new(), keys: None, probe: Arc::new(Deaf) };
+        let options = OsOptions {
+            data_dir: dir.join("journal"),
+            listen: None,
+            peers: BTreeMap::new(),
+            keys: None,
+            probe: Arc::new(Deaf),
+        };
         let (env, _) = env(options).expect("the directory is there");
         let options = JournalOptions { durability, ..JournalOptions::new("bench") };
         let (journal, recovery) = Journal::open(&env, options).await.expect("the directory is ours");
