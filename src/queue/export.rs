@@ -1,5 +1,6 @@
 //! Writes the packets of a journal as lines of JSON, payloads byte for byte.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
@@ -7,8 +8,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use seaworthy_engine::journal::Lsn;
 use seaworthy_engine::journal::reader::{Finding, Frame, Step};
-use seaworthy_engine::journal::record::Record;
-use seaworthy_engine::packet::{ContentType, Packet};
+use seaworthy_engine::journal::record::{Name, Record};
+use seaworthy_engine::packet::{ContentType, Packet, Seq};
 use serde_json::json;
 
 use super::{Findings, QueueError, reader, unreadable};
@@ -36,12 +37,12 @@ pub(super) async fn run(args: &Args) -> Result<Exit, QueueError> {
     let mut reader = reader(&args.dir).await?;
     let channel = args.channel.as_deref().map(input_name);
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut findings = Findings::default();
+    let (mut findings, mut seen) = (Findings::default(), Seen::new());
     while let Some(step) = reader.next().await.map_err(unreadable(&args.dir))? {
         match step {
             Step::Finding(finding) => findings.add(finding),
             Step::Frame(frame) if frame.header.base >= Lsn(args.to) => break,
-            Step::Frame(frame) => match write(&mut out, &frame, args, channel.as_deref(), &mut findings) {
+            Step::Frame(frame) => match write(&mut out, &frame, args, channel.as_deref(), &mut seen, &mut findings) {
                 Ok(()) => {}
                 // A reader that has seen enough (`| head`) is fine.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Pass),
@@ -59,17 +60,31 @@ pub(super) fn input_name(text: &str) -> String {
     if text.contains('/') { text.to_owned() } else { format!("channel/{text}") }
 }
 
+/// The first packet of each channel that still stands where it was appended.
+type Seen = BTreeMap<Name, Seq>;
+
 fn write(
     out: &mut impl Write,
     frame: &Frame,
     args: &Args,
     wanted: Option<&str>,
+    seen: &mut Seen,
     findings: &mut Findings,
 ) -> io::Result<()> {
     for record in frame.records() {
         match record {
-            Ok((Some(lsn), Record::Append { channel, seq, packet })) => {
-                let is_wanted = wanted.is_none_or(|wanted| *channel == *wanted);
+            Ok((Some(lsn), record @ (Record::Append { .. } | Record::Moved { .. }))) => {
+                let is_copy = matches!(record, Record::Moved { .. });
+                let (Record::Append { channel, seq, packet } | Record::Moved { channel, seq, packet }) = record else {
+                    continue;
+                };
+                // A copy counts only where the packet's own segment is gone.
+                let first = seen.get(&channel).copied();
+                if !is_copy && first.is_none() {
+                    seen.insert(channel.clone(), seq);
+                }
+                let is_news = !is_copy || first.is_none_or(|first| seq < first);
+                let is_wanted = is_news && wanted.is_none_or(|wanted| *channel == *wanted);
                 if is_wanted && (args.from..args.to).contains(&lsn.0) {
                     let place = json!({"lsn": lsn.0, "unix_ns": frame.header.time, "channel": *channel, "seq": seq.0});
                     writeln!(out, "{}", line(place, &packet))?;

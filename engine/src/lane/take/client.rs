@@ -5,14 +5,16 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
+use tonic::transport::Channel;
 
 use super::{Seat, Settle, wire};
 use crate::env::{Env, Work};
 use crate::lane::client::backoff_ns;
 use crate::lane::heartbeat::Heartbeat;
+use crate::lane::protocol::v1::lane_client::LaneClient;
 use crate::lane::protocol::v1::{FromDesk, FromMember, Ping, Pong, ProtocolRange, from_desk, from_member};
 use crate::lane::protocol::{self, SILENCE_NS};
-use crate::lane::wire::{CutAtEnd, dial};
+use crate::lane::wire::{CutAtEnd, Line, dial};
 use crate::lane::{LaneError, Mailbox, within};
 use crate::observe::{Event, What};
 use crate::packet::Seq;
@@ -46,8 +48,20 @@ async fn connection(
     seat: &dyn Seat,
     progress: &mut bool,
 ) -> Result<Infallible, LaneError> {
-    let (mut client, line) = dial(&*env.net, &env.clock, peer).await?;
+    let (client, line) = dial(&*env.net, &env.clock, peer).await?;
     let _cut = CutAtEnd(line.clone());
+    converse(env, peer, process, seat, client, &line, progress).await.map_err(|error| line.why(error))
+}
+
+async fn converse(
+    env: &Env,
+    peer: &str,
+    process: &str,
+    seat: &dyn Seat,
+    mut client: LaneClient<Channel>,
+    line: &Arc<Line>,
+    progress: &mut bool,
+) -> Result<Infallible, LaneError> {
     let mailbox = Mailbox::default();
     let clock = env.clock.clone();
     let outgoing = mailbox.outgoing(move || clock.mono());
