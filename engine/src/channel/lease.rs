@@ -13,98 +13,10 @@
 //! A lease outlives its connection, not its time: a member that lost its host for a while goes on where it was.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
+pub use super::terms::{Ended, Grant, MemberName, Outcome, Spent, Verdict, Why};
 use crate::packet::Seq;
 use crate::process::{ChannelOptions, OnPoison, Order};
-
-/// A member's name: its process.
-pub type MemberName = Arc<str>;
-
-/// What a member says about packets that it holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Done, durably.
-    Ack,
-    /// Can never be done.
-    Reject,
-    /// Not now; again after so many ns, or after the channel's backoff.
-    Retry {
-        /// The wait, ns.
-        delay_ns: Option<u64>,
-    },
-    /// Still at it: the lease begins anew.
-    Extend,
-}
-
-/// A packet that goes to a member.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// To whom.
-    pub member: MemberName,
-    /// The member's session that it goes to.
-    pub session: u64,
-    /// The lease that it is held under.
-    pub lease: u64,
-    /// The packet.
-    pub seq: Seq,
-    /// How many-th delivery this is; the first is 1.
-    pub delivery: u32,
-}
-
-/// Why a packet is delivered no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spent {
-    /// It was delivered as often as may be.
-    Exhausted,
-    /// An earlier packet of its key became a dead letter, and the key was parked.
-    KeyParked,
-}
-
-/// A lease that ended without a settle: the packet is delivered again, or given up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// The packet.
-    pub seq: Seq,
-    /// The lease.
-    pub lease: u64,
-    /// Who held it.
-    pub member: MemberName,
-    /// Why; what went with an earlier packet of its key has that one's reason.
-    pub why: Why,
-}
-
-/// Why a lease ended without a settle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// Its time was up.
-    Expired,
-    /// Its member gave it back.
-    Retried,
-    /// Its member came back without it.
-    MemberGone,
-}
-
-impl Why {
-    /// The reason that events name.
-    #[must_use]
-    pub fn reason(self) -> &'static str {
-        match self {
-            Why::Expired => "lease.expired",
-            Why::Retried => "lease.retry",
-            Why::MemberGone => "lease.member_gone",
-        }
-    }
-}
-
-/// What came of a settle.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
-    /// The settle took effect.
-    pub took: Vec<Seq>,
-    /// Not this member's, or not any more. Settled earlier, or fenced: the group's cursor knows.
-    pub not_held: Vec<Seq>,
-}
 
 /// The leases of one group of one channel.
 #[derive(Debug)]

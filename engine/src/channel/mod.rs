@@ -5,3 +5,4 @@
 pub mod dedup;
 pub mod lease;
 pub mod producer;
+mod terms;

@@ -14,10 +14,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::EngineError;
+use super::desk::GroupDesk;
 use super::inputs::channel_name;
 use super::shared::{BATCH, READ_BYTES, Shared};
 use crate::channel::lease::{Ended, Grant, Leases, MemberName, Outcome, Spent};
@@ -25,9 +26,8 @@ use crate::env::Fut;
 use crate::journal::image::Cursor;
 use crate::journal::record::{DeadLetter, Delivered, Generation, Name, Parked, Settle as Settled, identity_of};
 use crate::journal::{Commit, Intent, JournalError, Record};
-use crate::lane::LaneError;
 use crate::lane::protocol::BATCH_BYTES_MAX;
-use crate::lane::take::{ANSWERS_MAX, Desk, Session, Settle, ToDesk, ToMember};
+use crate::lane::take::{Settle, ToDesk, ToMember};
 use crate::node::Class;
 use crate::observe::{Event, Place, What};
 use crate::packet::{Glance, Identity, Seq};
@@ -40,44 +40,6 @@ const CACHE_BYTES: usize = 4 * READ_BYTES;
 
 /// Packets on their way from the journal.
 type Reading = Fut<'static, Result<Vec<(Seq, Bytes)>, JournalError>>;
-
-/// Where members of a group join.
-pub(super) struct GroupDesk {
-    channel: String,
-    group: GroupPlan,
-    messages: mpsc::Sender<ToDesk>,
-}
-
-impl Desk for GroupDesk {
-    fn channel(&self) -> &str {
-        &self.channel
-    }
-
-    fn group(&self) -> &str {
-        &self.group.id
-    }
-
-    fn join(
-        &self,
-        member: &str,
-        credits: u32,
-        holding: BTreeSet<(u64, Seq)>,
-    ) -> Fut<'static, Result<Session, LaneError>> {
-        let known = self.group.members.iter().any(|known| known == member);
-        let (channel, desk, member): (_, _, MemberName) = (self.channel.clone(), self.messages.clone(), member.into());
-        Box::pin(async move {
-            if !known {
-                return Err(LaneError::UnknownChannel { channel });
-            }
-            let (out, heard) = mpsc::channel(ANSWERS_MAX);
-            let (session, numbered) = oneshot::channel();
-            let join = ToDesk::Join { member: member.clone(), credits, holding, out, session };
-            desk.send(join).await.map_err(|_| LaneError::Closed)?;
-            let session = numbered.await.map_err(|_| LaneError::Closed)?;
-            Ok(Session { member, session, heard, desk })
-        })
-    }
-}
 
 /// Hands out a channel's packets to one group.
 pub(super) struct Dispatcher {
@@ -134,7 +96,7 @@ impl Dispatcher {
     ) -> (Arc<GroupDesk>, Dispatcher) {
         let (name, id): (Name, Name) = (channel_name(&plan.id), group.id.as_str().into());
         let (sender, messages) = mpsc::channel(MESSAGES_MAX);
-        let desk = GroupDesk { channel: plan.id.clone(), group: group.clone(), messages: sender };
+        let desk = GroupDesk::new(&plan.id, group, sender);
         let (cursor, generation, delivered, parked) = shared.journal.image(|image| {
             let delivered = image.deliveries(&name, &id);
             (image.cursor(&name, &id), image.generation(&name, &id), delivered, image.parked(&name, &id))

@@ -7,7 +7,9 @@
 //! ```
 //! What is absent: nothing here decides what a packet means, retries a node, or knows that it is simulated.
 
+mod desk;
 mod dispatch;
+mod error;
 mod hosted;
 mod inbox;
 mod inputs;
@@ -30,10 +32,10 @@ use crate::channel::dedup::KEYS_MAX;
 use crate::env::{Disk, Env};
 use crate::graph::{Plan, PlannedNode, Role};
 use crate::journal::record::{Name, Settle};
-use crate::journal::{Intent, Journal, JournalError, JournalOptions, Record, Recovery};
+use crate::journal::{Intent, Journal, JournalOptions, Record, Recovery};
+use crate::lane;
 use crate::lane::take::{self, Desk, Seat};
-use crate::lane::{self, LaneError};
-use crate::node::{Acks, NodeContext, NodeError, Registry, RegistryError, Sink, Source};
+use crate::node::{Acks, NodeContext, Registry, Sink, Source};
 use crate::packet::{Epoch, Seq};
 use crate::process::ChannelPlan;
 use dispatch::Dispatcher;
@@ -46,6 +48,7 @@ use shared::{Shared, panic_text};
 use stages::{ChannelTask, Durable, NodeTask, SinkTask};
 use tree::{Done, Input};
 
+pub use error::EngineError;
 pub use inputs::{channel_name as journal_channel, producer as producer_id};
 pub use orphans::{Kept, Orphan, orphans, park_all};
 pub use places::kept;
@@ -78,65 +81,6 @@ pub struct EngineOptions {
     pub in_flight_max: usize,
     /// Moves what the graph has no place for to the dead letters, instead of refusing to start.
     pub park: bool,
-}
-
-/// Why an engine could not start, or ended.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// The journal can't be opened, or stopped.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// A node can't be built.
-    #[error("could not build the graph: {0}")]
-    Build(#[from] RegistryError),
-    /// A node can't take its state back.
-    #[error("could not restore node `{node}`: {error}")]
-    Restore {
-        /// The node.
-        node: String,
-        /// Its words.
-        error: NodeError,
-    },
-    /// A source failed.
-    #[error("could not read from source `{node}`: {error}")]
-    Source {
-        /// The node.
-        node: String,
-        /// Its words.
-        error: NodeError,
-    },
-    /// A stored packet can't be read.
-    #[error("could not read packet {seq} of {channel}: {why}")]
-    Decode {
-        /// The channel.
-        channel: String,
-        /// Its number.
-        seq: Seq,
-        /// The decoder's words.
-        why: String,
-    },
-    /// The graph has changed, and has no place for what the journal holds.
-    #[error("could not start: the graph has no place for {}; bring back what is gone, or move it to the dead letters with --park", orphans::list(.0))]
-    Orphans(Vec<Orphan>),
-    /// A lane can't go on.
-    #[error("could not run a lane: {0}")]
-    Lane(#[from] LaneError),
-    /// The program is wrong: a task panicked outside any node.
-    #[error("engine.panic: {0}")]
-    Panic(String),
-}
-
-impl EngineError {
-    /// The exit code that a process ends with (PLAN.md): 2 usage, 70 internal, 74 environment.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            EngineError::Build(_) | EngineError::Orphans(_) => 2,
-            EngineError::Panic(_) => 70,
-            EngineError::Journal(_) | EngineError::Restore { .. } | EngineError::Source { .. } => 74,
-            EngineError::Decode { .. } | EngineError::Lane(_) => 74,
-        }
-    }
 }
 
 /// A running engine. Dropping it ends its tasks at once, as a crash would.
