@@ -126,7 +126,7 @@ fn nanoseconds(value: ValueRef<'_>) -> Option<i64> {
         size if size < 1e17 => 1e3,
         _ => 1.0,
     };
-    number.is_finite().then(|| (number * scale) as i64)
+    number.is_finite().then_some((number * scale) as i64)
 }
 
 #[cfg(test)]
