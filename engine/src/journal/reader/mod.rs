@@ -5,6 +5,7 @@
 //! segment back, the reader looks again before it calls anything damaged, and ends where the journal ends.
 
 mod finding;
+mod inventory;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -16,9 +17,10 @@ use bytes::{Buf, Bytes};
 use super::Lsn;
 use super::frame::{self, At, Found, HEADER, Header, SECTOR};
 use super::record::{Record, RecordError};
-use super::segment::{self, Sector, SegmentHeader};
+use super::segment::{self, Sector};
 use crate::env::{Disk, Open};
 pub use finding::Finding;
+use inventory::Start;
 use window::Window;
 
 /// Largest frame that is looked at. A journal's frames are at most a quarter of its segments, too.
@@ -27,8 +29,6 @@ const FRAME_BYTES_MAX: u64 = 64 << 20;
 pub(super) const QUARANTINE: &str = "quarantine-";
 /// The end of such a file's name while it is being written.
 pub(super) const PARTIAL: &str = ".partial";
-/// Files of a data directory that are no segments.
-const KNOWN: [&str; 4] = ["LOCK", "lost+found", "checkpoint-a.swc", "checkpoint-b.swc"];
 
 /// Why a journal can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -103,22 +103,6 @@ impl Frame {
             }
             Some(record.map(|record| (lsn, record)))
         })
-    }
-}
-
-/// A segment in use, as far as its start tells.
-#[derive(Clone, Debug)]
-struct Start {
-    journal: Option<u128>,
-    process: String,
-    epoch: u64,
-    base: Lsn,
-}
-
-impl Start {
-    fn of(header: SegmentHeader) -> Start {
-        let SegmentHeader { journal, process, epoch, base, .. } = header;
-        Start { journal: Some(journal), process, epoch, base }
     }
 }
 
@@ -432,93 +416,6 @@ impl Reader {
         self.waiting.extend(now.into_iter().filter(|(number, _)| *number > newest));
         Ok(())
     }
-
-    /// The segments in use, and what else is there.
-    async fn inventory(&mut self) -> Result<BTreeMap<u64, Start>, ReadError> {
-        let names = self.disk.list("").await.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ReadError::Missing,
-            _ => ReadError::io("list the data directory")(error),
-        })?;
-        let (mut used, mut unused) = (BTreeMap::new(), BTreeSet::new());
-        for name in names {
-            if let Some(moved) = name.strip_prefix(QUARANTINE) {
-                self.quarantined.extend(quarantined_at(moved));
-                continue;
-            }
-            let Some(number) = segment::number(&name) else {
-                if !KNOWN.contains(&name.as_str()) {
-                    let why = "no journal writes a file of that name".to_owned();
-                    self.findings.push_back(Finding::Foreign { name, why, is_segment: false });
-                }
-                continue;
-            };
-            match self.start(number, &name).await? {
-                Some(start) => drop(used.insert(number, start)),
-                None => drop(unused.insert(number)),
-            }
-        }
-        self.sort_out(&mut used);
-        let newest = used.last_key_value().map_or(0, |(number, _)| *number);
-        for number in unused.into_iter().filter(|number| *number != newest + 1 && !used.is_empty()) {
-            self.findings.push_back(Finding::Leftover { name: segment::name(number) });
-        }
-        Ok(used)
-    }
-
-    async fn start(&self, number: u64, name: &str) -> Result<Option<Start>, ReadError> {
-        let file = match self.disk.open(name, Open::Read).await {
-            Ok(file) => file,
-            // Its writer has just given it back.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(ReadError::io(format!("open {name}"))(error)),
-        };
-        let sectors = file.read_at(0, 2 * SECTOR as usize).await.map_err(ReadError::io(format!("read {name}")))?;
-        match segment::decode(number, &sectors) {
-            Sector::Header(header) => Ok(Some(Start::of(header))),
-            Sector::Version(found) => {
-                Err(ReadError::Version { name: name.to_owned(), found, supported: segment::VERSION })
-            }
-            // A segment whose header rotted still counts: its first frame says what the header said.
-            Sector::Unused => {
-                let window = Window::open(file).await.map_err(ReadError::io(format!("read {name}")))?;
-                let start = Start { journal: None, process: String::new(), epoch: 0, base: Lsn(0) };
-                let mut current = Current { number, start: start.clone(), window, offset: SECTOR };
-                let Found::Frame(frame, _) = current.look().await? else { return Ok(None) };
-                // Perhaps its writer has just begun it, and the header was not there yet.
-                current.window.forget();
-                let what = format!("read {name}");
-                let sector = current.window.read(0, SECTOR).await.map_err(ReadError::io(what))?;
-                Ok(Some(match segment::decode(number, &sector) {
-                    Sector::Header(header) => Start::of(header),
-                    Sector::Version(_) | Sector::Unused => Start { epoch: frame.epoch, base: frame.base, ..start },
-                }))
-            }
-        }
-    }
-
-    /// Whose journal it is: that of most segments. The others are foreign.
-    fn sort_out(&mut self, used: &mut BTreeMap<u64, Start>) {
-        let mut counts: BTreeMap<u128, (usize, u64)> = BTreeMap::new();
-        for (number, start) in used.iter() {
-            if let Some(journal) = start.journal {
-                let (count, newest) = counts.entry(journal).or_default();
-                (*count, *newest) = (*count + 1, *number);
-            }
-        }
-        let most = counts.iter().max_by_key(|(_, count)| **count).map(|(journal, _)| *journal);
-        self.journal = self.journal.or(most);
-        used.retain(|number, start| {
-            let ours = start.journal.is_none() || start.journal == self.journal;
-            if ours && self.process.is_empty() {
-                self.process.clone_from(&start.process);
-            }
-            if !ours {
-                let why = format!("it is a segment of another journal, of process `{}`", start.process);
-                self.findings.push_back(Finding::Foreign { name: segment::name(*number), why, is_segment: true });
-            }
-            ours
-        });
-    }
 }
 
 /// The frame that stands at a place; `None` where there is none any more.
@@ -575,14 +472,4 @@ impl Current {
         };
         Ok(frame::parse(At { segment: self.number, offset: self.offset }, &bytes))
     }
-}
-
-/// Segment and offset in the name of a quarantine file.
-fn quarantined_at(moved: &str) -> Option<(u64, u64)> {
-    if moved.ends_with(PARTIAL) {
-        return None;
-    }
-    let (segment, rest) = moved.split_once('-')?;
-    let (offset, _) = rest.split_once('-')?;
-    Some((segment.parse().ok()?, offset.parse().ok()?))
 }
