@@ -21,11 +21,17 @@ pub(crate) struct Ended {
 impl Ended {
     /// Fails unless the child ended with `code`.
     pub(crate) fn expect_code(self, code: i32, name: &str) -> Result<Self, Failed> {
-        if self.code == Some(code) {
+        self.expect_one_of(&[code], name)
+    }
+
+    /// Fails unless the child ended with one of `codes`.
+    pub(crate) fn expect_one_of(self, codes: &[i32], name: &str) -> Result<Self, Failed> {
+        if self.code.is_some_and(|code| codes.contains(&code)) {
             return Ok(self);
         }
         let got = self.code.map_or("ended by a signal".to_owned(), |got| format!("exit {got}"));
-        Err(Failed { why: format!("{name}: {got}, expected {code}"), output: self.lines })
+        let expected: Vec<String> = codes.iter().map(i32::to_string).collect();
+        Err(Failed { why: format!("{name}: {got}, expected {}", expected.join(" or ")), output: self.lines })
     }
 }
 

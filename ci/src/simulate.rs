@@ -80,9 +80,10 @@ pub(crate) fn determinism(tree: &Tree) -> Outcome {
     let binary = cargo::seaworthy(tree)?;
     let (first, again) = (tree.scratch_for("determinism/first")?, tree.scratch_for("determinism/again")?);
     let simulation = |out| Simulation { tree, binary: &binary, scenarios: &scenarios, out };
-    simulation(&first).here(&["--seeds", "1..2"])?.expect_code(0, "seaworthy sim")?;
+    simulation(&first).here(&["--seeds", "1..2"])?.expect_one_of(&[0, 4], "seaworthy sim")?;
     let (ended, not_run) = simulation(&again).elsewhere(&["--seed", AGAIN_SEED])?;
-    ended.expect_code(0, "seaworthy sim, elsewhere")?;
+    // One seed alone may prove nothing of what a scenario expects: here only its trace counts.
+    ended.expect_one_of(&[0, 4], "seaworthy sim, elsewhere")?;
     let compared = compare(&hashes_below(&first)?, &hashes_below(&again)?)?;
     if compared < scenarios.len() {
         return Err(Failed::because(format!("{} scenarios, but {compared} traces", scenarios.len())));

@@ -267,10 +267,7 @@ impl Leases {
         let current = generation == self.generation
             && self.members.get(member).is_some_and(|known| known.session == session && known.credits > 0);
         for seq in seqs {
-            let held = self.packets.get(seq).is_some_and(
-                |packet| matches!(&packet.stand, Stand::Leased { lease: l, member: m, .. } if *l == lease && **m == *member),
-            );
-            if !current || !held {
+            if !current || !self.is_held(*seq, lease, member) {
                 verdict.not_held.push(*seq);
                 continue;
             }
@@ -317,6 +314,13 @@ impl Leases {
     #[must_use]
     pub fn is_live(&self, seq: Seq, lease: u64) -> bool {
         let held = |packet: &Packet| matches!(packet.stand, Stand::Leased { lease: live, .. } if live == lease);
+        self.packets.get(&seq).is_some_and(held)
+    }
+
+    /// True when `member` holds a packet under that very lease.
+    #[must_use]
+    pub fn is_held(&self, seq: Seq, lease: u64, member: &str) -> bool {
+        let held = |packet: &Packet| matches!(&packet.stand, Stand::Leased { lease: live, member: holder, .. } if *live == lease && **holder == *member);
         self.packets.get(&seq).is_some_and(held)
     }
 

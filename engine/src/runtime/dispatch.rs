@@ -217,7 +217,14 @@ impl Dispatcher {
         if !fenced.is_empty() {
             self.refuse("lease.fenced", &fenced);
             let generation = self.leases.generation();
-            self.tell(member, session, ToMember::Fenced { generation, lease, seqs: fenced });
+            // A lease that is another member's is over for this one, whatever the number.
+            let live = |seq: &Seq| self.leases.is_held(*seq, lease, member);
+            let (held, over): (Vec<Seq>, Vec<Seq>) = fenced.into_iter().partition(live);
+            for (still_held, seqs) in [(true, held), (false, over)] {
+                if !seqs.is_empty() {
+                    self.tell(member, session, ToMember::Fenced { generation, still_held, lease, seqs });
+                }
+            }
         }
         let mut done = before;
         let mut records = Vec::new();
@@ -331,7 +338,7 @@ impl Dispatcher {
         let generation = self.leases.generation();
         for ((member, lease), seqs) in told {
             if let Some(session) = self.sessions.get(&member).map(|open| open.session) {
-                self.tell(&member, session, ToMember::Fenced { generation, lease, seqs });
+                self.tell(&member, session, ToMember::Fenced { generation, still_held: false, lease, seqs });
             }
         }
     }

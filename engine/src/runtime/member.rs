@@ -153,15 +153,14 @@ impl State {
         }
     }
 
-    fn fence(&mut self, generation: u64, lease: u64, seqs: &[Seq]) {
-        let again = generation > self.generation;
+    fn fence(&mut self, generation: u64, still_held: bool, lease: u64, seqs: &[Seq]) {
         self.generation = self.generation.max(generation);
         for seq in seqs {
             let Some(held) = self.held.get(seq).filter(|held| held.lease == lease) else { continue };
-            if again && held.done {
-                // Said in an older generation; the lease may well be live.
+            if still_held && held.done {
+                // Said in another generation.
                 self.tell.entry(lease).or_default().push(*seq);
-            } else {
+            } else if !still_held {
                 self.held.remove(seq);
                 self.queue.retain(|(queued, _)| queued != seq);
             }
@@ -205,7 +204,9 @@ impl Seat for Taken {
                 ToMember::Joined { generation, incarnation, floor } => state.join(generation, incarnation, floor)?,
                 ToMember::Granted { lease, packets } => state.grant(lease, packets),
                 ToMember::Settled { lease, seqs, floor } => state.settled(lease, &seqs, floor),
-                ToMember::Fenced { generation, lease, seqs } => state.fence(generation, lease, &seqs),
+                ToMember::Fenced { generation, still_held, lease, seqs } => {
+                    state.fence(generation, still_held, lease, &seqs);
+                }
                 ToMember::Generation { generation } => state.generation = state.generation.max(generation),
             }
         }

@@ -74,9 +74,18 @@ pub(super) struct Settings {
     pub(super) hits: u64,
     /// What forging swallowed, by producer process.
     swallowed: BTreeMap<String, Swallowed>,
+    /// How often each member joined.
+    joins: BTreeMap<String, u64>,
 }
 
 impl Settings {
+    /// A member joined; gives how often it has.
+    pub(super) fn joined(&mut self, member: &str) -> u64 {
+        let joins = self.joins.entry(member.to_owned()).or_default();
+        *joins += 1;
+        *joins
+    }
+
     /// What happens to an ack: whether it is lost, by how much it is late, ns, and whether it comes twice.
     pub(super) fn spoil(&mut self, draw: impl Fn(&'static str) -> u64) -> (bool, Ns, bool) {
         let hit = |stream, ppm: Option<u32>| ppm.is_some_and(|ppm| draw(stream) % 1_000_000 < u64::from(ppm));

@@ -27,6 +27,8 @@ pub(super) struct TakeRelay<'a> {
     /// The channel and the member, once its Join passed.
     channel: String,
     member: String,
+    /// The how many-th connection of that member this is: what it says again is drawn for again.
+    join: u64,
     /// The generation that the host spoke of last.
     generation: u64,
     /// Settles that wait, by when they are due and in which order they came. Bounded by the member's credits.
@@ -44,6 +46,7 @@ impl<'a> TakeRelay<'a> {
             to_host: Mailbox::default(),
             channel: String::new(),
             member: String::new(),
+            join: 0,
             generation: 0,
             late: BTreeMap::new(),
             settles: 0,
@@ -105,6 +108,7 @@ impl<'a> TakeRelay<'a> {
             message => {
                 if let Some(from_member::Message::Join(join)) = &message {
                     (self.channel, self.member) = (join.channel.clone(), join.process.clone());
+                    self.join = self.proxy.faults.with(&self.channel, |settings| settings.joined(&self.member));
                 }
                 self.send(FromMember { message });
             }
@@ -148,7 +152,7 @@ impl<'a> TakeRelay<'a> {
         }
         let now = self.proxy.clock.mono();
         let first = settle.ranges.first().map_or(0, |range| range.from);
-        let key = [xxh3_64(self.channel.as_bytes()), xxh3_64(self.member.as_bytes()), settle.lease, first];
+        let key = [xxh3_64(self.channel.as_bytes()), xxh3_64(self.member.as_bytes()), self.join, settle.lease, first];
         let (lost, late_ns, twice) = self
             .proxy
             .faults

@@ -53,10 +53,12 @@ pub enum ToMember {
         /// All up to it are settled by the group.
         floor: Seq,
     },
-    /// The member doesn't hold these under that lease; nothing changed.
+    /// A settle changed nothing, or a lease has ended.
     Fenced {
-        /// The generation that holds. If the settle named an older one, it may be said again.
+        /// The generation that holds.
         generation: u64,
+        /// The settle named another generation, and the lease is live: it may be said again. Otherwise it is over.
+        still_held: bool,
         /// The lease that was named, or has ended.
         lease: u64,
         /// The packets.

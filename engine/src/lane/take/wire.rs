@@ -137,8 +137,8 @@ pub(super) fn to_member(message: ToMember, process: &str) -> from_desk::Message 
         ToMember::Settled { lease, seqs, floor } => {
             from_desk::Message::Settled(v1::Settled { lease, ranges: ranges(&seqs), floor: floor.0 })
         }
-        ToMember::Fenced { generation, lease, seqs } => {
-            from_desk::Message::Fenced(v1::Fenced { generation, lease, ranges: ranges(&seqs) })
+        ToMember::Fenced { generation, still_held, lease, seqs } => {
+            from_desk::Message::Fenced(v1::Fenced { generation, lease, ranges: ranges(&seqs), still_held })
         }
         ToMember::Generation { generation } => from_desk::Message::Generation(v1::Generation { generation }),
     }
@@ -162,7 +162,8 @@ pub(super) fn settled(settled: &v1::Settled) -> Result<ToMember, LaneError> {
 }
 
 pub(super) fn fenced(fenced: &v1::Fenced) -> Result<ToMember, LaneError> {
-    Ok(ToMember::Fenced { generation: fenced.generation, lease: fenced.lease, seqs: seqs(&fenced.ranges)? })
+    let (generation, still_held) = (fenced.generation, fenced.still_held);
+    Ok(ToMember::Fenced { generation, still_held, lease: fenced.lease, seqs: seqs(&fenced.ranges)? })
 }
 
 pub(super) fn generation(generation: v1::Generation) -> ToMember {
