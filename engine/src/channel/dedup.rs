@@ -52,10 +52,10 @@ pub fn payload_hash(payload: &[u8]) -> u64 {
 }
 
 impl Keys {
-    /// Judges a key with its payload; changes nothing.
+    /// Judges a key with its payload, by what came at `since` or later; changes nothing.
     #[must_use]
-    pub fn judge(&self, key: KeyHash, payload: u64) -> Judged {
-        match self.known.get(&key) {
+    pub fn judge(&self, key: KeyHash, payload: u64, since: i64) -> Judged {
+        match self.known.get(&key).filter(|known| known.at >= since) {
             None => Judged::New,
             Some(known) if known.payload == payload => Judged::Duplicate,
             Some(_) => Judged::Conflict,
@@ -127,14 +127,15 @@ mod tests {
     fn the_same_again_is_known_and_another_payload_is_a_conflict() {
         let mut keys = Keys::default();
         let (key, one, two) = (key_hash("order-7"), payload_hash(b"one"), payload_hash(b"two"));
-        assert_eq!(keys.judge(key, one), Judged::New);
+        assert_eq!(keys.judge(key, one, 0), Judged::New);
         keys.remember(key, Remembered { payload: one, at: 10 });
-        assert_eq!(keys.judge(key, one), Judged::Duplicate);
-        assert_eq!(keys.judge(key, two), Judged::Conflict);
+        assert_eq!(keys.judge(key, one, 0), Judged::Duplicate);
+        assert_eq!(keys.judge(key, two, 0), Judged::Conflict);
+        assert_eq!(keys.judge(key, two, 11), Judged::New, "beyond the horizon it is forgotten, swept or not");
         keys.expire(10);
-        assert_eq!(keys.judge(key, two), Judged::Conflict, "what came at the horizon is still known");
+        assert_eq!(keys.judge(key, two, 0), Judged::Conflict, "what came at the horizon is still known");
         keys.expire(11);
-        assert_eq!(keys.judge(key, two), Judged::New);
+        assert_eq!(keys.judge(key, two, 0), Judged::New);
         assert_eq!(keys, Keys::default());
     }
 

@@ -18,6 +18,11 @@ pub use super::terms::{Ended, Grant, MemberName, Outcome, Spent, Verdict, Why};
 use crate::packet::Seq;
 use crate::process::{ChannelOptions, OnPoison, Order};
 
+/// Most packets that may stand with blocked keys; then the group stands, too.
+const STANDING_MAX: usize = 1 << 16;
+/// Most keys that are parked; of further ones only the poison itself becomes a dead letter.
+const PARKED_MAX: usize = 4096;
+
 /// The leases of one group of one channel.
 #[derive(Debug)]
 pub struct Leases {
@@ -32,6 +37,9 @@ pub struct Leases {
     timers: BTreeSet<(u64, Seq)>,
     keys: BTreeMap<u64, Holder>,
     parked: BTreeSet<u64>,
+    /// Keys that stand, and how many packets stand with them.
+    blocked: BTreeSet<u64>,
+    standing: usize,
     spent: BTreeMap<Seq, Spent>,
     ended: Vec<Ended>,
     leased: usize,
@@ -97,6 +105,8 @@ impl Leases {
             timers: BTreeSet::new(),
             keys: BTreeMap::new(),
             parked,
+            blocked: BTreeSet::new(),
+            standing: 0,
             spent: BTreeMap::new(),
             ended: Vec::new(),
             leased: 0,
@@ -110,10 +120,19 @@ impl Leases {
         self.generation
     }
 
-    /// How many more packets may be offered: twice what may be leased is looked at, so that free keys find work.
+    /// How many more packets may be offered: twice what may be leased is looked at, so that free keys find work. What stands
+    /// with a blocked key takes no part of that, up to a bound of its own.
     #[must_use]
     pub fn room(&self) -> usize {
-        (2 * self.options.max_ack_pending as usize).saturating_sub(self.packets.len())
+        let moving = self.packets.len() - self.standing;
+        let room = (2 * self.options.max_ack_pending as usize).saturating_sub(moving);
+        room.min(STANDING_MAX.saturating_sub(self.standing))
+    }
+
+    /// True when a packet stands with a blocked key: nobody will get it soon.
+    #[must_use]
+    pub fn is_standing(&self, seq: Seq) -> bool {
+        self.packets.get(&seq).is_some_and(|packet| packet.stand == Stand::Blocked)
     }
 
     /// Takes in a packet of the channel that the group has not settled, and that was delivered so often before.
@@ -194,6 +213,9 @@ impl Leases {
                 None
             };
             let Some(member) = member else {
+                if due && self.is_last(delivery) {
+                    self.make_way();
+                }
                 gated.extend(key);
                 continue;
             };
@@ -202,6 +224,17 @@ impl Leases {
             grants.push(Grant { session: self.members[&member].session, member, lease, seq, delivery });
         }
         grants
+    }
+
+    /// A last delivery waits for a member that holds nothing: one of them gets nothing more until it does.
+    fn make_way(&mut self) {
+        if self.members.values().any(|member| member.alone && member.credits > 0) {
+            return;
+        }
+        let busy = self.members.values_mut().filter(|member| member.credits > 0 && member.held > 0);
+        if let Some(member) = busy.min_by_key(|member| member.held) {
+            member.alone = true;
+        }
     }
 
     /// True when nothing follows but the dead letters: such a packet goes alone, so that only what really kills its member is
@@ -351,8 +384,10 @@ impl Leases {
         self.unlease(seq);
         self.spent.remove(&seq);
         self.waiting.remove(&seq);
-        if let Some(Packet { stand: Stand::Waiting { due_ns }, .. }) = self.packets.remove(&seq) {
-            self.timers.remove(&(due_ns, seq));
+        match self.packets.remove(&seq).map(|packet| packet.stand) {
+            Some(Stand::Waiting { due_ns }) => drop(self.timers.remove(&(due_ns, seq))),
+            Some(Stand::Blocked) => self.standing -= 1,
+            _ => {}
         }
     }
 
@@ -417,28 +452,40 @@ impl Leases {
         if key.is_some_and(|key| self.parked.contains(&key)) {
             return self.spend(seq, Spent::KeyParked);
         }
+        if key.is_some_and(|key| self.blocked.contains(&key)) {
+            return self.stand(seq);
+        }
         if self.options.max_deliver.is_none_or(|max| packet.deliveries < max) {
             return;
         }
         match (self.options.on_poison, key) {
-            (OnPoison::BlockKey, Some(_)) => {
-                let packet = self.packets.get_mut(&seq).expect("it was just seen");
-                if let Stand::Waiting { due_ns } = packet.stand {
-                    self.timers.remove(&(due_ns, seq));
-                }
-                // It still waits, for ever, and all of its key behind it.
-                packet.stand = Stand::Blocked;
+            (OnPoison::BlockKey, Some(key)) => {
+                self.blocked.insert(key);
+                self.of_key(key).into_iter().for_each(|seq| self.stand(seq));
             }
-            (OnPoison::ParkKey, Some(key)) => {
+            (OnPoison::ParkKey, Some(key)) if self.parked.len() < PARKED_MAX => {
                 self.parked.insert(key);
                 self.spend(seq, Spent::Exhausted);
-                let of_key = self.waiting.iter().copied().filter(|other| self.packets[other].key == Some(key));
-                for other in of_key.collect::<Vec<_>>() {
-                    self.spend(other, Spent::KeyParked);
-                }
+                self.of_key(key).into_iter().for_each(|seq| self.spend(seq, Spent::KeyParked));
             }
             _ => self.spend(seq, Spent::Exhausted),
         }
+    }
+
+    /// The packets of a key that wait.
+    fn of_key(&self, key: u64) -> Vec<Seq> {
+        self.waiting.iter().copied().filter(|seq| self.packets[seq].key == Some(key)).collect()
+    }
+
+    /// It stays, for as long as its key is blocked.
+    fn stand(&mut self, seq: Seq) {
+        let packet = self.packets.get_mut(&seq).expect("what stands is here");
+        if let Stand::Waiting { due_ns } = packet.stand {
+            self.timers.remove(&(due_ns, seq));
+        }
+        packet.stand = Stand::Blocked;
+        self.waiting.remove(&seq);
+        self.standing += 1;
     }
 
     fn spend(&mut self, seq: Seq, why: Spent) {

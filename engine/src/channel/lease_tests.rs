@@ -167,6 +167,34 @@ fn a_poisoned_key_is_parked_or_blocked() {
     assert!(blocking.spent().is_empty());
 }
 
+#[test]
+fn a_blocked_key_leaves_the_window_to_the_others() {
+    let options = ChannelOptions { max_deliver: Some(1), on_poison: OnPoison::BlockKey, ..options(Order::Key) };
+    let mut leases = leases(options);
+    leases.offer(Seq(1), Some(7), 1);
+    (2..=100).for_each(|seq| leases.offer(Seq(seq), Some(7), 0));
+    assert!(leases.is_standing(Seq(1)) && leases.is_standing(Seq(100)));
+    assert_eq!(leases.room(), 8, "none of them takes part of what is looked at");
+    leases.offer(Seq(101), Some(8), 0);
+    join(&mut leases, "hub", 1);
+    assert_eq!(granted(&mut leases, 0), [got("hub", &[101])]);
+    (1..=100).for_each(|seq| leases.forget(Seq(seq)));
+    assert_eq!(leases.room(), 7);
+}
+
+#[test]
+fn a_last_delivery_gets_its_turn_under_load() {
+    let mut leases = leases(ChannelOptions { max_deliver: Some(2), ..options(Order::None) });
+    leases.offer(Seq(2), None, 0);
+    join(&mut leases, "hub", 1);
+    let busy = leases.grant(0, 1).remove(0);
+    leases.offer(Seq(1), None, 1);
+    leases.offer(Seq(3), None, 0);
+    assert!(granted(&mut leases, 0).is_empty(), "3 would keep the member from ever holding nothing");
+    ack(&mut leases, "hub", busy.lease, &[2]);
+    assert_eq!(granted(&mut leases, 0), [got("hub", &[1])]);
+}
+
 #[derive(Clone, Debug)]
 enum Action {
     Offer { key: Option<u64> },

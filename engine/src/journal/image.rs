@@ -110,7 +110,9 @@ impl Image {
             Record::Moved { channel, seq, .. } => self.moved(at, &channel, seq),
             Record::MovedLetter(letter) => self.moved_letter(at, letter),
             Record::Producer(Producer { channel, producer, epoch, last }) => {
-                self.producers.insert((channel, producer), (epoch, last));
+                // Two of them may be written out of order: neither ever goes back.
+                let known = self.producers.entry((channel, producer)).or_insert((epoch, last));
+                *known = (known.0.max(epoch), known.1.max(last));
             }
             Record::Channel(Channel { channel, last }) => {
                 let packets = self.channels.entry(channel).or_default();

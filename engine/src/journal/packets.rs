@@ -38,6 +38,24 @@ impl Packets {
         self.entries.has(seq)
     }
 
+    /// Of what one frame holds, ascending, what is needed up to where another frame holds the next: who reads on from there
+    /// must not take what lies in between for settled.
+    pub(super) fn without_holes(&self, found: Vec<(Seq, Bytes)>) -> Vec<(Seq, Bytes)> {
+        let mut out = Vec::with_capacity(found.len());
+        let mut expected = found.first().and_then(|(first, _)| self.next(*first)).map(|(seq, _)| seq);
+        for (seq, packet) in found {
+            match expected {
+                Some(next) if seq == next => {
+                    out.push((seq, packet));
+                    expected = self.next(seq.next()).map(|(seq, _)| seq);
+                }
+                Some(next) if seq < next => {}
+                _ => break,
+            }
+        }
+        out
+    }
+
     /// Packets from `from` on that are in memory, without a gap; empty when `from` itself is not.
     #[must_use]
     pub fn cached(&self, from: Seq, packets_max: usize, bytes_max: usize) -> Vec<(Seq, Bytes)> {
@@ -54,5 +72,27 @@ impl Packets {
             }
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::At;
+    use super::*;
+
+    #[test]
+    fn what_another_frame_holds_ends_what_is_read() {
+        let mut packets = Packets::default();
+        let frame = |segment| At { segment, offset: 512 };
+        // 1 was copied forward into the frame that holds 4; 2 and 3 lie in another.
+        for (seq, segment) in [(1, 7), (2, 5), (3, 5), (4, 7), (6, 7)] {
+            packets.entries.add(Seq(seq), 1, frame(segment));
+        }
+        let found = |seqs: &[u64]| seqs.iter().map(|seq| (Seq(*seq), Bytes::new())).collect();
+        let seqs = |out: Vec<(Seq, Bytes)>| out.into_iter().map(|(seq, _)| seq.0).collect::<Vec<_>>();
+        assert_eq!(seqs(packets.without_holes(found(&[1, 4, 6]))), [1]);
+        assert_eq!(seqs(packets.without_holes(found(&[4, 5, 6]))), [4, 6], "5 is needed by nobody");
+        assert_eq!(seqs(packets.without_holes(found(&[2, 3]))), [2, 3]);
+        assert_eq!(seqs(packets.without_holes(vec![])), [0; 0]);
     }
 }

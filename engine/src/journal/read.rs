@@ -66,10 +66,7 @@ impl Journal {
             };
             let found = self.read_frame(channel, seq, at, packets_max).await?;
             let state = self.shared.lock();
-            let needed: Vec<_> = found
-                .into_iter()
-                .filter(|(seq, _)| state.image.channel(channel).is_some_and(|packets| packets.has(*seq)))
-                .collect();
+            let needed = state.image.channel(channel).map(|packets| packets.without_holes(found)).unwrap_or_default();
             if !needed.is_empty() {
                 return Ok(needed);
             }

@@ -8,8 +8,10 @@ use crate::graph::suggest::instead;
 use crate::graph::yaml::{Fields, Tree, Value};
 use crate::nodes::units::duration_ns;
 
-/// Most deliveries, and most packets under lease, that a file may ask for.
+/// Most deliveries that a file may ask for.
 const COUNT_MAX: u64 = 1_000_000;
+/// Most packets under lease that a file may ask for: their ranges are part of the journal's small state.
+const PENDING_MAX: u64 = 16_384;
 /// Longest time that a file may ask for: 30 days.
 const TIME_MAX_NS: u64 = 30 * 86_400 * 1_000_000_000;
 
@@ -94,8 +96,9 @@ impl ChannelOptions {
         for (key, value) in &mut times {
             **value = time(fields, key, findings).unwrap_or(**value);
         }
-        options.max_ack_pending = count(fields, "max_ack_pending", findings).unwrap_or(options.max_ack_pending);
-        options.max_deliver = count(fields, "max_deliver", findings);
+        options.max_ack_pending =
+            count(fields, "max_ack_pending", PENDING_MAX, findings).unwrap_or(options.max_ack_pending);
+        options.max_deliver = count(fields, "max_deliver", COUNT_MAX, findings);
         let said = |key| fields.get(key).map(|tree| tree.span);
         if let (OnPoison::ParkKey | OnPoison::BlockKey, Some(span)) = (options.on_poison, said("on_poison")) {
             if options.max_deliver.is_none() {
@@ -135,13 +138,13 @@ fn time(fields: &Fields<'_>, key: &str, findings: &mut Findings) -> Option<u64> 
     ns
 }
 
-fn count(fields: &Fields<'_>, key: &str, findings: &mut Findings) -> Option<u32> {
+fn count(fields: &Fields<'_>, key: &str, max: u64, findings: &mut Findings) -> Option<u32> {
     let tree: &Tree = fields.get(key)?;
     let number = if let Value::Number(number) = &tree.value { number.as_u64() } else { None };
-    let number = number.filter(|number| (1..=COUNT_MAX).contains(number)).and_then(|number| u32::try_from(number).ok());
+    let number = number.filter(|number| (1..=max).contains(number)).and_then(|number| u32::try_from(number).ok());
     if number.is_none() {
         let span: SourceSpan = tree.span;
-        findings.add(span, ProcessProblem::NoCount { key: key.to_owned(), max: COUNT_MAX });
+        findings.add(span, ProcessProblem::NoCount { key: key.to_owned(), max });
     }
     number
 }

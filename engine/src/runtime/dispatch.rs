@@ -184,8 +184,10 @@ impl Dispatcher {
             }
             let key = Glance::at(&packet).ok().and_then(|glance| glance.key.map(|key| xxh3_64(key.as_bytes())));
             self.leases.offer(seq, key, deliveries);
-            self.cache_bytes += packet.len();
-            self.cache.insert(seq, packet);
+            if !self.leases.is_standing(seq) {
+                self.cache_bytes += packet.len();
+                self.cache.insert(seq, packet);
+            }
         }
     }
 

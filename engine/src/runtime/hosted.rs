@@ -14,8 +14,13 @@ use crate::journal::{Commit, Intent, Record};
 use crate::lane::LaneError;
 use crate::node::Class;
 use crate::observe::{Event, What};
-use crate::packet::{Epoch, Glance, Seq};
+use crate::packet::{Epoch, Glance, Identity, Seq};
 use crate::process::ChannelPlan;
+
+/// What a frame holds beside a packet and its dead letter: its header, the producer's record, a settle.
+const FRAME_REST_BYTES: usize = 1024;
+/// By how much numbers jump where some may have been given that are not there any more.
+const JUMP: u64 = 1 << 20;
 
 /// A channel that lives here.
 pub(crate) struct Hosted {
@@ -43,8 +48,9 @@ struct Admitted {
 }
 
 impl Hosted {
-    /// A channel as the journal has it; `keys_max` of the business keys are its own.
-    pub(super) fn new(shared: &Arc<Shared>, plan: &ChannelPlan, keys_max: usize) -> Self {
+    /// A channel as the journal has it; `keys_max` of the business keys are its own. With `forgetful`, numbers may have been
+    /// given that the journal lost: they are not given again, as members of groups remember what they took by them.
+    pub(super) fn new(shared: &Arc<Shared>, plan: &ChannelPlan, keys_max: usize, forgetful: bool) -> Self {
         let name = channel_name(&plan.id);
         let mut producers = Producers::default();
         let last = shared.journal.image(|image| {
@@ -56,6 +62,8 @@ impl Hosted {
             }
             image.channel(&name).map_or(Seq(0), |packets| packets.last)
         });
+        let leased = plan.groups.iter().any(|group| plan.is_leased(group));
+        let last = if forgetful && leased { Seq((last.0 / JUMP + 1) * JUMP) } else { last };
         let horizon_ns = i64::try_from(plan.options.dedup_horizon_ns).expect("a file's times are at most 30 days");
         let ends = Mutex::new(Ends { producers, numbers: Numbers::after(last), fresh: Keys::default() });
         Hosted { shared: shared.clone(), channel: plan.id.clone(), name, horizon_ns, keys_max, ends }
@@ -103,6 +111,12 @@ impl Hosted {
             self.refuse(error.name());
             error
         })?;
+        // Its dead letter must fit a frame, too, whatever becomes of it.
+        let limit = self.shared.journal.frame_bytes_max() - FRAME_REST_BYTES;
+        if let Some((index, (_, large))) = packets.iter().enumerate().find(|(_, (_, one))| self.cost(one) > limit) {
+            let (channel, seq) = (self.channel.clone(), Seq(first.0 + index as u64));
+            return Err(LaneError::TooLarge { channel, seq, bytes: large.len() });
+        }
         let skip = usize::try_from(accept.skip).expect("at most a batch is skipped");
         let mut packets = packets.into_iter().map(|(_, packet)| packet);
         let again: Vec<Event> =
@@ -145,9 +159,15 @@ impl Hosted {
     fn admit(&self, ends: &mut Ends, packets: impl Iterator<Item = Bytes>) -> Admitted {
         let mut admitted = Admitted { records: Vec::new(), keys: Vec::new(), events: Vec::new(), appends: false };
         let now = self.shared.env.clock.unix_ns();
-        let mut remembered = Vec::new();
+        let (mut remembered, since) = (Vec::new(), now.saturating_sub(self.horizon_ns));
         for packet in packets {
-            match self.judge(ends, &packet) {
+            let Ok(glance) = Glance::at(&packet) else {
+                // Nobody behind the channel could make anything of it.
+                admitted.records.push(self.letter(packet, Class::DecodeFailed, "it is no packet of this version", now));
+                admitted.appends = true;
+                continue;
+            };
+            match self.judge(ends, &glance, since) {
                 (Judged::New, key) => {
                     if let Some((key, payload)) = key {
                         ends.fresh.remember(key, Remembered { payload, at: now });
@@ -160,7 +180,8 @@ impl Hosted {
                 (Judged::Duplicate, _) => admitted.events.push(self.refused("dedup.duplicate", &packet)),
                 (Judged::Conflict, _) => {
                     admitted.events.push(self.refused("dedup.conflict", &packet));
-                    admitted.records.push(self.conflict(packet, now));
+                    let why = "its business key came before with another payload";
+                    admitted.records.push(self.letter(packet, Class::Conflict, why, now));
                     admitted.appends = true;
                 }
             }
@@ -175,16 +196,14 @@ impl Hosted {
     }
 
     /// Judges a packet by its business key, and gives the key with its payload's hash.
-    fn judge(&self, ends: &Ends, packet: &[u8]) -> (Judged, Option<(KeyHash, u64)>) {
-        // What is no packet is stored as it is: whoever takes it says so.
-        let Ok(glance) = Glance::at(packet) else { return (Judged::New, None) };
+    fn judge(&self, ends: &Ends, glance: &Glance<'_>, since: i64) -> (Judged, Option<(KeyHash, u64)>) {
         let Some(key) = glance.business_key() else { return (Judged::New, None) };
         let (key, payload) = (dedup::key_hash(key), dedup::payload_hash(glance.payload));
-        let judged = match ends.fresh.judge(key, payload) {
+        let judged = match ends.fresh.judge(key, payload, since) {
             Judged::New => self
                 .shared
                 .journal
-                .image(|image| image.keys(&self.name).map_or(Judged::New, |keys| keys.judge(key, payload))),
+                .image(|image| image.keys(&self.name).map_or(Judged::New, |keys| keys.judge(key, payload, since))),
             known => known,
         };
         (judged, Some((key, payload)))
@@ -210,12 +229,12 @@ impl Hosted {
         horizon.max(bound)
     }
 
-    fn conflict(&self, packet: Bytes, at: i64) -> Record {
+    fn letter(&self, packet: Bytes, class: Class, why: &str, at: i64) -> Record {
         Record::DeadLetter(DeadLetter {
-            identity: identity_of(&packet).expect("a packet with a business key could be read"),
+            identity: identity_of(&packet).unwrap_or(Identity::Derived(0)),
             node: self.name.clone(),
-            class: Class::Conflict.name().to_owned(),
-            message: "its business key came before with another payload".to_owned(),
+            class: class.name().to_owned(),
+            message: why.to_owned(),
             packet,
             at,
         })

@@ -14,7 +14,7 @@ use super::inbox::Inbox;
 use super::shared::{BATCH, Shared};
 use super::tree::{Input, Item, Tx};
 use crate::channel::lease::Outcome;
-use crate::env::Fut;
+use crate::env::{Clock, Env, Fut};
 use crate::journal::record::{Name, Retired, Settle as Settled};
 use crate::journal::{Intent, Record};
 use crate::lane::LaneError;
@@ -30,6 +30,9 @@ struct Inner {
     channel: String,
     group: String,
     credits: u32,
+    clock: Arc<dyn Clock>,
+    /// How often what is in hand is held on to, ns; `None` lets it go when its time is up.
+    extend_ns: Option<u64>,
     state: Mutex<State>,
     /// Something was granted.
     granted: Notify,
@@ -54,6 +57,10 @@ struct State {
     working: BTreeSet<Seq>,
     /// Done, and yet to be told.
     tell: BTreeMap<u64, Vec<Seq>>,
+    /// In hand, and to be held on to.
+    extend: BTreeMap<u64, Vec<Seq>>,
+    /// When to look again what is.
+    extend_at_ns: u64,
 }
 
 struct Held {
@@ -70,11 +77,19 @@ enum Next {
 
 impl Taken {
     /// Nothing is held yet. `position` is what the journal has of the channel's incarnation.
-    pub(super) fn new(channel: &str, group: &str, credits: u32, position: &[u8]) -> Self {
+    pub(super) fn new(
+        env: &Env,
+        channel: &str,
+        group: &str,
+        credits: u32,
+        position: &[u8],
+        extend_ns: Option<u64>,
+    ) -> Self {
         let incarnation = position.try_into().ok().map(u64::from_le_bytes);
         let state = Mutex::new(State { incarnation, ..State::default() });
-        let (channel, group) = (channel.to_owned(), group.to_owned());
-        Taken(Arc::new(Inner { channel, group, credits, state, granted: Notify::new(), told: Notify::new() }))
+        let (channel, group, clock) = (channel.to_owned(), group.to_owned(), env.clock.clone());
+        let (granted, told) = (Notify::new(), Notify::new());
+        Taken(Arc::new(Inner { channel, group, credits, clock, extend_ns, state, granted, told }))
     }
 
     /// What is to be done next, with at most `max` packets, and how far the group has come.
@@ -107,21 +122,50 @@ impl Inner {
     async fn next_settle(&self) -> Settle {
         loop {
             let told = self.told.notified();
-            {
-                let mut state = self.state();
+            let look_ns = {
+                let (mut state, now_ns) = (self.state(), self.clock.mono());
+                if let Some(extend_ns) = self.extend_ns.filter(|_| state.extend_at_ns <= now_ns) {
+                    state.extend_at_ns = now_ns.saturating_add(extend_ns);
+                    state.hold_on();
+                }
                 if state.joined
-                    && let Some((lease, seqs)) = state.tell.pop_first()
+                    && let Some((lease, seqs, outcome)) = state.next_word()
                 {
-                    let (generation, outcome, reason) = (state.generation, Outcome::Ack, String::new());
+                    let (generation, reason) = (state.generation, String::new());
                     return Settle { generation, lease, seqs, outcome, reason };
                 }
+                state.extend_at_ns
+            };
+            if self.extend_ns.is_none() {
+                told.await;
+                continue;
             }
-            told.await;
+            tokio::select! {
+                biased;
+                () = told => {}
+                () = self.clock.sleep_until(look_ns) => {}
+            }
         }
     }
 }
 
 impl State {
+    /// Notes what is in hand, to be held on to.
+    fn hold_on(&mut self) {
+        self.extend.clear();
+        for (seq, held) in self.held.iter().filter(|(_, held)| !held.done) {
+            self.extend.entry(held.lease).or_default().push(*seq);
+        }
+    }
+
+    /// What the host is to be told next.
+    fn next_word(&mut self) -> Option<(u64, Vec<Seq>, Outcome)> {
+        if let Some((lease, seqs)) = self.tell.pop_first() {
+            return Some((lease, seqs, Outcome::Ack));
+        }
+        self.extend.pop_first().map(|(lease, seqs)| (lease, seqs, Outcome::Extend))
+    }
+
     fn join(&mut self, generation: u64, incarnation: u64, floor: Seq) -> Result<(), LaneError> {
         if self.incarnation != Some(incarnation) {
             if !self.working.is_empty() {
@@ -143,7 +187,11 @@ impl State {
     }
 
     /// Packets that were granted: those that are in hand already only change their lease.
-    fn grant(&mut self, lease: u64, packets: Vec<(Seq, u32, Bytes)>) {
+    fn grant(&mut self, credits: u32, lease: u64, packets: Vec<(Seq, u32, Bytes)>) -> Result<(), LaneError> {
+        // A lease that ended is told of before its packet is granted again.
+        if self.held.len() + packets.len() > 2 * credits as usize {
+            return Err(LaneError::Protocol("more was granted than was asked for"));
+        }
         for (seq, _, packet) in packets {
             let before = self.held.insert(seq, Held { lease, done: false });
             let in_hand = self.working.contains(&seq) || before.is_some_and(|held| !held.done);
@@ -151,6 +199,7 @@ impl State {
                 self.queue.push_back((seq, packet));
             }
         }
+        Ok(())
     }
 
     fn fence(&mut self, generation: u64, still_held: bool, lease: u64, seqs: &[Seq]) {
@@ -172,6 +221,7 @@ impl State {
         for seq in seqs {
             if self.held.get(seq).is_some_and(|held| held.lease == lease) {
                 self.held.remove(seq);
+                self.queue.retain(|(queued, _)| queued != seq);
             }
         }
     }
@@ -194,6 +244,7 @@ impl Seat for Taken {
         let mut state = self.0.state();
         state.joined = false;
         state.tell.clear();
+        state.extend.clear();
         state.held.iter().map(|(seq, held)| (held.lease, *seq)).collect()
     }
 
@@ -202,7 +253,7 @@ impl Seat for Taken {
             let mut state = self.0.state();
             match message {
                 ToMember::Joined { generation, incarnation, floor } => state.join(generation, incarnation, floor)?,
-                ToMember::Granted { lease, packets } => state.grant(lease, packets),
+                ToMember::Granted { lease, packets } => state.grant(self.0.credits, lease, packets)?,
                 ToMember::Settled { lease, seqs, floor } => state.settled(lease, &seqs, floor),
                 ToMember::Fenced { generation, still_held, lease, seqs } => {
                     state.fence(generation, still_held, lease, &seqs);

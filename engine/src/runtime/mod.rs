@@ -32,7 +32,7 @@ use crate::channel::dedup::KEYS_MAX;
 use crate::env::{Disk, Env};
 use crate::graph::{Plan, PlannedNode, Role};
 use crate::journal::record::{Name, Settle};
-use crate::journal::{Intent, Journal, JournalOptions, Record, Recovery};
+use crate::journal::{Durability, Intent, Journal, JournalOptions, Record, Recovery};
 use crate::lane;
 use crate::lane::take::{self, Desk, Seat};
 use crate::node::{Acks, NodeContext, Registry, Sink, Source};
@@ -124,6 +124,7 @@ impl Engine {
             shared: shared.clone(),
             epoch: Epoch(recovery.epoch),
             incarnation: incarnation(&recovery, &shared.journal),
+            forgetful: recovery.cut.is_some() || !recovery.closed && recovery.durability != Durability::Sync,
             hosted: BTreeMap::new(),
             seats: Vec::new(),
             work: Vec::new(),
@@ -262,6 +263,8 @@ struct Builder {
     epoch: Epoch,
     /// Of the numbers that channels have here.
     incarnation: u64,
+    /// The journal may have lost its newest packets, with their numbers.
+    forgetful: bool,
     hosted: BTreeMap<String, Arc<Hosted>>,
     /// The groups that this process takes its share of.
     seats: Vec<Taken>,
@@ -289,7 +292,9 @@ impl Builder {
         let process = options.plan.process.clone();
         let hosted: Vec<&ChannelPlan> = options.channels.iter().filter(|channel| channel.host == process).collect();
         let keys_max = KEYS_MAX / hosted.len().max(1);
-        let host = |plan: &&ChannelPlan| (plan.id.clone(), Arc::new(Hosted::new(&self.shared, plan, keys_max)));
+        let host = |plan: &&ChannelPlan| {
+            (plan.id.clone(), Arc::new(Hosted::new(&self.shared, plan, keys_max, self.forgetful)))
+        };
         self.hosted = hosted.iter().map(host).collect();
         let inputs: Vec<Name> = nodes.iter().filter_map(|node| input_name(node, &process, &options.channels)).collect();
         for (node, inbox) in nodes.iter().zip(&inboxes) {
@@ -334,7 +339,9 @@ impl Builder {
                 let credits = plan.options.max_ack_pending.min(u32::try_from(in_flight_max).unwrap_or(u32::MAX));
                 let taken_name = taken_name(channel);
                 let position = shared.journal.image(|image| image.cursor(&taken_name, &id).position);
-                let taken = Taken::new(channel, &id, credits, &position);
+                // Where deliveries are counted, what is in hand must not run out of time and be given up.
+                let extend_ns = plan.options.max_deliver.map(|_| plan.options.ack_wait_ns / 3);
+                let taken = Taken::new(&shared.env, channel, &id, credits, &position, extend_ns);
                 let acks: Arc<dyn Acks> = Arc::new(taken.clone());
                 let input = shared
                     .journal

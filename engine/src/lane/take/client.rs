@@ -118,7 +118,7 @@ async fn hear(
             if joined.process != peer {
                 return Err(LaneError::WrongPeer { expected: peer.to_owned(), found: joined.process });
             }
-            seat.heard(wire::joined(&joined))?;
+            seat.heard(wire::joined(&joined)?)?;
             return Ok(true);
         }
         from_desk::Message::Granted(granted) => {

@@ -174,25 +174,33 @@ impl Session {
     }
 }
 
-/// Joins a seat to a desk of the same process, until dropped.
+/// Joins a seat to a desk of the same process, again whenever a session ends, until dropped.
 ///
 /// # Errors
-/// When the desk refuses, or ends.
+/// When the desk refuses, or is gone.
 pub async fn here(
     seat: Arc<dyn Seat>,
     desk: Arc<dyn Desk>,
     member: &str,
 ) -> Result<std::convert::Infallible, LaneError> {
-    let mut session = desk.join(member, seat.credits(), seat.joining()).await?;
-    let mut next = seat.next();
     loop {
-        tokio::select! {
-            biased;
-            heard = session.heard.recv() => seat.heard(heard.ok_or(LaneError::Closed)?)?,
-            settle = &mut next => {
-                session.settle(settle).await?;
-                next = seat.next();
+        let mut session = desk.join(member, seat.credits(), seat.joining()).await?;
+        let mut next = seat.next();
+        loop {
+            tokio::select! {
+                biased;
+                heard = session.heard.recv() => match heard.map(|heard| seat.heard(heard)) {
+                    Some(Ok(())) => {}
+                    // The desk let it go, or it could not go on as it was.
+                    Some(Err(_)) | None => break,
+                },
+                settle = &mut next => {
+                    session.settle(settle).await?;
+                    next = seat.next();
+                }
             }
         }
+        // What keeps it from going on needs the others to run.
+        tokio::task::yield_now().await;
     }
 }

@@ -17,7 +17,7 @@ use crate::lane::{LaneError, Mailbox, door};
 use crate::observe::{Event, What};
 use crate::packet::Seq;
 
-/// Most messages that wait for a member to read them; while there are more, nothing is heard of it.
+/// Most messages that wait for a member to read them; while there are more, nothing is heard of it, nor of its desk.
 const WAITING_MAX: usize = 1024;
 
 /// The desks of a host, by channel and group.
@@ -75,7 +75,7 @@ impl Server {
         loop {
             tokio::select! {
                 biased;
-                heard = async { session.as_mut().expect("heard only once there is one").heard.recv().await }, if session.is_some() => {
+                heard = async { session.as_mut().expect("heard only once there is one").heard.recv().await }, if session.is_some() && self.mailbox.waiting() < WAITING_MAX => {
                     // Without its desk's word a session has ended: the member came by another connection.
                     self.tell(heartbeat, heard.ok_or(LaneError::Cut)?).await;
                 }
@@ -119,6 +119,9 @@ impl Server {
 
     async fn join(&self, join: Join) -> Result<Session, LaneError> {
         wire::check_join(&join)?;
+        if join.process == self.process {
+            return Err(LaneError::Protocol("the host is a member by itself, and comes by no lane"));
+        }
         door::admit(&*self.env.net, &self.line, &join.process, &join.token)?;
         self.line.greet();
         let desk = self.desks.get(&(join.channel.clone(), join.group.clone()));

@@ -76,12 +76,15 @@ pub(super) fn check_join(join: &v1::Join) -> Result<(), LaneError> {
 }
 
 pub(super) fn holding(holding: &[v1::Holding]) -> Result<BTreeSet<(u64, Seq)>, LaneError> {
+    let mut named = 0;
     let mut all = BTreeSet::new();
     for held in holding {
-        all.extend(seqs(&held.ranges)?.into_iter().map(|seq| (held.lease, seq)));
-        if all.len() as u64 > SEQS_MAX {
+        let seqs = seqs(&held.ranges)?;
+        named += seqs.len() as u64;
+        if named > SEQS_MAX {
             return Err(LaneError::Protocol("a message names too many packets"));
         }
+        all.extend(seqs.into_iter().map(|seq| (held.lease, seq)));
     }
     Ok(all)
 }
@@ -144,9 +147,17 @@ pub(super) fn to_member(message: ToMember, process: &str) -> from_desk::Message 
     }
 }
 
-pub(super) fn joined(joined: &v1::Joined) -> ToMember {
-    let (generation, incarnation, floor) = (joined.generation, joined.incarnation, Seq(joined.floor));
-    ToMember::Joined { generation, incarnation, floor }
+/// A floor that a channel could reach.
+fn floor(floor: u64) -> Result<Seq, LaneError> {
+    if floor > u64::MAX / 2 {
+        return Err(LaneError::Protocol("a floor that no channel reaches"));
+    }
+    Ok(Seq(floor))
+}
+
+pub(super) fn joined(joined: &v1::Joined) -> Result<ToMember, LaneError> {
+    let (generation, incarnation, floor) = (joined.generation, joined.incarnation, floor(joined.floor)?);
+    Ok(ToMember::Joined { generation, incarnation, floor })
 }
 
 pub(super) fn granted(granted: v1::Granted) -> Result<ToMember, LaneError> {
@@ -158,7 +169,7 @@ pub(super) fn granted(granted: v1::Granted) -> Result<ToMember, LaneError> {
 }
 
 pub(super) fn settled(settled: &v1::Settled) -> Result<ToMember, LaneError> {
-    Ok(ToMember::Settled { lease: settled.lease, seqs: seqs(&settled.ranges)?, floor: Seq(settled.floor) })
+    Ok(ToMember::Settled { lease: settled.lease, seqs: seqs(&settled.ranges)?, floor: floor(settled.floor)? })
 }
 
 pub(super) fn fenced(fenced: &v1::Fenced) -> Result<ToMember, LaneError> {
@@ -195,7 +206,8 @@ mod tests {
         }
         assert!(settle(v1::Settle { ranges: range(1, 1), ..v1::Settle::default() }).is_err(), "no outcome");
         let twice = [range(1, SEQS_MAX), range(1, SEQS_MAX)].map(|ranges| v1::Holding { lease: 1, ranges });
-        assert_eq!(holding(&twice).unwrap().len() as u64, SEQS_MAX);
+        assert_eq!(holding(&twice[..1]).unwrap().len() as u64, SEQS_MAX);
+        assert!(holding(&twice).is_err(), "naming the same again is as much work");
         let long = "ä".repeat(REASON_BYTES_MAX);
         let rejected = v1::Settle {
             ranges: range(1, 1),
