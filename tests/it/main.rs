@@ -6,3 +6,4 @@ mod diagnostics;
 mod journal;
 mod must_fail;
 mod real;
+mod regressions;

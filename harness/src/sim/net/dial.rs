@@ -5,6 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use seaworthy_engine::env::{Fut, Io, Listener, Net, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use turmoil::net::{TcpListener, TcpStream};
@@ -245,7 +247,8 @@ impl Net for SimNet {
             let port = net.network.lock().port(service);
             let inner = TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, port)).await?;
             net.network.lock().listening.insert((net.host, port));
-            Ok(Box::new(SimListener { net, inner, port, greeting: None }) as Box<dyn Listener>)
+            let greetings = FuturesUnordered::new();
+            Ok(Box::new(SimListener { net, inner, port, greetings }) as Box<dyn Listener>)
         })
     }
 }
@@ -254,8 +257,15 @@ struct SimListener {
     net: SimNet,
     inner: TcpListener,
     port: u16,
-    /// Accepted by turmoil, but hasn't said yet which connection it carries.
-    greeting: Option<(TcpStream, [u8; 8], usize)>,
+    /// Accepted by turmoil, but they haven't said yet which connection they carry. One whose host just went down never will,
+    /// and keeps nobody waiting.
+    greetings: FuturesUnordered<Fut<'static, Option<(TcpStream, PipeId)>>>,
+}
+
+async fn greeting(mut inner: TcpStream) -> Option<(TcpStream, PipeId)> {
+    let mut id = [0; 8];
+    inner.read_exact(&mut id).await.ok()?;
+    Some((inner, PipeId::from_le_bytes(id)))
 }
 
 impl SimListener {
@@ -264,25 +274,14 @@ impl SimListener {
             if !self.net.is_live() {
                 return std::future::pending().await;
             }
-            let (inner, id, got) = match &mut self.greeting {
-                Some(greeting) => greeting,
-                None => {
-                    let (inner, _) = self.inner.accept().await?;
-                    self.greeting.insert((inner, [0; 8], 0))
+            tokio::select! {
+                biased;
+                Some(greeted) = self.greetings.next(), if !self.greetings.is_empty() => {
+                    if let Some(stream) = greeted.and_then(|(inner, id)| self.accepted(inner, id)) {
+                        return Ok(stream);
+                    }
                 }
-            };
-            while *got < id.len() {
-                match inner.read(&mut id[*got..]).await {
-                    Ok(n) if n > 0 => *got += n,
-                    _ => break,
-                }
-            }
-            let (inner, id, got) = self.greeting.take().expect("it was put there above");
-            if got < id.len() {
-                continue;
-            }
-            if let Some(stream) = self.accepted(inner, PipeId::from_le_bytes(id)) {
-                return Ok(stream);
+                accepted = self.inner.accept() => self.greetings.push(Box::pin(greeting(accepted?.0))),
             }
         }
     }
