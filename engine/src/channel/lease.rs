@@ -343,13 +343,6 @@ impl Leases {
         std::mem::take(&mut self.ended)
     }
 
-    /// True when a packet is held under that very lease.
-    #[must_use]
-    pub fn is_live(&self, seq: Seq, lease: u64) -> bool {
-        let held = |packet: &Packet| matches!(packet.stand, Stand::Leased { lease: live, .. } if live == lease);
-        self.packets.get(&seq).is_some_and(held)
-    }
-
     /// True when `member` holds a packet under that very lease.
     #[must_use]
     pub fn is_held(&self, seq: Seq, lease: u64, member: &str) -> bool {

@@ -405,7 +405,7 @@ impl Dispatcher {
         let mut messages: BTreeMap<MemberName, Vec<Message>> = BTreeMap::new();
         let mut events = Vec::with_capacity(grants.len());
         for Grant { member, session, lease, seq, delivery } in grants {
-            if !self.leases.is_live(seq, lease) {
+            if !self.leases.is_held(seq, lease, &member) {
                 continue;
             }
             let Some(packet) = self.packet(seq).await? else { continue };

@@ -101,11 +101,7 @@ pub(crate) async fn channel(
             if cursor.has(seq) {
                 continue;
             }
-            let packet = Packet::decode(&encoded).map_err(|error| EngineError::Decode {
-                channel: input.name.to_string(),
-                seq,
-                why: error.to_string(),
-            })?;
+            let packet = stored_packet(&input, seq, &encoded)?;
             let item = Item { packet, tree: input.begin(seq, None) };
             let mut granted = event(What::Granted, &input.name, &item);
             granted.attempt = 1;
@@ -117,6 +113,15 @@ pub(crate) async fn channel(
     }
     outputs.iter().for_each(|inbox| inbox.leave());
     Ok(())
+}
+
+/// The packet that a channel stores under that number.
+pub(super) fn stored_packet(input: &Input, seq: Seq, encoded: &[u8]) -> Result<Packet, EngineError> {
+    Packet::decode(encoded).map_err(|error| EngineError::Decode {
+        channel: input.name.to_string(),
+        seq,
+        why: error.to_string(),
+    })
 }
 
 /// The journal's name for a source's input.

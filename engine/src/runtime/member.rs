@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::EngineError;
 use super::inbox::Inbox;
+use super::inputs::stored_packet;
 use super::shared::{BATCH, Shared};
 use super::tree::{Input, Item, Tx};
 use crate::channel::lease::Outcome;
@@ -20,7 +21,7 @@ use crate::journal::{Intent, Record};
 use crate::lane::LaneError;
 use crate::lane::take::{Seat, Settle, ToMember};
 use crate::node::Acks;
-use crate::packet::{Packet, Seq};
+use crate::packet::Seq;
 
 /// What a member holds of a channel, over all its sessions. Cheap to clone.
 #[derive(Clone)]
@@ -326,11 +327,7 @@ pub(super) async fn run(
                 known.push(seq);
                 continue;
             }
-            let packet = Packet::decode(&encoded).map_err(|error| EngineError::Decode {
-                channel: input.name.to_string(),
-                seq,
-                why: error.to_string(),
-            })?;
+            let packet = stored_packet(&input, seq, &encoded)?;
             items.push(Item { packet, tree: input.begin(seq, None) });
         }
         if !known.is_empty() {
