@@ -30,6 +30,7 @@ struct Config {}
 
 fn main() -> ExitCode {
     let mut registry = seaworthy::std_registry();
+    registry.version(env!("CARGO_PKG_VERSION"));
     registry.node::<Config>("own:celsius", |_| Ok(()), |_, _| Ok(Box::new(Celsius)));
     seaworthy::main(registry)
 }

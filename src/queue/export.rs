@@ -1,6 +1,6 @@
 //! Writes the packets of a journal as lines of JSON, payloads byte for byte.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
@@ -9,10 +9,10 @@ use base64::prelude::BASE64_STANDARD;
 use seaworthy_engine::journal::Lsn;
 use seaworthy_engine::journal::reader::{Finding, Frame, Step};
 use seaworthy_engine::journal::record::{Name, Record};
-use seaworthy_engine::packet::{ContentType, Packet, Seq};
+use seaworthy_engine::packet::{ContentType, Identity, Packet, Seq};
 use serde_json::json;
 
-use super::{Findings, QueueError, reader, unreadable};
+use super::{Findings, QueueError, dlq, reader, unreadable};
 use crate::exit::Exit;
 
 #[derive(clap::Args)]
@@ -22,6 +22,9 @@ pub(super) struct Args {
     /// Only packets of this channel; `stage/NODE` for what a stateful node made.
     #[arg(long, value_name = "CHANNEL")]
     channel: Option<String>,
+    /// The dead letters instead of the packets, each a CloudEvent (docs/schema/dlq.v1.schema.json).
+    #[arg(long, conflicts_with = "channel")]
+    dead_letters: bool,
     /// From this LSN on.
     #[arg(long, value_name = "LSN", default_value_t = 0)]
     from: u64,
@@ -37,7 +40,7 @@ pub(super) async fn run(args: &Args) -> Result<Exit, QueueError> {
     let mut reader = reader(&args.dir).await?;
     let channel = args.channel.as_deref().map(input_name);
     let mut out = BufWriter::new(io::stdout().lock());
-    let (mut findings, mut seen) = (Findings::default(), Seen::new());
+    let (mut findings, mut seen) = (Findings::default(), Seen::default());
     while let Some(step) = reader.next().await.map_err(unreadable(&args.dir))? {
         match step {
             Step::Finding(finding) => findings.add(finding),
@@ -60,8 +63,14 @@ pub(super) fn input_name(text: &str) -> String {
     if text.contains('/') { text.to_owned() } else { format!("channel/{text}") }
 }
 
-/// The first packet of each channel that still stands where it was appended.
-type Seen = BTreeMap<Name, Seq>;
+/// What stands where it was written first: a copy of it is no news.
+#[derive(Default)]
+struct Seen {
+    /// The first packet of each channel.
+    packets: BTreeMap<Name, Seq>,
+    /// Each dead letter.
+    letters: BTreeSet<(Identity, Name, i64)>,
+}
 
 fn write(
     out: &mut impl Write,
@@ -73,15 +82,22 @@ fn write(
 ) -> io::Result<()> {
     for record in frame.records() {
         match record {
-            Ok((Some(lsn), record @ (Record::Append { .. } | Record::Moved { .. }))) => {
+            Ok((Some(lsn), Record::DeadLetter(letter) | Record::MovedLetter(letter))) if args.dead_letters => {
+                let failure = &letter.failure;
+                let is_news = seen.letters.insert((letter.identity, failure.node.clone(), failure.last));
+                if is_news && (args.from..args.to).contains(&lsn.0) {
+                    writeln!(out, "{}", dlq::event(&letter))?;
+                }
+            }
+            Ok((Some(lsn), record @ (Record::Append { .. } | Record::Moved { .. }))) if !args.dead_letters => {
                 let is_copy = matches!(record, Record::Moved { .. });
                 let (Record::Append { channel, seq, packet } | Record::Moved { channel, seq, packet }) = record else {
                     continue;
                 };
                 // A copy counts only where the packet's own segment is gone.
-                let first = seen.get(&channel).copied();
+                let first = seen.packets.get(&channel).copied();
                 if !is_copy && first.is_none() {
-                    seen.insert(channel.clone(), seq);
+                    seen.packets.insert(channel.clone(), seq);
                 }
                 let is_news = !is_copy || first.is_none_or(|first| seq < first);
                 let is_wanted = is_news && wanted.is_none_or(|wanted| *channel == *wanted);

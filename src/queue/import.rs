@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use seaworthy_engine::env::Probe;
 use seaworthy_engine::env::os::{self, OsOptions};
+use seaworthy_engine::journal::letter::{DeadLetter, Failed, Origin, Runtime};
 use seaworthy_engine::journal::reader::{ReadError, Reader};
-use seaworthy_engine::journal::record::{DeadLetter, Name, Producer, Record};
+use seaworthy_engine::journal::record::{Name, Producer, Record};
 use seaworthy_engine::journal::{Commit, Intent, Journal, JournalOptions};
+use seaworthy_engine::node::{Class, NodeError};
 use seaworthy_engine::observe::Event;
 use seaworthy_engine::packet::{Epoch, Fields, Identity, Packet, ProducerId, Seq};
 use serde::Serialize;
@@ -88,6 +90,7 @@ pub(super) async fn run(args: &Args) -> Result<Exit, QueueError> {
     });
     let mut imported =
         Imported { channel: args.channel.clone(), after_seq: after, last_seq: after, ..Default::default() };
+    let runtime = Runtime::here(process.as_str().into(), 0);
     let room = (journal.frame_bytes_max() - seaworthy_engine::journal::frame::HEADER) / 2;
     let written = |source| QueueError::Write { dir: dir.clone(), source };
     let mut commit: Option<Commit> = None;
@@ -96,13 +99,13 @@ pub(super) async fn run(args: &Args) -> Result<Exit, QueueError> {
         if rows.is_empty() {
             break;
         }
-        let mut tx = Transaction::new(&channel, &producer);
+        let mut tx = Transaction::new(&channel, &producer, &runtime);
         for row in rows {
             let seq = row.seq;
             let size = tx.take(row, &mut last, room, &mut imported);
             imported.last_seq = seq;
             if size >= BATCH_BYTES_MAX {
-                let full = std::mem::replace(&mut tx, Transaction::new(&channel, &producer));
+                let full = std::mem::replace(&mut tx, Transaction::new(&channel, &producer, &runtime));
                 // The last commit is waited for, which makes all before it durable.
                 journal.append(full.end(seq), Intent::Produce).await.map_err(written)?;
             }
@@ -145,13 +148,16 @@ async fn open(dir: &Path, process: &str) -> Result<Journal, QueueError> {
 struct Transaction {
     channel: Name,
     producer: Name,
+    /// What its dead letters say of us.
+    runtime: Runtime,
     records: Vec<Record>,
     bytes: usize,
 }
 
 impl Transaction {
-    fn new(channel: &Name, producer: &Name) -> Transaction {
-        Transaction { channel: channel.clone(), producer: producer.clone(), records: Vec::new(), bytes: 0 }
+    fn new(channel: &Name, producer: &Name, runtime: &Runtime) -> Transaction {
+        let (channel, producer, runtime) = (channel.clone(), producer.clone(), runtime.clone());
+        Transaction { channel, producer, runtime, records: Vec::new(), bytes: 0 }
     }
 
     /// Takes a row for what it is; gives the bytes that are together by now.
@@ -171,14 +177,18 @@ impl Transaction {
         match repeats {
             Some((first, _)) => {
                 imported.conflicts += 1;
-                self.records.push(Record::DeadLetter(DeadLetter {
-                    identity: packet.identity,
-                    node: self.producer.clone(),
-                    class: "conflict".to_owned(),
-                    message: format!("row {seq} has the idempotency key of row {first}, and another payload"),
+                let message = format!("row {seq} has the idempotency key of row {first}, and another payload");
+                let failed = Failed {
                     packet: bytes,
-                    at: packet.ts,
-                }));
+                    source: Some(Origin { input: self.producer.clone(), seq: Seq(seq) }),
+                    node: self.producer.clone(),
+                    plugin: Default::default(),
+                    error: NodeError::new(Class::Conflict, message),
+                    attempts: 1,
+                    // The row's own time: the same import writes the same letter.
+                    tried: (packet.ts, packet.ts),
+                };
+                self.records.push(Record::DeadLetter(DeadLetter::new(failed, self.runtime.clone())));
             }
             None => {
                 *last = last.next();

@@ -1,5 +1,6 @@
 //! `queue`: what a data directory holds, beside whoever writes it (`docs/queue.md`).
 
+mod dlq;
 mod export;
 mod fsck;
 mod import;

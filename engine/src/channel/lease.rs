@@ -63,6 +63,8 @@ struct Member {
 struct Packet {
     key: Option<u64>,
     deliveries: u32,
+    /// When it was first delivered, by this table.
+    first_ns: Option<u64>,
     stand: Stand,
 }
 
@@ -145,7 +147,7 @@ impl Leases {
             Order::Key => key,
             Order::Strict => Some(0),
         };
-        let new = Packet { key, deliveries, stand: Stand::Waiting { due_ns: 0 } };
+        let new = Packet { key, deliveries, first_ns: None, stand: Stand::Waiting { due_ns: 0 } };
         assert!(self.packets.insert(seq, new).is_none(), "packet {seq} was offered twice");
         self.waiting.insert(seq);
         self.judge(seq);
@@ -267,6 +269,7 @@ impl Leases {
         }
         let until_ns = now_ns.saturating_add(self.options.ack_wait_ns);
         packet.deliveries += 1;
+        packet.first_ns.get_or_insert(now_ns);
         packet.stand = Stand::Leased { lease, member: member.clone(), until_ns };
         let (key, deliveries) = (packet.key, packet.deliveries);
         let suspect = self.is_suspect(deliveries);
@@ -370,6 +373,12 @@ impl Leases {
     #[must_use]
     pub fn parked(&self) -> &BTreeSet<u64> {
         &self.parked
+    }
+
+    /// How often a packet was delivered, and when first, as far as this table knows; monotonic ns.
+    #[must_use]
+    pub fn deliveries(&self, seq: Seq) -> (u32, Option<u64>) {
+        self.packets.get(&seq).map_or((0, None), |packet| (packet.deliveries, packet.first_ns))
     }
 
     /// A packet is settled: nothing is known of it any more.

@@ -368,7 +368,7 @@ fn event_of(record: &Record) -> Option<Event> {
         }),
         Record::DeadLetter(letter) => Some(Event {
             what: What::DeadLettered,
-            place: letter.node.clone(),
+            place: letter.failure.node.clone(),
             identity: Some(letter.identity),
             seq: Seq(0),
             attempt: 0,

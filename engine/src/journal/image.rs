@@ -10,6 +10,7 @@ pub use super::cursor::Cursor;
 use super::durability::Durability;
 use super::frame::At;
 use super::handed::Handed;
+use super::letter::Failure;
 use super::record::{Applied, Channel, DeadLetter, Name, Producer, Put, Record, Retired, Settle};
 use super::runs::RunAt;
 use crate::channel::dedup::Keys;
@@ -34,13 +35,14 @@ pub struct DeadLetterEntry {
 
 impl DeadLetterEntry {
     fn of(letter: DeadLetter, at: At) -> DeadLetterEntry {
-        let DeadLetter { identity, node, class, at: given_up, .. } = letter;
-        DeadLetterEntry { identity, node, class, given_up, at }
+        let Failure { node, class, last: given_up, .. } = letter.failure;
+        DeadLetterEntry { identity: letter.identity, node, class, given_up, at }
     }
 
     /// True when it is the entry of `letter`.
     pub(super) fn is_of(&self, letter: &DeadLetter) -> bool {
-        self.identity == letter.identity && self.node == letter.node && self.given_up == letter.at
+        let failure = &letter.failure;
+        self.identity == letter.identity && self.node == failure.node && self.given_up == failure.last
     }
 }
 
@@ -196,7 +198,7 @@ impl Image {
             entry.at = at;
             return;
         }
-        let place = self.dead_letters.partition_point(|entry| entry.given_up <= letter.at);
+        let place = self.dead_letters.partition_point(|entry| entry.given_up <= letter.failure.last);
         self.dead_letters.insert(place, DeadLetterEntry::of(letter, at));
     }
 

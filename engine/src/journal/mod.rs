@@ -31,6 +31,7 @@ mod error;
 pub mod frame;
 mod handed;
 pub mod image;
+pub mod letter;
 mod packets;
 mod read;
 pub mod reader;

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::Lsn;
 use super::durability::Durability;
 pub use super::handed::{BusinessKeys, Delivered, Generation, Parked};
+use super::letter::Before3;
+pub use super::letter::DeadLetter;
 use crate::packet::{Epoch, Identity, Seq};
 
 /// A name in a journal: a channel, input, group, node or producer.
@@ -111,23 +113,6 @@ pub struct Put {
     pub value: Option<Bytes>,
 }
 
-/// See [`Record::DeadLetter`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeadLetter {
-    /// The packet's identity.
-    pub identity: Identity,
-    /// The node that failed on it.
-    pub node: Name,
-    /// The class, as `node::Class::name` writes it.
-    pub class: String,
-    /// The failure's message.
-    pub message: String,
-    /// `Packet::encode`, byte for byte.
-    pub packet: Bytes,
-    /// When, unix ns.
-    pub at: i64,
-}
-
 /// See [`Record::Producer`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Producer {
@@ -207,7 +192,8 @@ const APPEND: u8 = 1;
 const SETTLE: u8 = 2;
 const APPLIED: u8 = 3;
 const PUT: u8 = 4;
-const DEAD_LETTER: u8 = 5;
+/// Of format versions 1 and 2.
+const DEAD_LETTER_BEFORE_3: u8 = 5;
 const PRODUCER: u8 = 6;
 const CHANNEL: u8 = 7;
 const OPENED: u8 = 8;
@@ -216,11 +202,14 @@ const GENERATION: u8 = 10;
 const DELIVERED: u8 = 11;
 const BUSINESS_KEYS: u8 = 12;
 const PARKED: u8 = 13;
+const DEAD_LETTER: u8 = 14;
 const DURABLE: u8 = 20;
 const SNAPSHOT: u8 = 21;
 const CLOSED: u8 = 22;
 const MOVED: u8 = 23;
-const MOVED_LETTER: u8 = 24;
+/// Of format version 2.
+const MOVED_LETTER_BEFORE_3: u8 = 24;
+const MOVED_LETTER: u8 = 25;
 const RETIRED: u8 = 30;
 
 impl Record {
@@ -265,9 +254,7 @@ impl Record {
                 }
                 Record::Applied(r) => r.stage.len() + r.input.len() + 48,
                 Record::Put(r) => r.node.len() + r.key.len() + r.value.as_ref().map_or(0, Bytes::len),
-                Record::DeadLetter(r) | Record::MovedLetter(r) => {
-                    r.node.len() + r.class.len() + r.message.len() + r.packet.len() + 48
-                }
+                Record::DeadLetter(r) | Record::MovedLetter(r) => r.size(),
                 Record::Producer(r) => r.channel.len() + r.producer.len(),
                 Record::Channel(r) => r.channel.len(),
                 Record::Opened(r) => r.version.len(),
@@ -353,6 +340,7 @@ impl Record {
             APPLIED => Record::Applied(read(tag, &body)?),
             PUT => Record::Put(read(tag, &body)?),
             DEAD_LETTER => Record::DeadLetter(read(tag, &body)?),
+            DEAD_LETTER_BEFORE_3 => Record::DeadLetter(read::<Before3>(tag, &body)?.into()),
             PRODUCER => Record::Producer(read(tag, &body)?),
             CHANNEL => Record::Channel(read(tag, &body)?),
             OPENED => Record::Opened(read(tag, &body)?),
@@ -362,6 +350,7 @@ impl Record {
             PARKED => Record::Parked(read(tag, &body)?),
             BUSINESS_KEYS => Record::BusinessKeys(read(tag, &body)?),
             MOVED_LETTER => Record::MovedLetter(read(tag, &body)?),
+            MOVED_LETTER_BEFORE_3 => Record::MovedLetter(read::<Before3>(tag, &body)?.into()),
             CLOSED => Record::Closed,
             DURABLE => Record::Durable(read(tag, &body)?),
             SNAPSHOT => Record::Snapshot(read(tag, &body)?),

@@ -6,7 +6,7 @@ use super::Lsn;
 use super::frame::SECTOR;
 
 /// Format version that this code writes. It reads all from 1 on.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 const MAGIC: &[u8; 8] = b"SWJOURNL";
 /// Longest process name that a header holds, bytes.
 pub const PROCESS_MAX: usize = 200;

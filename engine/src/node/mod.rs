@@ -44,15 +44,79 @@ pub enum Class {
     /// A consumer rejected it.
     #[serde(rename = "policy.rejected")]
     PolicyRejected,
+    /// It came too late to be of use.
+    #[serde(rename = "ttl.expired")]
+    TtlExpired,
     /// The node panicked.
     #[serde(rename = "plugin.panic")]
     PluginPanic,
+    /// The node took longer than it may.
+    #[serde(rename = "plugin.timeout")]
+    PluginTimeout,
+    /// Whoever is behind the node refused to deal with us.
+    #[serde(rename = "auth.denied")]
+    AuthDenied,
+    /// What the packet refers to is not there.
+    #[serde(rename = "ref.missing")]
+    RefMissing,
+    /// It went round more often than it may.
+    #[serde(rename = "hop.limit")]
+    HopLimit,
     /// None of the others.
     #[serde(rename = "unknown")]
     Unknown,
 }
 
+/// All of them.
+const CLASSES: [Class; 16] = [
+    Class::SchemaInvalid,
+    Class::DecodeFailed,
+    Class::SizeExceeded,
+    Class::SinkPermanent,
+    Class::SinkUnavailable,
+    Class::AttemptsExhausted,
+    Class::OrderingBlocked,
+    Class::Conflict,
+    Class::PolicyRejected,
+    Class::TtlExpired,
+    Class::PluginPanic,
+    Class::PluginTimeout,
+    Class::AuthDenied,
+    Class::RefMissing,
+    Class::HopLimit,
+    Class::Unknown,
+];
+
 impl Class {
+    /// The class of that name.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Class> {
+        CLASSES.into_iter().find(|class| class.name() == name)
+    }
+
+    /// True when the same packet may go through another time though neither it nor the graph has changed.
+    #[must_use]
+    pub fn is_retryable(self) -> bool {
+        match self {
+            Class::SinkUnavailable
+            | Class::AttemptsExhausted
+            | Class::OrderingBlocked
+            | Class::PluginTimeout
+            | Class::RefMissing => true,
+            Class::SchemaInvalid
+            | Class::DecodeFailed
+            | Class::SizeExceeded
+            | Class::SinkPermanent
+            | Class::Conflict
+            | Class::PolicyRejected
+            | Class::TtlExpired
+            | Class::PluginPanic
+            | Class::AuthDenied
+            | Class::HopLimit
+            | Class::Unknown => false,
+        }
+    }
+
     /// The name that files carry, e.g. `decode.failed`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -66,7 +130,12 @@ impl Class {
             Class::OrderingBlocked => "ordering.blocked",
             Class::Conflict => "conflict",
             Class::PolicyRejected => "policy.rejected",
+            Class::TtlExpired => "ttl.expired",
             Class::PluginPanic => "plugin.panic",
+            Class::PluginTimeout => "plugin.timeout",
+            Class::AuthDenied => "auth.denied",
+            Class::RefMissing => "ref.missing",
+            Class::HopLimit => "hop.limit",
             Class::Unknown => "unknown",
         }
     }

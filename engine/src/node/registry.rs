@@ -65,12 +65,15 @@ enum Builder {
 struct Plugin {
     builder: Builder,
     lint: Lint,
+    version: String,
 }
 
 /// Plugins by name. Belongs to whoever made it; there is no global one.
 #[derive(Clone, Default)]
 pub struct Registry {
     plugins: BTreeMap<String, Plugin>,
+    /// Of the plugins that come next.
+    version: String,
 }
 
 /// A plugin can't be had.
@@ -111,7 +114,19 @@ impl Registry {
         Registry::default()
     }
 
-    fn insert(&mut self, name: &str, plugin: Plugin) {
+    /// Says the version of the plugins that are added from here on; dead letters name it.
+    pub fn version(&mut self, version: &str) {
+        version.clone_into(&mut self.version);
+    }
+
+    /// The version of a plugin; empty when there is none of that name, or nobody said.
+    #[must_use]
+    pub fn version_of(&self, name: &str) -> &str {
+        self.plugins.get(name).map_or("", |plugin| &plugin.version)
+    }
+
+    fn insert(&mut self, name: &str, builder: Builder, lint: Lint) {
+        let plugin = Plugin { builder, lint, version: self.version.clone() };
         let replaced = self.plugins.insert(name.to_owned(), plugin).is_some();
         assert!(!replaced, "plugin `{name}` is registered twice");
     }
@@ -127,7 +142,7 @@ impl Registry {
         build: impl Fn(&NodeContext, C) -> Result<Box<dyn Source>, ConfigError> + Send + Sync + 'static,
     ) {
         let builder = Builder::Source(Arc::new(move |context, config| build(context, parse::<C>(config)?)));
-        self.insert(name, Plugin { builder, lint: Arc::new(move |config| lint(&parse::<C>(config)?)) });
+        self.insert(name, builder, Arc::new(move |config| lint(&parse::<C>(config)?)));
     }
 
     /// Adds a node without state.
@@ -142,7 +157,7 @@ impl Registry {
     ) {
         let build: Build<dyn Node> = Arc::new(move |context, config| build(context, parse::<C>(config)?));
         let builder = Builder::Node { build, stateful: false };
-        self.insert(name, Plugin { builder, lint: Arc::new(move |config| lint(&parse::<C>(config)?)) });
+        self.insert(name, builder, Arc::new(move |config| lint(&parse::<C>(config)?)));
     }
 
     /// Adds a node that keeps durable state. Its state, its outputs and its input's cursor are committed together.
@@ -157,7 +172,7 @@ impl Registry {
     ) {
         let build: Build<dyn Node> = Arc::new(move |context, config| build(context, parse::<C>(config)?));
         let builder = Builder::Node { build, stateful: true };
-        self.insert(name, Plugin { builder, lint: Arc::new(move |config| lint(&parse::<C>(config)?)) });
+        self.insert(name, builder, Arc::new(move |config| lint(&parse::<C>(config)?)));
     }
 
     /// Adds a sink.
@@ -171,7 +186,7 @@ impl Registry {
         build: impl Fn(&NodeContext, C) -> Result<Box<dyn Sink>, ConfigError> + Send + Sync + 'static,
     ) {
         let builder = Builder::Sink(Arc::new(move |context, config| build(context, parse::<C>(config)?)));
-        self.insert(name, Plugin { builder, lint: Arc::new(move |config| lint(&parse::<C>(config)?)) });
+        self.insert(name, builder, Arc::new(move |config| lint(&parse::<C>(config)?)));
     }
 
     /// Names of all plugins, sorted.

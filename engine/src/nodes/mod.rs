@@ -24,12 +24,14 @@ use expr::{Expr, ExprError, Path};
 /// # Panics
 /// When the registry already has one of them.
 pub fn register(registry: &mut Registry) {
+    registry.version(env!("CARGO_PKG_VERSION"));
     filter::register(registry);
     map::register(registry);
     window::register(registry);
     ndjson_source::register(registry);
     ndjson_sink::register(registry);
     generator::register(registry);
+    registry.version("");
 }
 
 fn expr_at(key: &str, text: &str) -> Result<Expr, ConfigError> {

@@ -20,17 +20,18 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::EngineError;
 use super::desk::GroupDesk;
 use super::inputs::channel_name;
-use super::shared::{BATCH, READ_BYTES, Shared};
+use super::shared::{BATCH, READ_BYTES, Shared, Tried};
 use crate::channel::lease::{Ended, Grant, Leases, MemberName, Outcome, Spent};
 use crate::env::Fut;
 use crate::journal::image::Cursor;
-use crate::journal::record::{DeadLetter, Delivered, Generation, Name, Parked, Settle as Settled, identity_of};
+use crate::journal::letter::Origin;
+use crate::journal::record::{Delivered, Generation, Name, Parked, Settle as Settled, identity_of};
 use crate::journal::{Commit, Intent, JournalError, Record};
 use crate::lane::protocol::BATCH_BYTES_MAX;
 use crate::lane::take::{Settle, ToDesk, ToMember};
-use crate::node::Class;
+use crate::node::{Class, NodeError};
 use crate::observe::{Event, Place, What};
-use crate::packet::{Glance, Identity, Seq};
+use crate::packet::{Glance, Seq};
 use crate::process::{ChannelPlan, GroupPlan};
 
 /// Most messages of members that wait for the dispatcher.
@@ -271,14 +272,11 @@ impl Dispatcher {
         let mut records = Vec::new();
         if let Some(packet) = self.packet(seq).await? {
             tracing::warn!(process = %self.shared.process, channel = %self.place, %seq, class = class.name(), "{message}");
-            records.push(Record::DeadLetter(DeadLetter {
-                identity: identity_of(&packet).unwrap_or(Identity::Derived(0)),
-                node: self.place.clone(),
-                class: class.name().to_owned(),
-                message,
-                packet,
-                at: self.shared.env.clock.unix_ns(),
-            }));
+            let source = Origin { input: self.name.clone(), seq };
+            let (deliveries, since) = self.leases.deliveries(seq);
+            let tried = Tried { before: deliveries.saturating_sub(1), since };
+            let error = NodeError::new(class, message);
+            records.push(self.shared.refused_letter(&self.place, packet, Some(source), error, tried));
         }
         let parked: Vec<u64> = self.leases.parked().difference(&self.parked).copied().collect();
         for key in parked {

@@ -6,15 +6,16 @@ use bytes::Bytes;
 
 use super::inputs::{Numbers, channel_name};
 use super::lanes::journal_error;
-use super::shared::{Shared, plain};
+use super::shared::{Shared, Tried, plain};
 use crate::channel::dedup::{self, Judged, KeyHash, Keys, Remembered};
 use crate::channel::producer::Producers;
-use crate::journal::record::{BusinessKeys, DeadLetter, Name, Producer, identity_of};
+use crate::journal::letter::Origin;
+use crate::journal::record::{BusinessKeys, Name, Producer, identity_of};
 use crate::journal::{Commit, Intent, Record};
 use crate::lane::LaneError;
-use crate::node::Class;
+use crate::node::{Class, NodeError};
 use crate::observe::{Event, What};
-use crate::packet::{Epoch, Glance, Identity, Seq};
+use crate::packet::{Epoch, Glance, Seq};
 use crate::process::ChannelPlan;
 
 /// What a frame holds beside a packet and its dead letter: its header, the producer's record, a settle.
@@ -118,12 +119,13 @@ impl Hosted {
             return Err(LaneError::TooLarge { channel, seq, bytes: large.len() });
         }
         let skip = usize::try_from(accept.skip).expect("at most a batch is skipped");
-        let mut packets = packets.into_iter().map(|(_, packet)| packet);
+        let from: Name = producer.into();
+        let mut packets = (first.0..).zip(packets).map(|(seq, (_, packet))| (Seq(seq), packet));
         let again: Vec<Event> =
-            packets.by_ref().take(skip).map(|packet| self.refused("lane.duplicate", &packet)).collect();
+            packets.by_ref().take(skip).map(|(_, packet)| self.refused("lane.duplicate", &packet)).collect();
         self.shared.emit(&again);
         let before = ends.numbers.clone();
-        let Admitted { mut records, keys, events, appends } = self.admit(&mut ends, packets);
+        let Admitted { mut records, keys, events, appends } = self.admit(&mut ends, Some(&from), packets);
         records.push(self.producer(producer, epoch, accept.last));
         let intent = if appends { Intent::Produce } else { Intent::Drain };
         match self.shared.journal.submit(records, intent) {
@@ -145,7 +147,7 @@ impl Hosted {
     /// The records that store packets of a graph that runs here. They must be submitted before anything else awaits.
     pub(crate) fn publish(&self, packets: Vec<Bytes>) -> Vec<Record> {
         let mut ends = self.ends();
-        let admitted = self.admit(&mut ends, packets.into_iter());
+        let admitted = self.admit(&mut ends, None, packets.into_iter().map(|packet| (Seq(0), packet)));
         self.shared.emit(&admitted.events);
         admitted.records
     }
@@ -153,17 +155,24 @@ impl Hosted {
     /// What [`Hosted::publish`] makes of a packet takes at most so many bytes in a frame.
     pub(crate) fn cost(&self, packet: &Bytes) -> usize {
         // A dead letter is the longer of the two; and its business key.
-        packet.len() + 2 * self.name.len() + 512
+        packet.len() + 3 * self.name.len() + 640
     }
 
-    fn admit(&self, ends: &mut Ends, packets: impl Iterator<Item = Bytes>) -> Admitted {
+    /// `from` is the producer whose numbers the packets have; those that are made here have none.
+    fn admit(&self, ends: &mut Ends, from: Option<&Name>, packets: impl Iterator<Item = (Seq, Bytes)>) -> Admitted {
         let mut admitted = Admitted { records: Vec::new(), keys: Vec::new(), events: Vec::new(), appends: false };
         let now = self.shared.env.clock.unix_ns();
         let (mut remembered, since) = (Vec::new(), now.saturating_sub(self.horizon_ns));
-        for packet in packets {
+        for (seq, packet) in packets {
+            let source = || from.map(|input| Origin { input: input.clone(), seq });
             let Ok(glance) = Glance::at(&packet) else {
                 // Nobody behind the channel could make anything of it.
-                admitted.records.push(self.letter(packet, Class::DecodeFailed, "it is no packet of this version", now));
+                admitted.records.push(self.letter(
+                    packet,
+                    source(),
+                    Class::DecodeFailed,
+                    "it is no packet of this version",
+                ));
                 admitted.appends = true;
                 continue;
             };
@@ -181,7 +190,7 @@ impl Hosted {
                 (Judged::Conflict, _) => {
                     admitted.events.push(self.refused("dedup.conflict", &packet));
                     let why = "its business key came before with another payload";
-                    admitted.records.push(self.letter(packet, Class::Conflict, why, now));
+                    admitted.records.push(self.letter(packet, source(), Class::Conflict, why));
                     admitted.appends = true;
                 }
             }
@@ -229,15 +238,8 @@ impl Hosted {
         horizon.max(bound)
     }
 
-    fn letter(&self, packet: Bytes, class: Class, why: &str, at: i64) -> Record {
-        Record::DeadLetter(DeadLetter {
-            identity: identity_of(&packet).unwrap_or(Identity::Derived(0)),
-            node: self.name.clone(),
-            class: class.name().to_owned(),
-            message: why.to_owned(),
-            packet,
-            at,
-        })
+    fn letter(&self, packet: Bytes, source: Option<Origin>, class: Class, why: &str) -> Record {
+        self.shared.refused_letter(&self.name, packet, source, NodeError::new(class, why), Tried::default())
     }
 
     fn refused(&self, reason: &str, packet: &[u8]) -> Event {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::EngineError;
 use super::inbox::Inbox;
-use super::shared::{BATCH, READ_BYTES, Shared, event};
+use super::shared::{BATCH, READ_BYTES, Shared, Tried, event};
 use super::tree::{Input, Item, Tx};
 use crate::journal::record::Name;
 use crate::node::{Class, Entry, NodeError, Resume, Source};
@@ -59,7 +59,8 @@ pub(crate) async fn source(
                 let mut fields = item.packet.fields().clone();
                 fields.payload = bytes::Bytes::new();
                 let cut = Item { packet: fields.into(), tree: item.tree.clone() };
-                let letter = shared.dead_letter(&node, &cut, NodeError::new(Class::SizeExceeded, message));
+                let letter =
+                    shared.dead_letter(&node, &cut, NodeError::new(Class::SizeExceeded, message), Tried::default());
                 tx.end(&node, &cut, vec![letter]);
                 continue;
             }

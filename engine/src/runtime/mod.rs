@@ -31,6 +31,7 @@ use tokio::task::JoinSet;
 use crate::channel::dedup::KEYS_MAX;
 use crate::env::{Disk, Env};
 use crate::graph::{Plan, PlannedNode, Role};
+use crate::journal::letter::Runtime;
 use crate::journal::record::{Name, Settle};
 use crate::journal::{Durability, Intent, Journal, JournalOptions, Record, Recovery};
 use crate::lane;
@@ -116,7 +117,7 @@ impl Engine {
     /// A journal that can't be opened, a node that can't be built or restored.
     pub async fn start(options: EngineOptions) -> Result<Engine, EngineError> {
         let (journal, recovery) = Journal::open(&options.env, options.journal.clone()).await?;
-        let (shared, acker) = Shared::new(options.env.clone(), &options.plan.process, journal);
+        let (shared, acker) = Shared::new(options.env.clone(), &options.plan, &options.registry, journal);
         let process = &options.plan.process;
         let channels_in = options.channels.iter().filter(|channel| brings_in(channel, process)).count();
         (0..channels_in).for_each(|_| shared.entry_begins());
@@ -132,7 +133,9 @@ impl Engine {
             inputs: Vec::new(),
         };
         let groups = groups(&options.plan, &options.channels);
-        orphans::settle(&options.env, &shared.journal, &kept(&options.plan, &options.channels), options.park).await?;
+        let here = Runtime::here(shared.process.clone(), options.plan.graph_hash);
+        let kept = kept(&options.plan, &options.channels);
+        orphans::settle(&options.env, &shared.journal, &here, &kept, options.park).await?;
         Builder::declare(&shared.journal, groups).await?;
         builder.build(options)?;
         let Builder { work, inputs, mut services, .. } = builder;

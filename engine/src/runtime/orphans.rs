@@ -8,10 +8,11 @@ use bytes::Bytes;
 use super::EngineError;
 use crate::env::Env;
 use crate::journal::image::Image;
-use crate::journal::record::{DeadLetter, Name, Put, Retired, Settle, identity_of};
+use crate::journal::letter::{DeadLetter, Failed, Origin, Runtime};
+use crate::journal::record::{Name, Put, Retired, Settle};
 use crate::journal::{Intent, Journal, JournalOptions, Record};
-use crate::node::{Class, Draft};
-use crate::packet::{ContentType, Identity, Kind, Packet, Seq};
+use crate::node::{Class, Draft, NodeError};
+use crate::packet::{ContentType, Identity, Kind, Seq};
 
 /// Most packets, and about as many bytes, that one transaction parks.
 const PARK_PACKETS: usize = 256;
@@ -103,7 +104,14 @@ fn gone(image: &Image, kept: &Kept) -> Vec<(Name, Name, Seq)> {
 ///
 /// # Errors
 /// [`EngineError::Orphans`] without `park`, and a journal that stops.
-pub(super) async fn settle(env: &Env, journal: &Journal, kept: &Kept, park: bool) -> Result<(), EngineError> {
+pub(super) async fn settle(
+    env: &Env,
+    journal: &Journal,
+    here: &Runtime,
+    kept: &Kept,
+    park: bool,
+) -> Result<(), EngineError> {
+    let parker = Parker { env, journal, here };
     let found = journal.image(|image| orphans(image, kept));
     if !found.is_empty() && !park {
         return Err(EngineError::Orphans(found));
@@ -111,16 +119,16 @@ pub(super) async fn settle(env: &Env, journal: &Journal, kept: &Kept, park: bool
     for orphan in &found {
         tracing::warn!("parked among the dead letters: {orphan}");
         if let Orphan::State { node, .. } = orphan {
-            park_state(env, journal, node).await?;
+            parker.state(node).await?;
         }
     }
     for (input, group, floor) in journal.image(|image| gone(image, kept)) {
         if input.starts_with("source/") {
             if floor > Seq(0) {
-                park_position(env, journal, &input, &group, floor).await?;
+                parker.position(&input, &group, floor).await?;
             }
         } else {
-            park_packets(env, journal, &input, &group).await?;
+            parker.packets(&input, &group).await?;
         }
         let retired = Record::Retired(Retired { input, group });
         journal.append(vec![retired], Intent::Drain).await?.wait().await?;
@@ -133,80 +141,90 @@ pub(super) async fn settle(env: &Env, journal: &Journal, kept: &Kept, park: bool
 /// # Errors
 /// A journal that can't be opened, or stops.
 pub async fn park_all(env: &Env, options: JournalOptions) -> Result<(), EngineError> {
+    let process: Name = options.process.as_str().into();
     let (journal, _) = Journal::open(env, options).await?;
-    settle(env, &journal, &Kept::default(), true).await?;
+    let here = Runtime::here(process, 0);
+    settle(env, &journal, &here, &Kept::default(), true).await?;
     journal.close().await;
     Ok(())
 }
 
-async fn park_packets(env: &Env, journal: &Journal, input: &Name, group: &Name) -> Result<(), EngineError> {
-    let why = format!("parked: the graph no longer takes {input} as {group}");
-    let mut from = journal.image(|image| image.cursor(input, group).floor.next());
-    while journal.image(|image| image.pending(input, group)) > 0 {
-        let packets = journal.read(input, from, PARK_PACKETS, journal.frame_bytes_max() / 4).await?;
-        let cursor = journal.image(|image| image.cursor(input, group));
-        let mut tx = Vec::new();
-        let mut seqs = Vec::new();
-        for (seq, packet) in packets {
-            from = seq.next();
-            if cursor.has(seq) {
-                continue;
+/// Moves what has no place to the dead letters.
+struct Parker<'a> {
+    env: &'a Env,
+    journal: &'a Journal,
+    here: &'a Runtime,
+}
+
+impl Parker<'_> {
+    async fn packets(&self, input: &Name, group: &Name) -> Result<(), EngineError> {
+        let why = format!("parked: the graph no longer takes {input} as {group}");
+        let journal = self.journal;
+        let mut from = journal.image(|image| image.cursor(input, group).floor.next());
+        while journal.image(|image| image.pending(input, group)) > 0 {
+            let packets = journal.read(input, from, PARK_PACKETS, journal.frame_bytes_max() / 4).await?;
+            let cursor = journal.image(|image| image.cursor(input, group));
+            let mut tx = Vec::new();
+            let mut seqs = Vec::new();
+            for (seq, packet) in packets {
+                from = seq.next();
+                if cursor.has(seq) {
+                    continue;
+                }
+                let source = Some(Origin { input: input.clone(), seq });
+                tx.push(self.letter(input, packet, source, why.clone()));
+                seqs.push((seq, seq));
             }
-            let letter = Record::DeadLetter(DeadLetter {
-                identity: identity_of(&packet).unwrap_or(Identity::Derived(0)),
-                node: input.clone(),
-                class: Class::Unknown.name().to_owned(),
-                message: why.clone(),
-                packet,
-                at: env.clock.unix_ns(),
-            });
-            tx.push(letter);
-            seqs.push((seq, seq));
+            if !seqs.is_empty() {
+                tx.push(Record::Settle(Settle { input: input.clone(), group: group.clone(), seqs, position: None }));
+                journal.append(tx, Intent::Drain).await?.wait().await?;
+            }
         }
-        if !seqs.is_empty() {
-            tx.push(Record::Settle(Settle { input: input.clone(), group: group.clone(), seqs, position: None }));
-            journal.append(tx, Intent::Drain).await?.wait().await?;
+        Ok(())
+    }
+
+    async fn state(&self, node: &Name) -> Result<(), EngineError> {
+        for (key, value) in self.journal.image(|image| image.state(node)) {
+            let name = format!("state/{node}/{}", String::from_utf8_lossy(&key));
+            let why = format!("parked: the graph no longer has a node `{node}` that keeps state");
+            let put = Record::Put(Put { node: node.clone(), key, value: None });
+            let tx = vec![self.control(node, name, value, why), put];
+            self.journal.append(tx, Intent::Drain).await?.wait().await?;
         }
+        Ok(())
     }
-    Ok(())
-}
 
-async fn park_state(env: &Env, journal: &Journal, node: &Name) -> Result<(), EngineError> {
-    for (key, value) in journal.image(|image| image.state(node)) {
-        let name = format!("state/{node}/{}", String::from_utf8_lossy(&key));
-        let why = format!("parked: the graph no longer has a node `{node}` that keeps state");
-        let put = Record::Put(Put { node: node.clone(), key, value: None });
-        let tx = vec![letter(env, node, name, value, why), put];
-        journal.append(tx, Intent::Drain).await?.wait().await?;
+    async fn position(&self, input: &Name, node: &Name, floor: Seq) -> Result<(), EngineError> {
+        let position = self.journal.image(|image| image.cursor(input, node).position);
+        let why = format!("parked: the graph no longer has a source `{node}`; all up to entry {floor} was settled");
+        let tx = vec![self.control(node, format!("position/{node}"), position, why)];
+        self.journal.append(tx, Intent::Drain).await?.wait().await?;
+        Ok(())
     }
-    Ok(())
-}
 
-async fn park_position(env: &Env, journal: &Journal, input: &Name, node: &Name, floor: Seq) -> Result<(), EngineError> {
-    let position = journal.image(|image| image.cursor(input, node).position);
-    let why = format!("parked: the graph no longer has a source `{node}`; all up to entry {floor} was settled");
-    let tx = vec![letter(env, node, format!("position/{node}"), position, why)];
-    journal.append(tx, Intent::Drain).await?.wait().await?;
-    Ok(())
-}
+    /// A dead letter for what was no packet.
+    fn control(&self, node: &Name, name: String, payload: Bytes, message: String) -> Record {
+        let identity = Identity::Derived(xxhash_rust::xxh3::xxh3_128(name.as_bytes()));
+        let draft = Draft {
+            packet_id: name,
+            ts: self.env.clock.unix_ns(),
+            kind: Kind::Control,
+            source_id: node.to_string(),
+            key: None,
+            content_type: ContentType::Bytes,
+            payload,
+            meta: std::collections::BTreeMap::new(),
+        };
+        self.letter(node, draft.into_packet(identity).encode(), None, message)
+    }
 
-/// A dead letter for what was no packet.
-fn letter(env: &Env, node: &Name, name: String, payload: Bytes, message: String) -> Record {
-    let identity = Identity::Derived(xxhash_rust::xxh3::xxh3_128(name.as_bytes()));
-    let draft = Draft {
-        packet_id: name,
-        ts: env.clock.unix_ns(),
-        kind: Kind::Control,
-        source_id: node.to_string(),
-        key: None,
-        content_type: ContentType::Bytes,
-        payload,
-        meta: std::collections::BTreeMap::new(),
-    };
-    let packet: Packet = draft.into_packet(identity);
-    let class = Class::Unknown.name().to_owned();
-    let (packet, at) = (packet.encode(), env.clock.unix_ns());
-    Record::DeadLetter(DeadLetter { identity, node: node.clone(), class, message, packet, at })
+    fn letter(&self, node: &Name, packet: Bytes, source: Option<Origin>, message: String) -> Record {
+        let now = self.env.clock.unix_ns();
+        let error = NodeError::new(Class::Unknown, message);
+        let (node, plugin, tried) = (node.clone(), <_>::default(), (now, now));
+        let failed = Failed { packet, source, node, plugin, error, attempts: 0, tried };
+        Record::DeadLetter(DeadLetter::new(failed, self.here.clone()))
+    }
 }
 
 #[cfg(test)]

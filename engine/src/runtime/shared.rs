@@ -1,17 +1,21 @@
 //! What all tasks of an engine share: the journal, where packets go next, and who hears that a transaction is durable.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
 use super::EngineError;
 use super::inbox::{Inbox, Turned};
 use super::tree::{Input, Item, Settled, Tx};
 use crate::env::{Env, Work};
-use crate::journal::record::{DeadLetter, Name};
+use crate::graph::Plan;
+use crate::journal::letter::{DeadLetter, Failed, Origin, Runtime};
+use crate::journal::record::Name;
 use crate::journal::{Commit, Journal, Record};
-use crate::node::{Class, NodeError};
+use crate::node::{Class, NodeError, Registry};
 use crate::observe::{Event, Place, What};
 use crate::packet::Seq;
 
@@ -25,6 +29,10 @@ const COMMITS_MAX: usize = 1024;
 pub(crate) struct Shared {
     pub(crate) env: Env,
     pub(crate) process: Name,
+    /// What dead letters say of this process.
+    runtime: Runtime,
+    /// Each node's plugin and its version.
+    plugins: BTreeMap<Name, (String, String)>,
     pub(crate) journal: Journal,
     pub(crate) inputs: OnceLock<Vec<Arc<Input>>>,
     commits: mpsc::Sender<(Commit, Settled)>,
@@ -35,15 +43,28 @@ pub(crate) struct Shared {
     changed: Notify,
 }
 
+/// How often something had been tried before it was given up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tried {
+    /// Without the last time.
+    pub(crate) before: u32,
+    /// When that began, monotonic ns.
+    pub(crate) since: Option<u64>,
+}
+
 /// Resolves transactions in order, and tells inputs what is settled.
 pub(crate) struct Acker(mpsc::Receiver<(Commit, Settled)>);
 
 impl Shared {
-    pub(crate) fn new(env: Env, process: &str, journal: Journal) -> (Arc<Self>, Acker) {
+    pub(crate) fn new(env: Env, plan: &Plan, registry: &Registry, journal: Journal) -> (Arc<Self>, Acker) {
         let (commits, receiver) = mpsc::channel(COMMITS_MAX);
+        let plugin = |name: &str| (name.to_owned(), registry.version_of(name).to_owned());
+        let process: Name = plan.process.as_str().into();
         let shared = Shared {
             env,
-            process: process.into(),
+            process: process.clone(),
+            runtime: Runtime::here(process, plan.graph_hash),
+            plugins: plan.nodes.iter().map(|node| (node.id.clone(), plugin(&node.plugin))).collect(),
             journal,
             inputs: OnceLock::new(),
             commits,
@@ -143,18 +164,43 @@ impl Shared {
         tx.bytes() >= self.journal.frame_bytes_max() / 4
     }
 
-    /// The dead letter of a packet that `node` failed on.
-    pub(crate) fn dead_letter(&self, node: &Name, item: &Item, error: NodeError) -> Record {
+    /// The dead letter of a packet that `node` failed on, and had tried before as `tried` says.
+    pub(crate) fn dead_letter(&self, node: &Name, item: &Item, error: NodeError, tried: Tried) -> Record {
         tracing::warn!(process = %self.process, node = %node, packet = %item.packet.packet_id, class = error.class.name(), "{}", error.message);
-        let packet = item.packet.encode();
-        Record::DeadLetter(DeadLetter {
-            identity: item.packet.identity,
-            node: node.clone(),
-            class: error.class.name().to_owned(),
-            message: error.message,
-            packet,
-            at: self.env.clock.unix_ns(),
-        })
+        let source = Origin { input: item.tree.input.name.clone(), seq: item.tree.seq };
+        let plugin = self.plugins.get(node).cloned().unwrap_or_default();
+        self.letter(node, plugin, item.packet.encode(), Some(source), error, tried)
+    }
+
+    /// The dead letter of a packet that a channel doesn't take, or gives up.
+    pub(crate) fn refused_letter(
+        &self,
+        channel: &Name,
+        packet: Bytes,
+        source: Option<Origin>,
+        error: NodeError,
+        tried: Tried,
+    ) -> Record {
+        self.letter(channel, <_>::default(), packet, source, error, tried)
+    }
+
+    fn letter(
+        &self,
+        node: &Name,
+        plugin: (String, String),
+        packet: Bytes,
+        source: Option<Origin>,
+        error: NodeError,
+        tried: Tried,
+    ) -> Record {
+        let last = self.env.clock.unix_ns();
+        let first = tried.since.map_or(last, |since| {
+            let ago = self.env.clock.mono().saturating_sub(since);
+            last.saturating_sub(i64::try_from(ago).unwrap_or(i64::MAX))
+        });
+        let attempts = tried.before + 1;
+        let failed = Failed { packet, source, node: node.clone(), plugin, error, attempts, tried: (first, last) };
+        Record::DeadLetter(DeadLetter::new(failed, self.runtime.clone()))
     }
 
     /// Ends the branches that full inboxes turned away.
@@ -168,7 +214,7 @@ impl Shared {
                         Class::Unknown,
                         format!("the inbox behind `{node}` is full (inbox_overflow: error)"),
                     );
-                    let letter = self.dead_letter(node, &item, error);
+                    let letter = self.dead_letter(node, &item, error, Tried::default());
                     tx.end(node, &item, vec![letter]);
                     continue;
                 }

@@ -10,7 +10,7 @@ use super::EngineError;
 use super::hosted::Hosted;
 use super::inbox::Inbox;
 use super::inputs::Numbers;
-use super::shared::{BATCH, Shared, event, panic_text};
+use super::shared::{BATCH, Shared, Tried, event, panic_text};
 use super::tree::{Done, Item, Tx};
 use crate::journal::Record;
 use crate::journal::record::{Name, Put};
@@ -72,7 +72,7 @@ impl NodeTask {
                         onward.extend(made.map(|packet| Item { packet, tree: item.tree.clone() }));
                     }
                     Err(error) => {
-                        let letter = self.shared.dead_letter(&self.name, &item, error);
+                        let letter = self.shared.dead_letter(&self.name, &item, error, Tried::default());
                         tx.end(&self.name, &item, vec![letter]);
                     }
                 }
@@ -248,8 +248,11 @@ impl SinkTask {
                 !done
             });
             let mut wait = RETRY_FIRST_NS;
+            // Of the first of them.
+            let mut tried = Tried::default();
             while !items.is_empty() {
                 let packets: Vec<Packet> = items.iter().map(|item| item.packet.clone()).collect();
+                let asked = self.shared.env.clock.mono();
                 let results = self.sink.write(&packets).await;
                 assert!(
                     results.len() <= items.len(),
@@ -274,16 +277,18 @@ impl SinkTask {
                             break;
                         }
                         Err(error) => {
-                            let letter = self.shared.dead_letter(&self.name, item, error);
+                            let letter = self.shared.dead_letter(&self.name, item, error, std::mem::take(&mut tried));
                             tx.end(&self.name, item, vec![letter]);
                         }
                     }
-                    ended += 1;
+                    (ended, tried) = (ended + 1, Tried::default());
                 }
                 items.drain(..ended);
                 self.shared.emit(&events);
                 self.shared.commit(std::mem::take(&mut tx)).await?;
                 if unavailable {
+                    tried.before += 1;
+                    tried.since.get_or_insert(asked);
                     self.shared.env.clock.sleep(wait).await;
                     wait = (wait * 2).min(RETRY_CAP_NS);
                 } else {

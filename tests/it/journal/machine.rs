@@ -6,8 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use seaworthy_engine::env::{Cpu, Disk, Env, Fut, Io, Listener, Net, Probe, Stream, Work};
 use seaworthy_engine::journal::frame::{self, At, Found, Header, SECTOR};
+use seaworthy_engine::journal::letter::{DeadLetter, Failed, Origin, Runtime};
 use seaworthy_engine::journal::{Record, segment};
+use seaworthy_engine::node::{Class, NodeError};
 use seaworthy_engine::observe::Event;
+use seaworthy_engine::packet::Seq;
 use seaworthy_harness::sim::Now;
 use seaworthy_harness::sim::clock::SimClock;
 use seaworthy_harness::sim::seed::KeyedSeed;
@@ -64,4 +67,18 @@ pub fn frames(files: &BTreeMap<String, Bytes>) -> Vec<(At, Header, Vec<Record>)>
         }
     }
     found
+}
+
+/// A dead letter of node `strong` about `packet`, given up at `at`.
+pub fn letter(packet: Bytes, at: i64) -> DeadLetter {
+    let failed = Failed {
+        packet,
+        source: Some(Origin { input: "channel/c".into(), seq: Seq(1) }),
+        node: "strong".into(),
+        plugin: ("std:filter".into(), "0.1.0".into()),
+        error: NodeError::new(Class::DecodeFailed, "not JSON"),
+        attempts: 1,
+        tried: (at, at),
+    };
+    DeadLetter::new(failed, Runtime { version: "0.1.0".into(), graph_hash: 7, process: "edge".into() })
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use seaworthy_engine::env::{Clock, Disk};
 use seaworthy_engine::journal::image::Image;
-use seaworthy_engine::journal::record::{DeadLetter, Put, Record, Settle};
+use seaworthy_engine::journal::letter::DeadLetter;
+use seaworthy_engine::journal::record::{Put, Record, Settle};
 use seaworthy_engine::journal::{Commit, Durability, Full, Intent, Journal, JournalError, JournalOptions, frame::At};
 use seaworthy_engine::packet::{Identity, Seq};
 use seaworthy_harness::plan::DiskOp;
@@ -15,7 +16,7 @@ use seaworthy_harness::sim::disk::{DiskOptions, SimDisk};
 use seaworthy_harness::sim::seed::KeyedSeed;
 
 use super::every_op::{Fuse, Fused};
-use super::machine::{env, now};
+use super::machine::{env, letter, now};
 
 #[derive(Clone, Debug)]
 pub enum Act {
@@ -140,15 +141,9 @@ impl World {
                 _ => seqs.push((Seq(seq), Seq(seq))),
             }
         }
-        let letter = DeadLetter {
-            identity: Identity::Derived(u128::from(last.0)),
-            node: "n".into(),
-            class: "decode.failed".into(),
-            message: "a test".into(),
-            packet: packet.clone(),
-            // Each at a time of its own: letters are kept in the order of these.
-            at: i64::try_from((self.now)() + last.0).expect("a test is shorter than 292 years"),
-        };
+        // Each at a time of its own: letters are kept in the order of these.
+        let at = i64::try_from((self.now)() + last.0).expect("a test is shorter than 292 years");
+        let letter = DeadLetter { identity: Identity::Derived(u128::from(last.0)), ..letter(packet.clone(), at) };
         let settle = Settle { input: "channel/c".into(), group: "hub".into(), seqs, position: None };
         let append = Record::Append { channel: "channel/c".into(), seq: last, packet };
         self.hand_in(vec![append, Record::DeadLetter(letter), Record::Settle(settle)], last, self.settled);

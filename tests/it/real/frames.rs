@@ -93,9 +93,20 @@ impl Journal {
                     self.appends.push((channel, seq, identity(&mut body)));
                 }
                 // Written, or copied forward.
-                5 | 24 => {
+                14 | 25 => {
                     identity(&mut body);
-                    self.dead_letters.push((text(&mut body), text(&mut body), text(&mut body)));
+                    let packet = usize::try_from(varint(&mut body)).unwrap();
+                    // The packet, and the hash of its payload.
+                    body = &body[packet + 32..];
+                    if varint(&mut body) == 1 {
+                        text(&mut body);
+                        varint(&mut body);
+                    }
+                    let class = text(&mut body);
+                    varint(&mut body);
+                    let node = text(&mut body);
+                    let (_plugin, _version) = (text(&mut body), text(&mut body));
+                    self.dead_letters.push((node, class, text(&mut body)));
                 }
                 _ => {}
             }

@@ -8,6 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use super::bad_input::report;
 use super::frames;
@@ -21,19 +22,20 @@ nodes:
 edges: [{from: feed, to: celsius}, {from: celsius, to: out}]
 ";
 
-/// The example's binary. `cargo test` builds it; `cargo test --test it` doesn't.
-fn binary() -> PathBuf {
-    let target = Path::new(env!("CARGO_BIN_EXE_seaworthy")).parent().unwrap();
-    let binary = target.join("examples/own_node");
-    if !binary.exists() {
+/// The example's binary. `cargo test` builds it, `cargo test --test it` doesn't, and would find an old one.
+pub(crate) fn binary() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let target = Path::new(env!("CARGO_BIN_EXE_seaworthy")).parent().unwrap();
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--example", "own_node"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        build.args(["build", "--quiet", "--example", "own_node"]).current_dir(env!("CARGO_MANIFEST_DIR"));
         if target.ends_with("release") {
             build.arg("--release");
         }
         assert!(build.status().unwrap().success(), "{build:?}");
-    }
-    binary
+        target.join("examples/own_node")
+    });
+    built.clone()
 }
 
 #[test]
