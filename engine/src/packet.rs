@@ -201,6 +201,13 @@ impl<'a> Glance<'a> {
     }
 }
 
+/// The key of an encoded packet, read from the front of its encoding; `None` where it has none, or is no packet.
+#[must_use]
+pub fn key_of(packet: &[u8]) -> Option<&str> {
+    type Front<'a> = (Identity, &'a str, i64, Kind, &'a str, Option<&'a str>);
+    postcard::take_from_bytes::<Front<'_>>(packet).ok().and_then(|((.., key), _)| key)
+}
+
 /// A packet: shared, immutable, cheap to clone. Its JSON is outlined, and parsed, at most once, by whoever asks first.
 #[derive(Clone)]
 pub struct Packet(Arc<Inner>);
@@ -310,6 +317,7 @@ mod tests {
         assert_eq!((glance.kind, glance.source_id, glance.key), (fields.kind, "cam", Some("ci")));
         assert_eq!((glance.content_type, glance.payload), (fields.content_type, &fields.payload[..]));
         assert_eq!(glance.business_key(), Some("order-7"));
+        assert_eq!(key_of(&bytes), Some("ci"));
         assert!(Glance::at(&bytes[..10]).is_err());
     }
 

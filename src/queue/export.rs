@@ -7,10 +7,13 @@ use std::path::PathBuf;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use seaworthy_engine::journal::Lsn;
+use seaworthy_engine::journal::footer::{Footer, Wanted};
 use seaworthy_engine::journal::reader::{Finding, Frame, Step};
 use seaworthy_engine::journal::record::{Name, Record};
-use seaworthy_engine::packet::{ContentType, Identity, Packet, Seq};
+use seaworthy_engine::packet::{ContentType, Identity, Packet, Seq, key_of};
 use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::{Findings, QueueError, dlq, reader, unreadable};
 use crate::exit::Exit;
@@ -31,19 +34,29 @@ pub(super) struct Args {
     /// Up to this LSN, without it.
     #[arg(long, value_name = "LSN", default_value_t = u64::MAX, hide_default_value = true)]
     to: u64,
+    /// Only what was written at this time or later: RFC 3339, or ns since 1970.
+    #[arg(long, value_name = "TIME", value_parser = time_of)]
+    since: Option<i64>,
+    /// Only what was written before this time.
+    #[arg(long, value_name = "TIME", value_parser = time_of)]
+    until: Option<i64>,
+    /// Only packets of this key.
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
     /// The only format so far.
     #[arg(long, default_value = "ndjson", value_parser = ["ndjson"])]
     format: String,
 }
 
 pub(super) async fn run(args: &Args) -> Result<Exit, QueueError> {
-    let mut reader = reader(&args.dir).await?;
-    let channel = args.channel.as_deref().map(input_name);
+    let channel: Option<Name> = args.channel.as_deref().map(|channel| input_name(channel).into());
+    let mut reader = reader(&args.dir).await?.only(args.wanted(channel.clone()));
     let mut out = BufWriter::new(io::stdout().lock());
     let (mut findings, mut seen) = (Findings::default(), Seen::default());
     while let Some(step) = reader.next().await.map_err(unreadable(&args.dir))? {
         match step {
             Step::Finding(finding) => findings.add(finding),
+            Step::Footer(footer) => seen.pass(&footer),
             Step::Frame(frame) if frame.header.base >= Lsn(args.to) => break,
             Step::Frame(frame) => match write(&mut out, &frame, args, channel.as_deref(), &mut seen, &mut findings) {
                 Ok(()) => {}
@@ -56,6 +69,36 @@ pub(super) async fn run(args: &Args) -> Result<Exit, QueueError> {
     out.flush().map_err(|source| QueueError::Machine { what: "write the packets", source })?;
     findings.tell();
     Ok(findings.exit())
+}
+
+impl Args {
+    /// What of the journal must be read at all.
+    fn wanted(&self, name: Option<Name>) -> Wanted {
+        let (key, all) = (self.key.clone(), Wanted::default());
+        if self.dead_letters {
+            // Where it was written first must be seen, to know that a copy is one.
+            return Wanted { key, ..all };
+        }
+        let (since, until) = (self.since.unwrap_or(all.since), self.until.unwrap_or(all.until));
+        Wanted { from: Lsn(self.from), since, until, key, name }
+    }
+
+    /// Whether a record that was written then is asked for, if its packet has the right key.
+    fn asks_for(&self, lsn: Lsn, time: i64, packet: &[u8]) -> bool {
+        (self.from..self.to).contains(&lsn.0)
+            && self.since.is_none_or(|since| time >= since)
+            && self.until.is_none_or(|until| time < until)
+            && self.key.as_deref().is_none_or(|key| key_of(packet) == Some(key))
+    }
+}
+
+fn time_of(text: &str) -> Result<i64, String> {
+    if let Ok(unix_ns) = text.parse() {
+        return Ok(unix_ns);
+    }
+    let time = OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|error| format!("{error}: write it like 2026-11-25T08:30:00Z, or as ns since 1970"))?;
+    time.unix_timestamp_nanos().try_into().map_err(|_| "no journal is that old, or that new".to_owned())
 }
 
 /// `uplink` is a channel; a name with a `/` is the journal's own.
@@ -72,6 +115,16 @@ struct Seen {
     letters: BTreeSet<(Identity, Name, i64)>,
 }
 
+impl Seen {
+    /// A part of a segment is passed over.
+    fn pass(&mut self, footer: &Footer) {
+        let entered = footer.names.iter().filter(|(_, held)| held.entered.0 > Seq(0));
+        for (channel, held) in entered {
+            self.packets.entry(channel.clone()).or_insert(held.entered.0);
+        }
+    }
+}
+
 fn write(
     out: &mut impl Write,
     frame: &Frame,
@@ -85,7 +138,7 @@ fn write(
             Ok((Some(lsn), Record::DeadLetter(letter) | Record::MovedLetter(letter))) if args.dead_letters => {
                 let failure = &letter.failure;
                 let is_news = seen.letters.insert((letter.identity, failure.node.clone(), failure.last));
-                if is_news && (args.from..args.to).contains(&lsn.0) {
+                if is_news && args.asks_for(lsn, frame.header.time, &letter.packet) {
                     writeln!(out, "{}", dlq::event(&letter))?;
                 }
             }
@@ -101,7 +154,7 @@ fn write(
                 }
                 let is_news = !is_copy || first.is_none_or(|first| seq < first);
                 let is_wanted = is_news && wanted.is_none_or(|wanted| *channel == *wanted);
-                if is_wanted && (args.from..args.to).contains(&lsn.0) {
+                if is_wanted && args.asks_for(lsn, frame.header.time, &packet) {
                     let place = json!({"lsn": lsn.0, "unix_ns": frame.header.time, "channel": *channel, "seq": seq.0});
                     writeln!(out, "{}", line(place, &packet))?;
                 }

@@ -80,6 +80,7 @@ pub(super) async fn image(reader: &mut Reader, findings: &mut Findings) -> Resul
     let mut image = Image::new(0);
     while let Some(step) = reader.next().await? {
         match step {
+            Step::Footer(_) => {}
             Step::Finding(finding) => findings.add(finding),
             Step::Frame(frame) => {
                 for record in frame.records() {

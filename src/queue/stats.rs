@@ -50,6 +50,7 @@ pub(super) async fn run(dir: &Path, json: bool) -> Result<Exit, QueueError> {
     let (mut stats, mut findings) = (Stats::default(), Findings::default());
     while let Some(step) = reader.next().await.map_err(unreadable(dir))? {
         match step {
+            Step::Footer(_) => {}
             Step::Finding(finding) => findings.add(finding),
             Step::Frame(frame) => stats.add(&frame, &mut findings),
         }

@@ -5,18 +5,23 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::checkpoint::Stand;
+use super::footer::Digest;
 use super::frame::{self, At, Header};
 use super::record::{Record, Snapshot};
 use super::segment::{self, SegmentHeader};
 use super::spare;
 use super::{JournalError, JournalOptions, Lsn};
-use crate::env::{Env, File};
+use crate::env::{Env, File, Io};
 
 /// The segment that is being written.
 pub(super) struct Active {
     pub(super) file: Arc<dyn File>,
     pub(super) number: u64,
     pub(super) size: u64,
+    /// Where the room for frames ends.
+    pub(super) end: u64,
+    /// Its footer to be.
+    pub(super) digest: Option<Digest>,
     /// Where the next frame goes.
     pub(super) offset: u64,
     /// The last frame, where one was written since the journal was opened.
@@ -32,7 +37,7 @@ pub(super) struct Active {
 impl Active {
     /// Room left, in bytes.
     pub(super) fn left(&self) -> u64 {
-        self.size - self.offset
+        self.end - self.offset
     }
 
     /// The last frame, as one to stand on; `next` is the LSN after it.
@@ -41,8 +46,17 @@ impl Active {
         Stand { at, crc: self.prev, end: self.offset, next, epoch: self.epoch }
     }
 
+    /// A segment that begins with `header`.
+    pub(super) fn begin(file: Arc<dyn File>, size: u64, header: &SegmentHeader) -> Active {
+        // A file that was cut short has no room for a footer.
+        let digest = Digest::begin(header).filter(|_| size >= header.size);
+        let end = header.footer_at().unwrap_or(size).min(size);
+        let SegmentHeader { version, journal, number, epoch, prev, .. } = *header;
+        Active { file, number, size, end, digest, offset: frame::SECTOR, last: None, prev, epoch, journal, version }
+    }
+
     /// Goes on in the spare `number`, whose first record will be `base`. Nothing is written: gives the header sector, to be
-    /// written from byte 0 together with the small state.
+    /// written from byte 0 together with the small state. This segment's footer is to be written with [`Active::seal`].
     pub(super) async fn follow(
         &self,
         env: &Env,
@@ -51,12 +65,18 @@ impl Active {
         base: Lsn,
     ) -> Result<(Active, Bytes), JournalError> {
         let Active { prev, epoch, journal, .. } = *self;
+        let footer = self.digest.as_ref().map_or(0, |digest| digest.seal().0.hash());
         let file = spare::open(env, number).await?;
         let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
         let (version, process) = (segment::VERSION, process.to_owned());
-        let header = SegmentHeader { version, journal, number, epoch, base, prev, process };
-        let offset = frame::SECTOR;
-        Ok((Active { file, number, size, offset, last: None, prev, epoch, journal, version }, header.encode()))
+        let header = SegmentHeader { version, journal, number, epoch, base, prev, size, footer, process };
+        Ok((Active::begin(file, size, &header), header.encode()))
+    }
+
+    /// Writes the footer, durably, behind the last frame that this segment will have.
+    pub(super) fn seal(&self) -> Option<Io<()>> {
+        let (_, bytes) = self.digest.as_ref()?.seal();
+        Some(self.file.write_sync(self.end, vec![bytes]))
     }
 
     /// Builds the frames of small state that come next, each with `base` as its LSN, and moves on past them.
@@ -70,7 +90,7 @@ impl Active {
         let (bufs, header) = frame::build(at, &Header { prev: self.prev, epoch: self.epoch, ..header }, body);
         (self.last, self.prev) = (Some(at), header.crc);
         self.offset += header.padded();
-        assert!(self.offset <= self.size, "a frame ends at {} in a segment of {}", self.offset, self.size);
+        assert!(self.offset <= self.end, "a frame ends at {}, the room for frames at {}", self.offset, self.end);
         (at, bufs)
     }
 }

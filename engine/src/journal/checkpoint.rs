@@ -7,7 +7,7 @@
 //! Layout, little-endian; the first sector, then the body:
 //! ```text
 //!   0  magic       8   "SWCHKPNT"
-//!   8  version     u16 1
+//!   8  version     u16 2
 //!  10  zeros       6
 //!  16  journal     u128
 //!  32  generation  u64  even ones in slot a, odd ones in slot b
@@ -20,7 +20,7 @@
 //!  80  epoch       u64  of that frame
 //!  88  body        u64  length in bytes
 //! 508  crc         u32  of bytes 0 to 507
-//! body: length of the records (u64), the small state as records, the index (postcard)
+//! body: length of the records (u64), the small state as records, the index and the segment's digest (postcard)
 //! ```
 
 use std::io;
@@ -28,6 +28,8 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::active::Active;
+use super::footer::Digest;
 use super::frame::{At, SECTOR};
 use super::image::Image;
 use super::record::Record;
@@ -41,7 +43,7 @@ pub(super) const BYTES_MAX: u64 = 16 << 20;
 /// A larger checkpoint is not written: reading it would cost more than it saves.
 const BODY_BYTES_MAX: usize = 64 << 20;
 const MAGIC: &[u8; 8] = b"SWCHKPNT";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// The frame that a checkpoint stands on, and what comes after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,22 +63,25 @@ pub(super) struct Checkpoint {
     pub(super) generation: u64,
     pub(super) stand: Stand,
     pub(super) image: Image,
+    /// Of the segment that it stands in, up to there.
+    pub(super) digest: Option<Digest>,
 }
 
-fn encode(journal: u128, generation: u64, stand: &Stand, image: &Image) -> (Bytes, Bytes) {
+fn encode(active: &Active, generation: u64, stand: &Stand, image: &Image) -> (Bytes, Bytes) {
     let mut records = BytesMut::new();
     image.snapshot().iter().for_each(|record| record.encode(&mut records));
     let mut body = BytesMut::new();
     body.put_u64_le(records.len() as u64);
     body.put_slice(&records);
     let mut writer = body.writer();
-    postcard::to_io(&image.index(), &mut writer).expect("an index holds only types that postcard can write");
+    postcard::to_io(&(image.index(), &active.digest), &mut writer)
+        .expect("an index holds only types that postcard can write");
     let body = writer.into_inner().freeze();
     let mut head = BytesMut::with_capacity(SECTOR as usize);
     head.put_slice(MAGIC);
     head.put_u16_le(VERSION);
     head.put_bytes(0, 6);
-    head.put_u128_le(journal);
+    head.put_u128_le(active.journal);
     head.put_u64_le(generation);
     head.put_u64_le(stand.at.segment);
     head.put_u64_le(stand.at.offset);
@@ -122,9 +127,9 @@ fn decode(mut bytes: Bytes) -> Option<Checkpoint> {
     while !records.is_empty() {
         snapshot.push(Record::decode(&mut records).ok()?);
     }
-    let index = postcard::from_bytes(&body).ok()?;
+    let (index, digest) = postcard::from_bytes(&body).ok()?;
     let image = Image::restore(index, snapshot);
-    Some(Checkpoint { journal, generation, stand: Stand { at, crc: frame_crc, end, next, epoch }, image })
+    Some(Checkpoint { journal, generation, stand: Stand { at, crc: frame_crc, end, next, epoch }, image, digest })
 }
 
 /// The good ones among the two slots, newest first. One that can't be read is none.
@@ -179,9 +184,9 @@ impl Writer {
     }
 
     /// Takes a checkpoint, for [`Writer::write`]. All frames up to `stand` must be durable.
-    pub(super) fn take(&mut self, journal: u128, stand: &Stand, image: &Image) -> Option<(Bytes, Bytes)> {
+    pub(super) fn take(&mut self, active: &Active, stand: &Stand, image: &Image) -> Option<(Bytes, Bytes)> {
         self.since = 0;
-        let (head, body) = encode(journal, self.generation, stand, image);
+        let (head, body) = encode(active, self.generation, stand, image);
         (body.len() <= BODY_BYTES_MAX).then_some((head, body))
     }
 

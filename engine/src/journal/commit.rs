@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::active::{Active, header};
 use super::checkpoint::{self, Stand};
-use super::frame::{self, At};
+use super::frame::{self, At, Header};
 use super::record::{Record, Settle, identity_of};
 use super::{Durability, JournalError, Lsn, Shared};
 use crate::env::{Io, Work};
@@ -41,7 +41,7 @@ pub(super) struct Waiter {
 pub(super) struct Flight {
     records: Vec<Record>,
     waiters: Vec<Waiter>,
-    count: u32,
+    header: Header,
     stand: Stand,
     bytes: u64,
     written: Io<()>,
@@ -69,6 +69,8 @@ pub(super) struct Task {
     sync_due: Option<u64>,
     /// True while the last frame with records has no successor that confirms it.
     unmarked: bool,
+    /// The footer of the segment before, on its way to the disk.
+    pub(super) sealing: Option<Io<()>>,
 }
 
 impl Task {
@@ -96,6 +98,7 @@ impl Task {
             unsynced: false,
             sync_due: None,
             unmarked: true,
+            sealing: None,
         }
     }
 
@@ -166,7 +169,7 @@ impl Task {
         self.next = Lsn(self.next.0 + u64::from(count));
         self.shared.lock().active_left = self.active.left();
         let (stand, bytes) = (self.active.stand(self.next), self.active.offset - offset);
-        self.flying.push_back(Flight { records: batch.records, waiters: batch.waiters, count, stand, bytes, written });
+        self.flying.push_back(Flight { records: batch.records, waiters: batch.waiters, header, stand, bytes, written });
     }
 
     /// Waits until the first frame is written, or something is submitted that may fly beside it.
@@ -188,7 +191,7 @@ impl Task {
     }
 
     async fn landed(&mut self, written: std::io::Result<()>) -> Result<(), JournalError> {
-        let Flight { records, waiters, count, stand, bytes, .. } =
+        let Flight { records, waiters, header, stand, bytes, .. } =
             self.flying.pop_front().expect("the caller waited for one");
         let At { segment, offset } = stand.at;
         written.map_err(JournalError::io(format!("write {bytes} bytes to segment {segment} at {offset}")))?;
@@ -202,7 +205,10 @@ impl Task {
             }
             Durability::Os => {}
         }
-        self.confirm(stand.at, records, waiters, count, bytes);
+        if let Some(digest) = &mut self.active.digest {
+            digest.frame(stand.at.offset, &header, &records);
+        }
+        self.confirm(stand.at, records, waiters, header.count, bytes);
         self.recycle().await?;
         self.spare_if_due().await?;
         self.checkpoint().await
@@ -223,7 +229,16 @@ impl Task {
     async fn end(&mut self) -> Result<(), JournalError> {
         let mut body = BytesMut::new();
         Record::Closed.encode(&mut body);
-        self.mark(true, body.freeze()).await
+        self.mark(true, body.freeze()).await?;
+        self.sealed().await
+    }
+
+    /// Waits until the footer of the segment before is written.
+    pub(super) async fn sealed(&mut self) -> Result<(), JournalError> {
+        match self.sealing.take() {
+            Some(sealing) => sealing.await.map_err(JournalError::io("write a segment's footer")),
+            None => Ok(()),
+        }
     }
 
     /// Nothing is on its way and nothing waits: a mark, another try for a spare, a sync, or something new.

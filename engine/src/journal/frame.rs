@@ -18,7 +18,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::Lsn;
+use super::{Lsn, footer};
 
 /// Bytes before the records.
 pub const HEADER: usize = 64;
@@ -140,6 +140,9 @@ pub fn parse(at: At, bytes: &Bytes) -> Found {
     let time = head.get_i64_le();
     let segment = head.get_u64_le();
     let header = Header { crc, len, count, prev, is_state, epoch, base, durable_upto, time, segment };
+    if magic == footer::MAGIC {
+        return Found::Nothing;
+    }
     if magic != MAGIC {
         let sector = &bytes[..bytes.len().min(SECTOR as usize)];
         return if sector.iter().all(|b| *b == 0) { Found::Nothing } else { Found::Bad(None) };

@@ -28,6 +28,7 @@ mod copy;
 mod cursor;
 mod durability;
 mod error;
+pub mod footer;
 pub mod frame;
 mod handed;
 pub mod image;

@@ -68,17 +68,13 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
     let mut segments: BTreeMap<u64, Lsn> = inventory.used.iter().map(|header| (header.number, header.base)).collect();
     let journal = recovery.journal;
     let mut active = match inventory.used.last() {
-        Some(header) => Active {
-            file: files[&header.number].clone(),
-            number: header.number,
-            size: files[&header.number].len().await.map_err(JournalError::io("read a segment's length"))?,
-            offset: scan.offset,
-            last: None,
-            prev: scan.prev,
-            epoch: recovery.epoch,
-            journal,
-            version: header.version,
-        },
+        Some(header) => {
+            let file = files[&header.number].clone();
+            let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
+            let begun = Active::begin(file, size, header);
+            let (offset, prev, epoch) = (scan.offset, scan.prev, recovery.epoch);
+            Active { offset, prev, epoch, digest: begun.digest.and(scan.digest), ..begun }
+        }
         None => create_first(env, options, journal, recovery.epoch, &mut spare).await?,
     };
     segments.entry(active.number).or_insert(recovery.next);
@@ -280,6 +276,8 @@ async fn inventory(env: &Env, options: &JournalOptions) -> Result<Inventory, Jou
                 epoch: frame.epoch,
                 base: frame.base,
                 prev: frame.prev,
+                size: 0,
+                footer: 0,
                 process: options.process.clone(),
             }),
             None => spares.push(number),
@@ -323,9 +321,9 @@ async fn create_first(
     let file = spare::open(env, number).await?;
     let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
     let (version, process) = (segment::VERSION, options.process.clone());
-    let first = SegmentHeader { version, journal, number, epoch, base: Lsn(0), prev: 0, process };
+    let first = SegmentHeader { version, journal, number, epoch, base: Lsn(0), prev: 0, size, footer: 0, process };
     file.write_sync(0, vec![first.encode()]).await.map_err(JournalError::io("begin the first segment"))?;
-    Ok(Active { file, number, size, offset: SECTOR, last: None, prev: 0, epoch, journal, version })
+    Ok(Active::begin(file, size, &first))
 }
 
 /// Writes the new epoch durably, in the active segment or, when that is at its end, in the spare. Waits for room if it
@@ -366,6 +364,9 @@ async fn begin_epoch(
         };
         let (following, first) = active.follow(env, &options.process, number, next).await?;
         bufs.push(first);
+        if let Some(sealing) = active.seal() {
+            sealing.await.map_err(JournalError::io("write a segment's footer"))?;
+        }
         *active = following;
     }
     let start = if rotate { 0 } else { active.offset };

@@ -45,7 +45,7 @@ pub async fn repair(disk: &Arc<dyn Disk>) -> Result<(Vec<Finding>, Vec<Moved>), 
         io::ErrorKind::WouldBlock => RepairError::Locked,
         _ => ReadError::io("lock the data directory")(error).into(),
     })?;
-    let mut reader = Reader::open(disk.clone()).await?;
+    let mut reader = Reader::open(disk.clone()).await?.verifying();
     let (mut findings, mut moved) = (Vec::new(), Vec::new());
     while let Some(step) = reader.next().await? {
         let Step::Finding(finding) = step else { continue };
@@ -73,6 +73,10 @@ async fn put_away(disk: &Arc<dyn Disk>, finding: &Finding) -> Result<Option<Stri
         Finding::Headless { segment, .. } => {
             let side = format!("{QUARANTINE}{segment}-0-header");
             put_away_bytes(disk, *segment, 0, SECTOR, side).await.map(Some)
+        }
+        Finding::Footer { at, .. } => {
+            let side = format!("{QUARANTINE}{}-{}-footer", at.segment, at.offset);
+            put_away_bytes(disk, at.segment, at.offset, u64::MAX, side).await.map(Some)
         }
         Finding::Foreign { name, is_segment: true, .. } => {
             let side = format!("{QUARANTINE}{name}");
@@ -118,7 +122,7 @@ async fn copy(from: &Arc<dyn File>, to: &Arc<dyn File>, offset: u64, bytes: u64)
 
 async fn erase(file: &Arc<dyn File>, offset: u64, bytes: u64) -> io::Result<()> {
     const ZEROS: &[u8] = &[0; PIECE as usize];
-    let end = file.len().await?.min(offset + bytes);
+    let end = file.len().await?.min(offset.saturating_add(bytes));
     let mut at = offset;
     while at < end {
         let len = PIECE.min(end - at);

@@ -17,7 +17,7 @@ impl Task {
         self.sync().await?;
         let taken = {
             let state = self.shared.lock();
-            if state.damaged { None } else { self.checkpoints.take(self.active.journal, &self.landed, &state.image) }
+            if state.damaged { None } else { self.checkpoints.take(&self.active, &self.landed, &state.image) }
         };
         if let Some(taken) = taken {
             let bytes = self.checkpoints.write(&self.shared.env, taken).await?;
@@ -37,6 +37,7 @@ impl Task {
                 self.shared.env.clock.sleep(self.shared.options.full_retry_ns).await;
             }
         }
+        self.sealed().await?;
         // The header says that everything before it is durable.
         self.sync().await?;
         let (number, snapshot, durable) = {
@@ -56,6 +57,8 @@ impl Task {
         let files = &self.shared.files;
         files.lock().expect("no code panics while it holds the files").open.insert(number, next.file.clone());
         self.sealed.insert(self.active.number, env.clock.unix_ns());
+        // Nothing waits for it: it is never needed.
+        self.sealing = self.active.seal();
         self.active = next;
         self.landed = self.active.stand(durable);
         self.segments.insert(number, durable);

@@ -12,6 +12,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::checkpoint::{Checkpoint, Stand};
+use super::footer::Digest;
 use super::frame::{self, At, Found, Header, SECTOR};
 use super::image::Image;
 use super::record::Record;
@@ -75,6 +76,8 @@ pub(super) struct Scan {
     first: Lsn,
     /// Format version of the segment that is scanned.
     version: u16,
+    /// Its footer, made again from its frames.
+    pub(super) digest: Option<Digest>,
 }
 
 impl Scan {
@@ -96,6 +99,7 @@ impl Scan {
             state_from: None,
             first: Lsn(0),
             version: segment::VERSION,
+            digest: None,
         }
     }
 
@@ -104,6 +108,7 @@ impl Scan {
         let Stand { crc, end, next, epoch, .. } = checkpoint.stand;
         Scan {
             image: checkpoint.image,
+            digest: checkpoint.digest,
             next,
             epoch,
             prev: crc,
@@ -163,6 +168,7 @@ impl Scan {
     /// Scans the next segment, of which `piece` is all.
     pub(super) fn segment(&mut self, header: &SegmentHeader, piece: &Piece, is_last: bool) -> Result<(), JournalError> {
         self.begin(header);
+        self.digest = Digest::begin(header);
         self.frames(header.number, piece, is_last)
     }
 
@@ -278,6 +284,9 @@ impl Scan {
         let count = records.len();
         assert!(frame.is_state || count == frame.count as usize, "a frame of {count} records says {}", frame.count);
         self.recovery.records += count as u64;
+        if let Some(digest) = &mut self.digest {
+            digest.frame(at.offset, frame, &records);
+        }
         let closed = matches!(records[..], [Record::Closed]);
         if closed {
             self.gathering = None;
@@ -404,6 +413,8 @@ mod tests {
             epoch: 1,
             base: Lsn(10),
             prev: 7,
+            size: 0,
+            footer: 0,
             process: "edge".into(),
         };
         let mut scan = Scan::new();

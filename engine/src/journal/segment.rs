@@ -2,12 +2,14 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::Lsn;
 use super::frame::SECTOR;
+use super::{Lsn, footer};
 
 /// Format version that this code writes. It reads all from 1 on.
 pub const VERSION: u16 = 3;
 const MAGIC: &[u8; 8] = b"SWJOURNL";
+/// Where size and footer are: the last bytes before the checksum.
+const SIZE_AT: usize = SECTOR as usize - 4 - 16 - 8;
 /// Longest process name that a header holds, bytes.
 pub const PROCESS_MAX: usize = 200;
 
@@ -26,8 +28,21 @@ pub struct SegmentHeader {
     pub base: Lsn,
     /// Checksum of the last frame of the segment before it.
     pub prev: u32,
+    /// Its size in bytes; 0 before version 3.
+    pub size: u64,
+    /// Hash of the footer of the segment before it; 0 where that has none.
+    pub footer: u128,
     /// The process whose journal this is.
     pub process: String,
+}
+
+impl SegmentHeader {
+    /// Where its room for frames ends, and its footer begins; `None` where it gets none.
+    #[must_use]
+    pub fn footer_at(&self) -> Option<u64> {
+        let at = footer::place(self.size);
+        (at < self.size).then_some(at)
+    }
 }
 
 /// What a first sector is.
@@ -73,7 +88,9 @@ impl SegmentHeader {
         out.put_u64_le(self.epoch);
         out.put_u64_le(self.base.0);
         out.put_slice(self.process.as_bytes());
-        out.resize(SECTOR as usize - 4, 0);
+        out.resize(SIZE_AT, 0);
+        out.put_u64_le(self.size);
+        out.put_u128_le(self.footer);
         let crc = crc32c::crc32c(&out);
         out.put_u32_le(crc);
         out.freeze()
@@ -106,7 +123,10 @@ pub fn decode(number: u64, sector: &Bytes) -> Sector {
         return Sector::Unused;
     }
     let process = String::from_utf8_lossy(&at[..process]).into_owned();
-    Sector::Header(SegmentHeader { version, journal, number, epoch, base, prev, process })
+    // Zeros before version 3.
+    let mut last = &body[SIZE_AT..];
+    let (size, footer) = (last.get_u64_le(), last.get_u128_le());
+    Sector::Header(SegmentHeader { version, journal, number, epoch, base, prev, size, footer, process })
 }
 
 #[cfg(test)]
@@ -115,7 +135,17 @@ mod tests {
 
     fn sample() -> SegmentHeader {
         let process = "edge".into();
-        SegmentHeader { version: VERSION, journal: 9, number: 3, epoch: 2, base: Lsn(77), prev: 5, process }
+        SegmentHeader {
+            version: VERSION,
+            journal: 9,
+            number: 3,
+            epoch: 2,
+            base: Lsn(77),
+            prev: 5,
+            size: 8192,
+            footer: 8,
+            process,
+        }
     }
 
     #[test]

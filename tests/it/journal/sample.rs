@@ -94,7 +94,8 @@ async fn play(disk: &SimDisk, seed: &Arc<KeyedSeed>, now: Now) {
     let machine = env(disk.boot(), seed.clone(), now.clone());
     let (journal, _) = Journal::open(&machine, options()).await.expect("an empty disk has room");
     for tx in &txs[..FIRST] {
-        journal.submit(tx.clone(), Intent::Produce).expect("there is room").wait().await.expect("the disk works");
+        let commit = journal.append(tx.clone(), Intent::Produce).await.expect("the disk works");
+        commit.wait().await.expect("the disk works");
     }
     // The mark that says the last one was durable.
     clock.sleep(1_000_000_000).await;
@@ -115,7 +116,8 @@ async fn play(disk: &SimDisk, seed: &Arc<KeyedSeed>, now: Now) {
     let machine = env(booted, seed.clone(), now);
     let (journal, _) = Journal::open(&machine, options()).await.expect("a rotten journal opens");
     for tx in &txs[FIRST..] {
-        journal.submit(tx.clone(), Intent::Produce).expect("there is room").wait().await.expect("the disk works");
+        let commit = journal.append(tx.clone(), Intent::Produce).await.expect("the disk works");
+        commit.wait().await.expect("the disk works");
     }
     disk.crash();
 }

@@ -96,6 +96,7 @@ pub(crate) async fn read(dir: &Path) -> Result<Read, ReadError> {
     let mut read = Read { first: Some(reader.next_lsn()), ..Read::default() };
     while let Some(step) = reader.next().await? {
         match step {
+            Step::Footer(_) => {}
             Step::Finding(finding) => read.findings.push(finding),
             Step::Frame(frame) => {
                 read.frames.push((frame.at.segment, frame.at.offset, frame.header.len));

@@ -35,6 +35,15 @@ pub enum Finding {
         /// True when a repair has moved the sector into a side file.
         quarantined: bool,
     },
+    /// A segment's footer is damaged, or belongs to other frames. No record is lost.
+    Footer {
+        /// Where it is.
+        at: At,
+        /// What is wrong, as the end of a sentence about it.
+        why: &'static str,
+        /// True when a repair has moved it into a side file.
+        quarantined: bool,
+    },
     /// A file that belongs to no journal, or to another one.
     Foreign {
         /// Its name.
@@ -78,7 +87,9 @@ impl Finding {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            Finding::Damaged { quarantined, .. } | Finding::Headless { quarantined, .. } => !quarantined,
+            Finding::Damaged { quarantined, .. }
+            | Finding::Headless { quarantined, .. }
+            | Finding::Footer { quarantined, .. } => !quarantined,
             Finding::Missing { .. } | Finding::Foreign { .. } | Finding::Unreadable { .. } => true,
             Finding::Cut { .. } | Finding::Recycled { .. } | Finding::Leftover { .. } => false,
         }
@@ -91,6 +102,7 @@ impl Finding {
             Finding::Damaged { .. } => "damaged",
             Finding::Missing { .. } => "missing",
             Finding::Headless { .. } => "headless",
+            Finding::Footer { .. } => "footer",
             Finding::Foreign { .. } => "foreign",
             Finding::Unreadable { .. } => "unreadable",
             Finding::Cut { .. } => "cut",
@@ -142,6 +154,9 @@ impl fmt::Display for Finding {
                 segment::name(*segment),
                 moved(quarantined)
             ),
+            Finding::Footer { at, why, quarantined } => {
+                write!(f, "{} at {}: the footer {why}{}", segment::name(at.segment), at.offset, moved(quarantined))
+            }
             Finding::Foreign { name, why, .. } => write!(f, "{name} doesn't belong here: {why}"),
             Finding::Unreadable { at, why } => {
                 write!(f, "{} at {}: the frame is whole, but {why}", segment::name(at.segment), at.offset)

@@ -20,12 +20,14 @@ pub(super) struct Start {
     pub(super) process: String,
     pub(super) epoch: u64,
     pub(super) base: Lsn,
+    /// Its header; `None` where that is damaged.
+    pub(super) header: Option<SegmentHeader>,
 }
 
 impl Start {
     fn of(header: SegmentHeader) -> Start {
-        let SegmentHeader { journal, process, epoch, base, .. } = header;
-        Start { journal: Some(journal), process, epoch, base }
+        let SegmentHeader { journal, epoch, base, .. } = header;
+        Start { journal: Some(journal), process: header.process.clone(), epoch, base, header: Some(header) }
     }
 }
 
@@ -78,7 +80,7 @@ impl Reader {
             // A segment whose header rotted still counts: its first frame says what the header said.
             Sector::Unused => {
                 let window = Window::open(file).await.map_err(ReadError::io(format!("read {name}")))?;
-                let start = Start { journal: None, process: String::new(), epoch: 0, base: Lsn(0) };
+                let start = Start { journal: None, process: String::new(), epoch: 0, base: Lsn(0), header: None };
                 let mut current = Current { number, start: start.clone(), window, offset: SECTOR };
                 let Found::Frame(frame, _) = current.look().await? else { return Ok(None) };
                 // Perhaps its writer has just begun it, and the header was not there yet.

@@ -5,6 +5,7 @@
 //! segment back, the reader looks again before it calls anything damaged, and ends where the journal ends.
 
 mod finding;
+mod footers;
 mod inventory;
 mod window;
 
@@ -15,11 +16,13 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 
 use super::Lsn;
+use super::footer::{Footer, Wanted};
 use super::frame::{self, At, Found, HEADER, Header, SECTOR};
 use super::record::{Record, RecordError};
 use super::segment::{self, Sector};
 use crate::env::{Disk, Open};
 pub use finding::Finding;
+use footers::Check;
 use inventory::Start;
 use window::Window;
 
@@ -72,6 +75,8 @@ impl ReadError {
 pub enum Step {
     /// A frame that counts.
     Frame(Frame),
+    /// What a segment holds of which not all is given: see [`Reader::only`].
+    Footer(Box<Footer>),
     /// Something that is wrong, or worth a word.
     Finding(Finding),
 }
@@ -132,6 +137,11 @@ pub struct Reader {
     quarantined: BTreeSet<(u64, u64)>,
     segments: u64,
     bytes: u64,
+    wanted: Option<Wanted>,
+    verifies: bool,
+    check: Option<Check>,
+    /// Of the segment that was begun last, to be told.
+    footer: Option<Box<Footer>>,
 }
 
 impl Reader {
@@ -154,6 +164,10 @@ impl Reader {
             quarantined: BTreeSet::new(),
             segments: 0,
             bytes: 0,
+            wanted: None,
+            verifies: false,
+            check: None,
+            footer: None,
         };
         reader.waiting = reader.inventory().await?;
         let Some(first) = reader.waiting.first_key_value() else { return Err(ReadError::NoJournal) };
@@ -194,6 +208,9 @@ impl Reader {
             if let Some(finding) = self.findings.pop_front() {
                 return Ok(Some(Step::Finding(finding)));
             }
+            if let Some(footer) = self.footer.take() {
+                return Ok(Some(Step::Footer(footer)));
+            }
             let Some(mut current) = self.current.take() else {
                 if !self.begin().await? {
                     return Ok(None);
@@ -208,7 +225,10 @@ impl Reader {
                 }
                 Advance::Again => self.current = Some(current),
                 // The journal may go on in a segment that was begun meanwhile.
-                Advance::End => self.extend().await?,
+                Advance::End => {
+                    self.check_ends(&mut current).await?;
+                    self.extend().await?;
+                }
                 Advance::Rest => {
                     self.current = Some(current);
                     return Ok(self.findings.pop_front().map(Step::Finding));
@@ -227,7 +247,11 @@ impl Reader {
                 let mut current = Current { number, start, window, offset: SECTOR };
                 if self.is_same(&mut current).await? {
                     self.enter(&current);
-                    self.current = Some(current);
+                    self.check_begins(&current);
+                    let passed = self.pass_over(&mut current).await?;
+                    let whole = passed.as_ref().is_some_and(|(_, whole)| *whole);
+                    self.footer = passed.map(|(footer, _)| Box::new(footer));
+                    self.current = (!whole).then_some(current);
                     return Ok(true);
                 }
                 current.start
@@ -304,8 +328,9 @@ impl Reader {
         let at = At { segment: current.number, offset: current.offset };
         if header.base > self.next {
             let quarantined = false;
-            self.findings.push_back(Finding::Damaged { at, bytes: 0, lost: self.next..header.base, quarantined });
+            self.damaged(Finding::Damaged { at, bytes: 0, lost: self.next..header.base, quarantined });
         }
+        self.check_frame(at, &header, &body);
         current.offset += header.padded();
         self.bytes += header.padded();
         (self.next, self.epoch) = (header.end(), header.epoch);
@@ -328,14 +353,14 @@ impl Reader {
             let confirmed = marked >= frame.base && (frame.base > self.next || marked > self.next || !is_last);
             if confirmed {
                 let lost = self.next..frame.base;
-                self.findings.push_back(Finding::Damaged { at, bytes: offset - at.offset, lost, quarantined });
+                self.damaged(Finding::Damaged { at, bytes: offset - at.offset, lost, quarantined });
                 self.next = frame.base;
                 current.offset = offset;
                 return Ok(Advance::Again);
             }
             if marked > self.next {
                 let lost = self.next..marked;
-                self.findings.push_back(Finding::Damaged { at, bytes: offset - at.offset, lost, quarantined });
+                self.damaged(Finding::Damaged { at, bytes: offset - at.offset, lost, quarantined });
                 self.next = marked;
             }
             self.cut(at, (end > self.next).then_some(end));
@@ -349,7 +374,7 @@ impl Reader {
                 && base > self.next
             {
                 let bytes = current.window.size - at.offset.min(current.window.size);
-                self.findings.push_back(Finding::Damaged { at, bytes, lost: self.next..base, quarantined });
+                self.damaged(Finding::Damaged { at, bytes, lost: self.next..base, quarantined });
                 self.next = base;
             }
             return Ok(Advance::End);
@@ -359,6 +384,11 @@ impl Reader {
             self.cut(at, to);
         }
         Ok(Advance::Rest)
+    }
+
+    fn damaged(&mut self, finding: Finding) {
+        self.check_breaks();
+        self.findings.push_back(finding);
     }
 
     /// Says where the end was never confirmed, once.
@@ -430,7 +460,7 @@ pub async fn frame_at(disk: &dyn Disk, at: At) -> Result<Option<Frame>, ReadErro
         Err(error) => return Err(ReadError::io(format!("open {name}"))(error)),
     };
     let window = Window::open(file).await.map_err(ReadError::io(format!("read {name}")))?;
-    let start = Start { journal: None, process: String::new(), epoch: 0, base: Lsn(0) };
+    let start = Start { journal: None, process: String::new(), epoch: 0, base: Lsn(0), header: None };
     let mut current = Current { number: at.segment, start, window, offset: at.offset };
     Ok(match current.look().await? {
         Found::Frame(header, body) => Some(Frame { at, header, body }),

@@ -35,6 +35,11 @@ impl Window {
         (self.piece, self.ahead) = (Bytes::new(), None);
     }
 
+    /// All from `offset` to the end of the file, past the pieces.
+    pub(super) async fn aside(&self, offset: u64) -> io::Result<Bytes> {
+        self.file.read_at(offset, (self.size - offset.min(self.size)) as usize).await
+    }
+
     /// `n` bytes from `offset` on, a whole sector; fewer only at the end of the file.
     pub(super) async fn read(&mut self, offset: u64, n: u64) -> io::Result<Bytes> {
         let to = (offset + n).min(self.size);

@@ -1,0 +1,136 @@
+//! What a reader does with footers: it passes over what nobody wants, and, when asked, holds each against its frames.
+
+use bytes::Bytes;
+
+use super::{Current, Finding, ReadError, Reader};
+use crate::journal::footer::{Digest, Footer, FooterFound, Wanted};
+use crate::journal::frame::{At, Header};
+use crate::journal::record::Record;
+use crate::journal::segment::{self, SegmentHeader};
+
+/// A segment's footer, made again from its frames.
+pub(super) struct Check {
+    digest: Digest,
+    /// Some of the segment can't be read, or was not: its footer says more.
+    partial: bool,
+}
+
+impl Reader {
+    /// Gives only segments and parts of segments that may hold something of what is wanted, as far as their footers tell, and
+    /// [`Step::Footer`](super::Step::Footer) of those of which not all is given.
+    #[must_use]
+    pub fn only(mut self, wanted: Wanted) -> Reader {
+        self.wanted = Some(wanted);
+        self
+    }
+
+    /// Also reads every record, and holds each footer against the frames of its segment and the header of the next.
+    #[must_use]
+    pub fn verifying(mut self) -> Reader {
+        self.verifies = true;
+        self
+    }
+
+    /// Passes over what of a segment nobody wants; true when that is all of it. The footer is then told.
+    pub(super) async fn pass_over(&mut self, current: &mut Current) -> Result<Option<(Footer, bool)>, ReadError> {
+        // The last one has no footer yet.
+        let Some(wanted) = self.wanted.clone().filter(|_| !self.waiting.is_empty()) else { return Ok(None) };
+        let Some((_, FooterFound::Footer(footer))) = current.footer().await? else { return Ok(None) };
+        if Some(footer.journal) != self.journal || footer.lsns.0 != current.start.base {
+            return Ok(None);
+        }
+        if !footer.may_hold(&wanted) {
+            self.next = footer.lsns.1;
+            return Ok(Some((footer, true)));
+        }
+        let Some((lsn, offset)) = footer.start(&wanted) else { return Ok(None) };
+        (self.next, current.offset) = (lsn, offset);
+        Ok(Some((footer, false)))
+    }
+
+    /// Begins to make the footer of a segment again.
+    pub(super) fn check_begins(&mut self, current: &Current) {
+        let header = current.start.header.as_ref().filter(|_| self.verifies);
+        let digest = header.and_then(Digest::begin);
+        self.check = digest.map(|digest| Check { digest, partial: false });
+    }
+
+    /// A frame was read.
+    pub(super) fn check_frame(&mut self, at: At, header: &Header, body: &Bytes) {
+        if !self.verifies {
+            return;
+        }
+        let (mut body, mut records) = (body.clone(), Vec::with_capacity(header.count as usize));
+        while !body.is_empty() {
+            match Record::decode(&mut body) {
+                Ok(record) => records.push(record),
+                Err(error) => {
+                    self.check_breaks();
+                    self.findings.push_back(Finding::Unreadable { at, why: error.to_string() });
+                    return;
+                }
+            }
+        }
+        if let Some(check) = &mut self.check {
+            check.digest.frame(at.offset, header, &records);
+        }
+    }
+
+    /// Something of the segment is gone.
+    pub(super) fn check_breaks(&mut self) {
+        if let Some(check) = &mut self.check {
+            check.partial = true;
+        }
+    }
+
+    /// The segment is read: does its footer say what its frames say, and was the next segment begun behind it?
+    pub(super) async fn check_ends(&mut self, current: &mut Current) -> Result<(), ReadError> {
+        let Some(Check { digest, partial }) = self.check.take() else { return Ok(()) };
+        let Some((number, next)) = self.waiting.first_key_value().map(|(number, next)| (*number, next.clone())) else {
+            return Ok(());
+        };
+        let newest = self.waiting.len() == 1;
+        let Some((at, found)) = current.footer().await? else { return Ok(()) };
+        if !self.is_same(current).await? {
+            return Ok(());
+        }
+        let stored = match found {
+            // Its writer may be writing it just now.
+            FooterFound::Damaged if newest => return Ok(()),
+            FooterFound::Damaged => {
+                let quarantined = self.quarantined.contains(&(at.segment, at.offset));
+                let why = "is damaged; no record is lost, the frames say what it said";
+                self.findings.push_back(Finding::Footer { at, why, quarantined });
+                None
+            }
+            FooterFound::Footer(footer) => Some(footer),
+            FooterFound::None => None,
+        };
+        let (made, _) = digest.seal();
+        if stored.as_ref().is_some_and(|stored| !partial && stored != made) {
+            let why = "says something else than the frames";
+            self.findings.push_back(Finding::Footer { at, why, quarantined: false });
+        }
+        // Without all its frames only a footer that is there can tell.
+        let hash = stored.as_ref().or((!partial).then_some(made)).map(Footer::hash);
+        let follows = next.header.filter(|header| number == current.number + 1 && header.footer != 0);
+        if let (Some(hash), Some(header)) = (hash, follows)
+            && header.footer != hash
+        {
+            let why = "is not the one that the next segment was begun behind: one of the two was exchanged";
+            self.findings.push_back(Finding::Footer { at, why, quarantined: false });
+        }
+        Ok(())
+    }
+}
+
+impl Current {
+    /// Where the room for frames ends, and what lies behind it; `None` where no footer can.
+    async fn footer(&mut self) -> Result<Option<(At, FooterFound)>, ReadError> {
+        let Some(offset) = self.start.header.as_ref().and_then(SegmentHeader::footer_at) else { return Ok(None) };
+        let at = At { segment: self.number, offset };
+        let what = format!("read {} at {offset}", segment::name(self.number));
+        let bytes = self.window.aside(offset).await.map_err(ReadError::io(what))?;
+        Ok(Some((at, Footer::decode(self.number, &bytes))))
+    }
+}
