@@ -38,8 +38,11 @@ use crate::env::{Disk, Env, File, Open};
 
 /// The two files.
 pub(super) const SLOTS: [&str; 2] = ["checkpoint-a.swc", "checkpoint-b.swc"];
-/// No more than this is written between two checkpoints. An opening reads twice as much at most, if the newer one is gone.
-pub(super) const BYTES_MAX: u64 = 16 << 20;
+/// An opening reads at most so much: what was written since the older checkpoint, if the newer one is gone, and the rest of
+/// the segment.
+const SCAN_BYTES_MAX: u64 = 32 << 20;
+/// Segments so large that they fill that alone have a checkpoint as often as this.
+const EVERY_MIN: u64 = 1 << 20;
 /// A larger checkpoint is not written: reading it would cost more than it saves.
 const BODY_BYTES_MAX: usize = 64 << 20;
 const MAGIC: &[u8; 8] = b"SWCHKPNT";
@@ -172,7 +175,8 @@ impl Writer {
     /// `newest` is the highest generation that was read, `since` the bytes that an opening read behind it.
     pub(super) fn new(newest: Option<u64>, since: u64, segment_bytes: u64) -> Writer {
         let generation = newest.map_or(0, |newest| newest + 1);
-        Writer { generation, files: [None, None], since, every: BYTES_MAX.min(2 * segment_bytes) }
+        let every = (SCAN_BYTES_MAX.saturating_sub(segment_bytes) / 2).max(EVERY_MIN).min(2 * segment_bytes);
+        Writer { generation, files: [None, None], since, every }
     }
 
     pub(super) fn wrote(&mut self, bytes: u64) {

@@ -161,7 +161,9 @@ impl Footer {
         postcard::to_stdvec(self).expect("a footer holds only types that postcard can write")
     }
 
-    fn encode(&self) -> Bytes {
+    /// What stands behind the segment's frames.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
         let body = self.body();
         let mut out = BytesMut::with_capacity(HEAD + body.len());
         out.put_u32_le(MAGIC);

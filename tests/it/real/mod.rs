@@ -15,6 +15,7 @@ mod network;
 mod own_node;
 mod peer;
 mod queue;
+mod queue_footers;
 mod queue_fuzz;
 mod queue_journal;
 mod reader;

@@ -48,7 +48,7 @@ pub(crate) fn packet(seq: u64) -> Bytes {
         ts: seq as i64,
         kind: Kind::Event,
         source_id: "test".into(),
-        key: None,
+        key: Some(format!("k{}", seq / 40)),
         content_type: ContentType::Json,
         payload: payload.into(),
         meta: BTreeMap::new(),
