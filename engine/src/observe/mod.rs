@@ -3,7 +3,7 @@
 //! Loss, duplicates, order and durability are never judged from these: they serve triggers, timing, counters and the
 //! stage split. The names are a wall: scenarios trigger on their counts.
 
-use crate::packet::{Identity, Seq};
+use crate::packet::{Epoch, Identity, Seq};
 use std::sync::Arc;
 
 /// A node, a channel, a lane or a journal of this process; cheap to clone.
@@ -53,6 +53,13 @@ pub enum What {
     DeadLettered,
     /// A packet was appended durably to a channel.
     Committed,
+    /// A channel's host took what came over a lane; `seq` is the producer's last number there.
+    Admitted {
+        /// The producing process.
+        producer: Place,
+        /// The epoch in which its connection was opened.
+        epoch: Epoch,
+    },
     /// A journal frame became durable.
     Synced,
     /// A journal was opened; `seq` is its next LSN.
@@ -84,6 +91,7 @@ impl What {
             What::Dropped { .. } => "dropped",
             What::DeadLettered => "dead_lettered",
             What::Committed => "committed",
+            What::Admitted { .. } => "admitted",
             What::Synced => "synced",
             What::Recovered => "recovered",
             What::Refused { .. } => "refused",

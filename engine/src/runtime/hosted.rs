@@ -125,12 +125,14 @@ impl Hosted {
             packets.by_ref().take(skip).map(|(_, packet)| self.refused("lane.duplicate", &packet)).collect();
         self.shared.emit(&again);
         let before = ends.numbers.clone();
-        let Admitted { mut records, keys, events, appends } = self.admit(&mut ends, Some(&from), packets);
+        let Admitted { mut records, keys, mut events, appends } = self.admit(&mut ends, Some(&from), packets);
         records.push(self.producer(producer, epoch, accept.last));
         let intent = if appends { Intent::Produce } else { Intent::Drain };
         match self.shared.journal.submit(records, intent) {
             Ok(commit) => {
                 ends.producers.accept(&self.channel, producer, accept.last);
+                let admitted = What::Admitted { producer: from, epoch };
+                events.push(Event { seq: accept.last, ..plain(admitted, &self.name) });
                 self.shared.emit(&events);
                 Ok((commit, accept.last))
             }

@@ -1,13 +1,13 @@
 //! `channel.*`: the invariants of a channel, from the probe events of its host.
 //!
-//! Each (producer, pseq) is committed once · and in order · a settle takes effect once · a floor never goes back, so nothing
+//! Each (producer, pseq) is committed once · and in order · nothing is taken over a lane of a fenced epoch · a settle takes effect once · a floor never goes back, so nothing
 //! settled is handed out again · a packet is handed out once, once more for each restart of the host, and as often as
 //! declared; where packets are leased, at most `max_deliver` times and once more for each restart.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use seaworthy_engine::observe::What;
-use seaworthy_engine::packet::{Identity, ProducerId, Seq};
+use seaworthy_engine::packet::{Epoch, Identity, ProducerId, Seq};
 
 use super::{Case, ChannelAt, Leased, seconds};
 use crate::history::Probed;
@@ -67,6 +67,24 @@ pub(super) fn producer_order(case: &Case<'_>) -> Vec<(Ns, String)> {
             ));
         }
         *newest = pseq.max(*newest);
+    }
+    found
+}
+
+pub(super) fn fenced(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let mut newest: BTreeMap<(usize, &str), Epoch> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (probed, (channel, _)) in events(case) {
+        let What::Admitted { producer, epoch } = &probed.event.what else { continue };
+        let newest = newest.entry((channel, producer)).or_insert(*epoch);
+        if epoch < newest {
+            let (at, ChannelAt { host, channel, .. }) = (seconds(probed.at_ns), &case.channels[channel]);
+            let (old, new) = (epoch.0, newest.0);
+            let what =
+                format!("{host}.{channel} took packets of {producer} in epoch {old} at {at}, after some in {new}");
+            found.push((probed.at_ns, what));
+        }
+        *newest = (*newest).max(*epoch);
     }
     found
 }

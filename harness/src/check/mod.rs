@@ -152,7 +152,7 @@ impl Case<'_> {
 type Judge = fn(&Case<'_>) -> Vec<(Ns, String)>;
 
 /// The built-in checks by name. Each has a sabotage in `scenarios/must_fail/`.
-const CHECKS: [(&str, Judge); 20] = [
+const CHECKS: [(&str, Judge); 21] = [
     ("lost", lost::silent),
     ("lost.reported", lost::reported),
     ("unexpected", unexpected::judge),
@@ -170,6 +170,7 @@ const CHECKS: [(&str, Judge); 20] = [
     ("channel.settled_once", channel::settled_once),
     ("channel.deliveries", channel::deliveries),
     ("channel.producer_order", channel::producer_order),
+    ("channel.fenced", channel::fenced),
     ("channel.one_lease", lease::one_lease),
     ("channel.held", lease::held),
     ("engine.panic", panic::judge),

@@ -280,6 +280,15 @@ fn a_channel_keeps_its_invariants() {
             ),
         ],
     );
+    let admitted = |epoch| What::Admitted { producer: "edge".into(), epoch: Epoch(epoch) };
+    trips(
+        |history| {
+            for epoch in [2, 3, 2] {
+                history.events.push(probed("hub", 6 * S, admitted(epoch), "uplink", 3, 3));
+            }
+        },
+        &[("channel.fenced", "hub.uplink took packets of edge in epoch 2 at 6.000 s, after some in 3")],
+    );
     trips(
         add(What::Committed, 9, 2),
         &[(

@@ -47,6 +47,7 @@ fn parse(action: &Action) -> Option<(Sabotage, &str)> {
         "repeat_granted" => Sabotage::Probe(Lie::RepeatGranted),
         "grant_settled" => Sabotage::Probe(Lie::GrantSettled),
         "settle_expired" => Sabotage::Probe(Lie::SettleExpired),
+        "admit_fenced" => Sabotage::Probe(Lie::AdmitFenced),
         "panic" => Sabotage::Probe(Lie::Panic),
         "lying_sync" => Sabotage::LyingSync,
         "rot" => Sabotage::Rot,

@@ -68,7 +68,7 @@ pub const FAULTS: [Kind; 15] = [
 
 /// The sabotages: breaches that the world or the lane proxy commits, each to see one check fail. To add one, add a line
 /// here and an arm in `fault/sabotage.rs`.
-pub const SABOTAGES: [Kind; 17] = [
+pub const SABOTAGES: [Kind; 18] = [
     kind("sabotage.forge_ack", On::Channel, &[], &["for"]),
     kind("sabotage.lying_sync", On::Host, &[], &["for"]),
     kind("sabotage.rot", On::Host, &[], &[]),
@@ -77,6 +77,7 @@ pub const SABOTAGES: [Kind; 17] = [
     kind("sabotage.repeat_granted", On::Host, &[], &["for"]),
     kind("sabotage.grant_settled", On::Host, &[], &["for"]),
     kind("sabotage.settle_expired", On::Host, &[], &["for"]),
+    kind("sabotage.admit_fenced", On::Host, &[], &["for"]),
     kind("sabotage.panic", On::Host, &[], &["for"]),
     kind("sabotage.lose_effect", On::Sink, &[], &["for"]),
     kind("sabotage.duplicate_effect", On::Sink, &[], &["for"]),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use seaworthy_engine::observe::{Place, What};
+use seaworthy_engine::packet::Epoch;
 
 use super::hosts::HostIndex;
 
@@ -19,6 +20,8 @@ pub enum Lie {
     GrantSettled,
     /// A lease that ran out settles.
     SettleExpired,
+    /// What came over a lane came in the epoch before.
+    AdmitFenced,
     /// The call panics instead, so the task that made it does.
     Panic,
 }
@@ -33,6 +36,9 @@ impl Lie {
             (Lie::GrantSettled, What::Settled { took_effect: true }) => Some(What::Granted),
             (Lie::SettleExpired, What::Refused { reason }) if **reason == *"lease.expired" => {
                 Some(What::Settled { took_effect: true })
+            }
+            (Lie::AdmitFenced, What::Admitted { producer, epoch }) => {
+                Some(What::Admitted { producer: producer.clone(), epoch: Epoch(epoch.0 - 1) })
             }
             _ => None,
         }

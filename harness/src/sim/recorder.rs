@@ -17,7 +17,7 @@ use crate::history::{Effect, History, OfferRecord, Probed};
 use crate::system::Offered;
 
 /// The events of the probe's catalogue, counted per place.
-const EVENT_NAMES: [&str; 14] = [
+const EVENT_NAMES: [&str; 15] = [
     "entered",
     "processed",
     "filtered",
@@ -32,6 +32,7 @@ const EVENT_NAMES: [&str; 14] = [
     "recovered",
     "refused",
     "asserted",
+    "admitted",
 ];
 
 /// Takes down what happens in one world. Shared by the world, its hosts' environments and the system's own endpoints.
@@ -317,6 +318,7 @@ fn number(what: &What) -> usize {
         What::Recovered => 11,
         What::Refused { .. } => 12,
         What::Asserted { .. } => 13,
+        What::Admitted { .. } => 14,
     }
 }
 
