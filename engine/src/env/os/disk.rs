@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use rustix::buffer::spare_capacity;
 use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::io::{Errno, pread};
 
 use super::queue::{Lane, Queues, Turns};
 use crate::env::{Disk, File, Io, Open, check_path};
@@ -164,17 +166,17 @@ struct Opened {
 impl Opened {
     fn read(&self, at: u64, n: usize) -> io::Result<Bytes> {
         let there = self.file.metadata()?.len().saturating_sub(at);
-        let mut out = vec![0; n.min(usize::try_from(there).unwrap_or(usize::MAX))];
-        let mut filled = 0;
-        while filled < out.len() {
-            match self.file.read_at(&mut out[filled..], at + filled as u64) {
+        // Not zeroed first, as `read_at` of std would want it: that costs as much as the reading.
+        let mut out = Vec::with_capacity(n.min(usize::try_from(there).unwrap_or(usize::MAX)));
+        while out.len() < out.capacity() {
+            let from = at + out.len() as u64;
+            match pread(&self.file, spare_capacity(&mut out), from) {
                 Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        out.truncate(filled);
+        out.truncate(n);
         Ok(out.into())
     }
 

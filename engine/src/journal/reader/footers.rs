@@ -130,7 +130,7 @@ impl Current {
         let Some(offset) = self.start.header.as_ref().and_then(SegmentHeader::footer_at) else { return Ok(None) };
         let at = At { segment: self.number, offset };
         let what = format!("read {} at {offset}", segment::name(self.number));
-        let bytes = self.window.aside(offset).await.map_err(ReadError::io(what))?;
+        let bytes = self.window.aside(offset, u64::MAX).await.map_err(ReadError::io(what))?;
         Ok(Some((at, Footer::decode(self.number, &bytes))))
     }
 }

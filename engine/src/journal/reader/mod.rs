@@ -224,10 +224,12 @@ impl Reader {
                     return Ok(Some(Step::Frame(frame)));
                 }
                 Advance::Again => self.current = Some(current),
-                // The journal may go on in a segment that was begun meanwhile.
                 Advance::End => {
                     self.check_ends(&mut current).await?;
-                    self.extend().await?;
+                    if self.waiting.is_empty() {
+                        // The journal may go on in a segment that was begun meanwhile.
+                        self.extend().await?;
+                    }
                 }
                 Advance::Rest => {
                     self.current = Some(current);
@@ -428,7 +430,7 @@ impl Reader {
     /// Whether the file still is the segment that it was.
     async fn is_same(&self, current: &mut Current) -> Result<bool, ReadError> {
         let what = format!("read {}", segment::name(current.number));
-        let start = current.window.read(0, 2 * SECTOR).await.map_err(ReadError::io(what))?;
+        let start = current.window.aside(0, 2 * SECTOR).await.map_err(ReadError::io(what))?;
         Ok(match segment::decode(current.number, &start) {
             Sector::Header(header) => header.base == current.start.base && header.epoch == current.start.epoch,
             Sector::Version(_) => false,

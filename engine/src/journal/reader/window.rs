@@ -1,15 +1,17 @@
 //! A segment's bytes, read forward in pieces, the next one while this one is looked at.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::env::{File, Io};
-use crate::journal::frame::SECTOR;
 
-/// Bytes of a piece. Two of them and a frame are all that a reader holds.
+/// Bytes of a piece.
 const PIECE: u64 = 1 << 20;
+/// Pieces that are read ahead. They, the one that is looked at and a frame are all that a reader holds.
+const AHEAD: usize = 2;
 
 pub(super) struct Window {
     file: Arc<dyn File>,
@@ -17,13 +19,16 @@ pub(super) struct Window {
     /// Where `piece` begins.
     at: u64,
     piece: Bytes,
-    ahead: Option<Io<Bytes>>,
+    /// Those that follow it, in order.
+    ahead: VecDeque<Io<Bytes>>,
+    /// Where the next one to be sent for begins.
+    next: u64,
 }
 
 impl Window {
     pub(super) async fn open(file: Arc<dyn File>) -> io::Result<Window> {
         let size = file.len().await?;
-        Ok(Window { file, size, at: 0, piece: Bytes::new(), ahead: None })
+        Ok(Window { file, size, at: 0, piece: Bytes::new(), ahead: VecDeque::new(), next: 0 })
     }
 
     fn end(&self) -> u64 {
@@ -32,12 +37,13 @@ impl Window {
 
     /// The next read starts anew from the disk: what was read before may be outdated.
     pub(super) fn forget(&mut self) {
-        (self.piece, self.ahead) = (Bytes::new(), None);
+        self.piece = Bytes::new();
+        self.ahead.clear();
     }
 
-    /// All from `offset` to the end of the file, past the pieces.
-    pub(super) async fn aside(&self, offset: u64) -> io::Result<Bytes> {
-        self.file.read_at(offset, (self.size - offset.min(self.size)) as usize).await
+    /// `n` bytes from `offset` on, as they are on the disk now, past the pieces; fewer at the end of the file.
+    pub(super) async fn aside(&self, offset: u64, n: u64) -> io::Result<Bytes> {
+        self.file.read_at(offset, n.min(self.size.saturating_sub(offset)) as usize).await
     }
 
     /// `n` bytes from `offset` on, a whole sector; fewer only at the end of the file.
@@ -47,8 +53,8 @@ impl Window {
             return Ok(Bytes::new());
         }
         if !(self.at..self.end()).contains(&offset) {
-            if offset != self.end() || self.ahead.is_none() {
-                self.ahead = Some(self.file.read_at(offset, PIECE as usize));
+            if offset != self.end() {
+                self.ahead.clear();
             }
             self.forward(offset).await?;
         }
@@ -67,13 +73,25 @@ impl Window {
         Ok(whole.freeze())
     }
 
-    /// Takes the piece at `at`, and sends for the one behind it.
+    /// Takes the piece at `at`, and sends for those behind it.
     async fn forward(&mut self, at: u64) -> io::Result<()> {
-        let reading = self.ahead.take().unwrap_or_else(|| self.file.read_at(at, PIECE as usize));
-        self.piece = reading.await?;
+        if self.ahead.is_empty() {
+            self.next = at;
+        }
+        // The one that is taken now, and those behind it.
+        while self.ahead.len() <= AHEAD && self.next < self.size {
+            self.ahead.push_back(self.file.read_at(self.next, PIECE as usize));
+            self.next += PIECE;
+        }
         self.at = at;
-        let whole = self.piece.len() as u64 == PIECE;
-        self.ahead = (whole && self.end() + SECTOR <= self.size).then(|| self.file.read_at(self.end(), PIECE as usize));
+        self.piece = match self.ahead.pop_front() {
+            Some(reading) => reading.await?,
+            None => Bytes::new(),
+        };
+        if self.piece.len() as u64 != PIECE {
+            // The end, or somebody cut the file meanwhile: nothing that was sent for follows this.
+            self.ahead.clear();
+        }
         Ok(())
     }
 }
