@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::journal::JournalArgs;
 use seaworthy_engine::env::os::{self, Keys, OsDisk, OsOptions};
 use seaworthy_engine::graph::Plan;
-use seaworthy_engine::journal::{Durability, JournalOptions};
 use seaworthy_engine::node::Registry;
 use seaworthy_engine::process::ChannelPlan;
 use seaworthy_engine::runtime::{Engine, EngineError, EngineOptions};
@@ -40,8 +40,7 @@ pub(super) struct Launch {
     pub(super) peers: BTreeMap<String, SocketAddr>,
     pub(super) keys: Option<Keys>,
     pub(super) registry: Registry,
-    pub(super) segment_bytes: u64,
-    pub(super) durability: Durability,
+    pub(super) journal: JournalArgs,
     pub(super) park: bool,
     pub(super) child: bool,
 }
@@ -183,20 +182,7 @@ async fn drive(
 
 /// The machine and the plan; gives the process's name with them.
 fn options(launch: Launch, counter: &Arc<Counter>, console: &Console) -> Result<(String, EngineOptions), RunError> {
-    let Launch {
-        plan,
-        channels,
-        files,
-        data_dir,
-        listen,
-        peers,
-        keys,
-        registry,
-        segment_bytes,
-        durability,
-        park,
-        child,
-    } = launch;
+    let Launch { plan, channels, files, data_dir, listen, peers, keys, registry, journal, park, child } = launch;
     let name = plan.process.clone();
     let what = format!("use the data directory {} or the network", data_dir.display());
     let machine = OsOptions { data_dir, listen, peers, keys, probe: counter.clone() };
@@ -204,11 +190,11 @@ fn options(launch: Launch, counter: &Arc<Counter>, console: &Console) -> Result<
     if let (Some(address), false) = (net.bound(), child) {
         console.say(&format!("{name} listens on {address}"));
     }
-    if let Some(window) = durability.loss_window() {
-        console.say(&format!("{name}: durability {durability}: {window}"));
+    let journal = journal.options(&name);
+    if let Some(window) = journal.durability.loss_window() {
+        console.say(&format!("{name}: durability {}: {window}", journal.durability));
     }
     let files = OsDisk::anywhere(files).map_err(RunError::machine("start the threads for files"))?;
-    let journal = JournalOptions { segment_bytes, durability, ..JournalOptions::new(&name) };
     let files = Arc::new(files);
     let stand_ins = BTreeMap::new();
     let in_flight_max = IN_FLIGHT_MAX;

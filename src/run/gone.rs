@@ -44,13 +44,13 @@ pub(super) fn settle(args: &Args, plan: &ProcessPlan) -> Result<(), Refusal> {
         return Err(Refusal::Gone { file: args.file.clone(), what });
     }
     for held in gone {
-        park(&held.dir, &held.process, args.segment_bytes)
+        park(&held.dir, args.journal.options(&held.process))
             .map_err(|source| Refusal::Park { dir: held.dir.clone(), source })?;
     }
     Ok(())
 }
 
-fn park(dir: &Path, process: &str, segment_bytes: u64) -> Result<(), EngineError> {
+fn park(dir: &Path, journal: JournalOptions) -> Result<(), EngineError> {
     let failed = |what: &str| {
         let what = what.to_owned();
         move |source: io::Error| EngineError::Journal(JournalError::Io { what, source: Arc::new(source) })
@@ -61,6 +61,6 @@ fn park(dir: &Path, process: &str, segment_bytes: u64) -> Result<(), EngineError
         let (data_dir, peers, probe) = (dir.to_owned(), BTreeMap::new(), Arc::new(Deaf));
         let options = OsOptions { data_dir, listen: None, peers, keys: None, probe };
         let (env, _) = os::env(options).map_err(failed("use the data directory"))?;
-        park_all(&env, JournalOptions { segment_bytes, ..JournalOptions::new(process) }).await
+        park_all(&env, journal).await
     })
 }

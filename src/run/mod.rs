@@ -7,6 +7,7 @@ mod address;
 mod console;
 mod engine;
 mod gone;
+mod journal;
 mod refusal;
 mod report;
 mod supervisor;
@@ -18,7 +19,6 @@ use std::path::{Path, PathBuf};
 
 use seaworthy_engine::env::os::Keys;
 use seaworthy_engine::graph::{Diagnostic, Phase, Plan};
-use seaworthy_engine::journal::{Durability, JournalOptions};
 use seaworthy_engine::load::{Planned, load_any};
 use seaworthy_engine::node::Registry;
 use seaworthy_engine::process::{ChannelPlan, ProcessPlan};
@@ -28,6 +28,7 @@ use crate::files::read_text;
 use crate::show;
 use console::Console;
 use engine::Launch;
+use journal::JournalArgs;
 use refusal::Refusal;
 use report::Report;
 
@@ -66,13 +67,8 @@ pub(crate) struct Args {
     /// Lets packets cross a network unencrypted: allows addresses other than loopback without --keys.
     #[arg(long)]
     allow_plaintext: bool,
-    /// Size of a journal's segments in bytes: two are taken from the disk at the start, more as a backlog grows.
-    #[arg(long, value_name = "BYTES", default_value_t = JournalOptions::new("").segment_bytes, value_parser = segment_bytes)]
-    segment_bytes: u64,
-    /// When a commit counts: `sync` once it is synced, `interval:MS` once it is written, with a sync every MS milliseconds, `os`
-    /// once it is written. The last two may lose what was confirmed to a power cut, and say so at the start.
-    #[arg(long, value_name = "sync|interval:MS|os", default_value_t)]
-    durability: Durability,
+    #[command(flatten)]
+    journal: JournalArgs,
     /// Moves what the journals hold and the graph has no place for any more to the dead letters, instead of refusing to start.
     #[arg(long)]
     park: bool,
@@ -82,16 +78,6 @@ pub(crate) struct Args {
     /// A supervisor started this: words from stdin, words to stdout.
     #[arg(long, hide = true, requires = "only")]
     child: bool,
-}
-
-fn segment_bytes(text: &str) -> Result<u64, String> {
-    let bytes: u64 = text.parse().map_err(|_| "a number of bytes".to_owned())?;
-    let options = JournalOptions::new("");
-    let (min, max) = (4 * options.frame_bytes_max as u64, options.bytes_max / 2);
-    if !bytes.is_multiple_of(512) || !(min..=max).contains(&bytes) {
-        return Err(format!("a multiple of 512, from {min} to {max}"));
-    }
-    Ok(bytes)
 }
 
 pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
@@ -144,8 +130,7 @@ fn launch(args: &Args, plan: Plan, registry: &Registry) -> Launch {
         peers: BTreeMap::new(),
         keys: None,
         registry: registry.clone(),
-        segment_bytes: args.segment_bytes,
-        durability: args.durability,
+        journal: args.journal.clone(),
         park: args.park,
         child: args.child,
     }

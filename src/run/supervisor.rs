@@ -165,8 +165,7 @@ fn feeders<'a>(plan: &'a ProcessPlan, process: &str) -> BTreeSet<&'a str> {
 /// The command line of one child; the same for each of its incarnations.
 fn command(args: &Args, plan: &ProcessPlan, process: &PlannedProcess, ports: &Ports) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["run", "--child", "--only", &process.id, "--segment-bytes", &args.segment_bytes.to_string()]);
-    command.args(["--durability", &args.durability.to_string()]);
+    command.args(["run", "--child", "--only", &process.id]).args(args.journal.arguments());
     command.arg("--data-dir").arg(data_dir(args));
     if let Some(keys) = &args.keys {
         command.arg("--keys").arg(keys);

@@ -10,7 +10,7 @@ mod generator;
 mod map;
 mod ndjson_sink;
 mod ndjson_source;
-pub(crate) mod units;
+pub mod units;
 mod window;
 
 #[cfg(test)]

@@ -300,3 +300,47 @@ fn the_sample_is_what_it_says() {
     assert_eq!(packets, [&append(1), &append(2), &append(3)]);
     assert_ne!(packet(1), packet(2));
 }
+
+/// 20 MB through a journal with segments of 4 MiB: what is kept of it when all of it was delivered.
+#[track_caller]
+fn kept(retain: &[&str]) -> usize {
+    let dir = tempfile::tempdir().unwrap();
+    let fill = "x".repeat(900);
+    let graph = format!(
+        "version: 2
+nodes:
+  - {{id: feed, kind: source, plugin: \"std:generator\", config: {{count: 20000, json: {{fill: {fill}}}}}}}
+  - {{id: up, kind: sink, plugin: \"std:channel\", config: {{channel: up}}}}
+edges: [{{from: feed, to: up}}]
+"
+    );
+    fs::write(dir.path().join("edge.yaml"), graph).unwrap();
+    let hub = "version: 2
+nodes:
+  - {id: up, kind: source, plugin: \"std:channel\", config: {channel: up}}
+  - {id: out, kind: sink, plugin: \"std:ndjson_sink\", config: {path: out.ndjson}}
+edges: [{from: up, to: out}]
+";
+    fs::write(dir.path().join("hub.yaml"), hub).unwrap();
+    let process = "version: 1
+processes: [{id: edge, graph: edge.yaml}, {id: hub, graph: hub.yaml}]
+channels: [{id: up, kind: journal, require_ack: true}]
+links: [{producer: edge, consumer: hub, channel: up}]
+";
+    fs::write(dir.path().join("p.yaml"), process).unwrap();
+    let mut run = seaworthy();
+    run.current_dir(dir.path()).args(["run", "p.yaml", "--segment-bytes", "4194304"]).args(retain);
+    let mut running = Running::start(run);
+    assert_eq!(running.code(), Some(0), "{}", running.said());
+    assert_eq!(fs::read_to_string(dir.path().join("out.ndjson")).unwrap().lines().count(), 20_000);
+    let exported = on("export", &dir.path().join("data/p/hub"), &["--channel", "up"]);
+    String::from_utf8(exported.stdout).unwrap().lines().count()
+}
+
+#[test]
+fn what_is_delivered_is_kept_as_long_as_asked() {
+    assert!(kept(&[]) < 12_000);
+    assert_eq!(kept(&["--retain", "1h"]), 20_000);
+    let some = kept(&["--retain-bytes", "10000000"]);
+    assert!((8_000..20_000).contains(&some), "{some}");
+}
