@@ -1,7 +1,7 @@
 //! A channel whose host is this process, as a kind of channel: straight to its inlet and its desks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
@@ -11,10 +11,10 @@ use crate::channel::kind::{self, Channel, ChannelError, Joining, Member, Produce
 use crate::env::Fut;
 use crate::packet::{Epoch, Seq};
 
-/// A channel that this process hosts. Holding it keeps the host's journal open.
+/// A channel that this process hosts. No hold on it keeps its host alive.
 #[derive(Clone)]
 pub struct Near {
-    inlet: Arc<dyn Inlet>,
+    inlet: Weak<dyn Inlet>,
     /// By group.
     desks: BTreeMap<String, Arc<dyn Desk>>,
 }
@@ -22,7 +22,8 @@ pub struct Near {
 impl Near {
     /// A channel by its two ends.
     #[must_use]
-    pub fn new(inlet: Arc<dyn Inlet>, desks: Vec<Arc<dyn Desk>>) -> Near {
+    pub fn new(inlet: &Arc<dyn Inlet>, desks: Vec<Arc<dyn Desk>>) -> Near {
+        let inlet = Arc::downgrade(inlet);
         Near { inlet, desks: desks.into_iter().map(|desk| (desk.group().to_owned(), desk)).collect() }
     }
 }
@@ -35,7 +36,8 @@ impl Channel for Near {
     fn open(&self, producer: &str, epoch: Epoch) -> Fut<'static, Result<Box<dyn Producer>, ChannelError>> {
         let (inlet, name) = (self.inlet.clone(), producer.to_owned());
         Box::pin(async move {
-            let last = inlet.open(&name, epoch).await.map_err(|error| error.of(&name))?;
+            let opening = inlet.upgrade().ok_or(ChannelError::Closed)?.open(&name, epoch);
+            let last = opening.await.map_err(|error| error.of(&name))?;
             Ok(Box::new(Opened { inlet, name, epoch, last }) as Box<dyn Producer>)
         })
     }
@@ -52,7 +54,7 @@ impl Channel for Near {
 }
 
 struct Opened {
-    inlet: Arc<dyn Inlet>,
+    inlet: Weak<dyn Inlet>,
     name: String,
     epoch: Epoch,
     last: Seq,
@@ -68,7 +70,8 @@ impl Producer for Opened {
             return Box::pin(std::future::ready(Err(error)));
         }
         let packets = packets.into_iter().map(|packet| (self.epoch, packet)).collect();
-        let (appended, name) = (self.inlet.append(&self.name, self.epoch, first, packets), self.name.clone());
+        let Some(inlet) = self.inlet.upgrade() else { return Box::pin(std::future::ready(Err(ChannelError::Closed))) };
+        let (appended, name) = (inlet.append(&self.name, self.epoch, first, packets), self.name.clone());
         Box::pin(async move { appended.await.map_err(|error| error.of(&name)) })
     }
 }

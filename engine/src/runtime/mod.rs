@@ -165,8 +165,7 @@ impl Engine {
         &self.recovery
     }
 
-    /// A channel that lives here, for whoever embeds the engine; its leased groups can be joined. Holding it keeps the journal
-    /// open.
+    /// A channel that lives here, for whoever embeds the engine; its leased groups can be joined.
     #[must_use]
     pub fn channel(&self, id: &str) -> Option<Near> {
         self.channels.get(id).cloned()
@@ -445,7 +444,7 @@ impl Builder {
                     desks.push(desk);
                     self.services.push(async move { match dispatcher.run().await? {} }.boxed());
                 }
-                let near = Near::new(inlet.clone(), desks[first_desk..].to_vec());
+                let near = Near::new(&inlet, desks[first_desk..].to_vec());
                 self.channels.insert(channel.id.clone(), near);
                 inlets.push(inlet);
             } else if channel.is_producer(&process) {

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod changed_graph;
+mod channels;
 mod frames;
 mod full_disk;
 mod hostile;

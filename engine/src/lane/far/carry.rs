@@ -206,8 +206,10 @@ impl Connection {
     fn pump(&mut self) {
         let Some(batch) = self.next.take() else { return };
         let (packets, bytes) = (batch.packets.len(), batch.packets.iter().map(Bytes::len).sum());
-        let (flying, flying_bytes) =
-            self.flying.iter().fold((0, 0), |(packets, bytes), flight| (packets + flight.packets, bytes + flight.bytes));
+        let (flying, flying_bytes) = self
+            .flying
+            .iter()
+            .fold((0, 0), |(packets, bytes), flight| (packets + flight.packets, bytes + flight.bytes));
         if !fits(self.credits, flying, flying_bytes, packets, bytes) {
             self.next = Some(batch);
             return;
