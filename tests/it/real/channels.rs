@@ -1,6 +1,7 @@
 //! The conformance kit of channels on the real machine: a journal in a directory, its users in process and over loopback.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -17,6 +18,8 @@ const BEAT_NS: u64 = 200_000_000;
 /// A directory, and a port on loopback that is another with each boot.
 struct RealMachine {
     dir: TempDir,
+    /// Of its directory: how often the host was killed.
+    life: u32,
     guest: Option<Env>,
 }
 
@@ -28,11 +31,15 @@ impl Probe for Deaf {
 
 impl RealMachine {
     fn new() -> Result<RealMachine, RigError> {
-        Ok(RealMachine { dir: tempfile::tempdir()?, guest: None })
+        Ok(RealMachine { dir: tempfile::tempdir()?, life: 0, guest: None })
     }
 
-    fn options(&self, name: &str) -> OsOptions {
-        let (data_dir, probe) = (self.dir.path().join(name), Arc::new(Deaf));
+    fn host_dir(&self) -> PathBuf {
+        self.dir.path().join(format!("host.{}", self.life))
+    }
+
+    fn options(&self, data_dir: PathBuf) -> OsOptions {
+        let probe = Arc::new(Deaf);
         OsOptions { data_dir, listen: None, peers: BTreeMap::new(), keys: None, probe }
     }
 }
@@ -40,15 +47,26 @@ impl RealMachine {
 impl Machine for RealMachine {
     fn boot(&mut self) -> Result<Env, RigError> {
         let listen = Some(([127, 0, 0, 1], 0).into());
-        let (host, net) = os::env(OsOptions { listen, ..self.options("host") })?;
+        let (host, net) = os::env(OsOptions { listen, ..self.options(self.host_dir()) })?;
         let address = net.bound().expect("it listens");
         let peers = BTreeMap::from([("host".to_owned(), address)]);
-        self.guest = Some(os::env(OsOptions { peers, ..self.options("guest") })?.0);
+        self.guest = Some(os::env(OsOptions { peers, ..self.options(self.dir.path().join("guest")) })?.0);
         Ok(host)
     }
 
-    /// A kill: what was written stays in the page cache.
-    fn crash(&mut self) {}
+    /// A kill as files show it: the next life begins from what was written up to now. The host itself can't be killed within
+    /// the test's process, and goes on in the old directory until it is dropped.
+    fn crash(&mut self) -> Result<(), RigError> {
+        let old = self.host_dir();
+        self.life += 1;
+        let new = self.host_dir();
+        std::fs::create_dir(&new)?;
+        for entry in std::fs::read_dir(old)? {
+            let entry = entry?;
+            std::fs::copy(entry.path(), new.join(entry.file_name()))?;
+        }
+        Ok(())
+    }
 
     fn guest(&self) -> Env {
         self.guest.clone().expect("guests come after the host")

@@ -22,8 +22,12 @@ pub trait Machine {
     /// # Errors
     /// When it can't be had.
     fn boot(&mut self) -> Result<Env, RigError>;
-    /// What the host's life leaves on the disk is now decided. The host is dropped after this.
-    fn crash(&mut self);
+    /// Ends the host's life: what it leaves for the next one is decided now, and nothing that is still under way changes it.
+    /// The host is dropped after this.
+    ///
+    /// # Errors
+    /// When that can't be brought about.
+    fn crash(&mut self) -> Result<(), RigError>;
     /// The machine as the channel's users see it, who live on.
     fn guest(&self) -> Env;
 }
@@ -64,8 +68,9 @@ impl Machine for VirtualMachine {
         Ok(self.env(self.disk.boot()))
     }
 
-    fn crash(&mut self) {
+    fn crash(&mut self) -> Result<(), RigError> {
         self.disk.power_cut(true);
+        Ok(())
     }
 
     fn guest(&self) -> Env {

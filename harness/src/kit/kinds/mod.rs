@@ -11,11 +11,11 @@ use seaworthy_engine::channel::memory::{Memory, MemoryLimits};
 use seaworthy_engine::env::{Clock, Env};
 use seaworthy_engine::graph::Plan;
 use seaworthy_engine::journal::reader::{Reader, Step};
-use seaworthy_engine::journal::{JournalError, JournalOptions, Record};
+use seaworthy_engine::journal::{JournalOptions, Record};
 use seaworthy_engine::lane::far::Far;
 use seaworthy_engine::node::Registry;
 use seaworthy_engine::process::ChannelPlan;
-use seaworthy_engine::runtime::{Engine, EngineError, EngineOptions};
+use seaworthy_engine::runtime::{Engine, EngineOptions};
 
 use super::{End, Kind, Letter, Rig, RigError};
 pub use machine::{Machine, VirtualMachine};
@@ -175,10 +175,6 @@ async fn start(machine: &mut dyn Machine, plan: &ChannelPlan, is_far: bool) -> R
     Ok((env, engine))
 }
 
-fn is_locked(error: &RigError) -> bool {
-    matches!(error.downcast_ref(), Some(EngineError::Journal(JournalError::Locked)))
-}
-
 impl Rig for JournalRig {
     fn channel(&self) -> Arc<dyn Channel> {
         if self.is_far {
@@ -202,7 +198,7 @@ impl Rig for JournalRig {
                     engine.run().await?;
                 }
                 End::Crash => {
-                    self.machine.crash();
+                    self.machine.crash()?;
                     drop(engine);
                 }
             }
@@ -214,14 +210,7 @@ impl Rig for JournalRig {
                 }
                 self.env.clock.sleep(LOOK_NS).await;
             }
-            // A host that was dropped gives its journal's lock back once the I/O behind it has ended.
-            let (env, engine) = loop {
-                match start(&mut *self.machine, &self.plan, self.is_far).await {
-                    Err(error) if is_locked(&error) && looks < LOOKS_MAX => looks += 1,
-                    started => break started?,
-                }
-                self.env.clock.sleep(LOOK_NS).await;
-            };
+            let (env, engine) = start(&mut *self.machine, &self.plan, self.is_far).await?;
             (self.env, self.engine) = (env, Some(engine));
             Ok(())
         })
