@@ -2,15 +2,18 @@
 //! are about.
 //!
 //! ```text
-//!  Kind ── set_up ──► Rig: one empty channel ──► Bench ──► case: producers, members, restarts ──► Outcome
+//!  Kind ── set_up ──► Rig: one empty channel ──► Setting ──► case: producers, members, restarts ──► Outcome
 //! ```
 //! Who brings a kind of his own implements [`Kind`] and [`Rig`] and calls [`run`]. A case sees what a user of the channel sees
 //! ([`seaworthy_engine::channel::kind`]), its dead letters, and nothing else. What a kind doesn't promise is reported as not
 //! promised, never as passed.
 
-mod bench;
 mod cases;
+mod hand;
+mod item;
 pub mod kinds;
+mod pen;
+mod setting;
 
 use std::error::Error;
 use std::fmt;
@@ -22,8 +25,11 @@ use seaworthy_engine::channel::kind::{Channel, Promise};
 use seaworthy_engine::env::Clock;
 use seaworthy_engine::process::{ChannelOptions, ChannelPlan, GroupPlan, OnPoison, Order};
 
-pub use bench::{Answer, Bench, Hand, Item, Pen, Taken};
 pub use cases::CASES;
+pub use hand::{Answer, Hand};
+pub use item::{Item, Taken, items, texts};
+pub use pen::Pen;
+pub use setting::{Setting, holds, same};
 
 /// What goes wrong beside the channel itself, while it is set up or looked at.
 pub type RigError = Box<dyn Error + Send + Sync>;
@@ -91,7 +97,7 @@ pub struct Case {
     /// Changes the options of the channel from [`options`]; `beat_ns` is the kind's.
     pub options: fn(options: &mut ChannelOptions, beat_ns: u64),
     /// Sees whether it holds.
-    pub run: for<'a> fn(&'a mut Bench) -> LocalBoxFuture<'a, Result<(), Breach>>,
+    pub run: for<'a> fn(&'a mut Setting) -> LocalBoxFuture<'a, Result<(), Breach>>,
 }
 
 /// What a case saw that it should not have.
@@ -209,8 +215,8 @@ pub async fn run_case(kind: &dyn Kind, case: &Case) -> Outcome {
     if let Some(missing) = case.needs.iter().find(|need| !promises.contains(need)) {
         return Outcome::NotPromised(*missing);
     }
-    let mut bench = Bench::new(rig, beat_ns);
-    match (case.run)(&mut bench).await {
+    let mut setting = Setting::new(rig, beat_ns);
+    match (case.run)(&mut setting).await {
         Ok(()) => Outcome::Passed,
         Err(breach) => Outcome::Failed(breach),
     }

@@ -4,10 +4,13 @@ mod sabotage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use sabotage::{Sabotage, Spoiled};
-use seaworthy_engine::channel::kind::Promise;
-use seaworthy_harness::kit::kinds::{InJournal, InMemory};
-use seaworthy_harness::kit::{self, CASES, Kind, Outcome};
+use seaworthy_engine::channel::kind::{Channel, ChannelError, Promise};
+use seaworthy_engine::channel::memory::{Memory, MemoryLimits};
+use seaworthy_engine::packet::{Epoch, Seq};
+use seaworthy_harness::kit::kinds::{InJournal, InMemory, Machine, VirtualMachine};
+use seaworthy_harness::kit::{self, CASES, Case, Item, Kind, Outcome};
 
 /// Runs a test in virtual time.
 fn run(test: impl Future<Output = ()>) {
@@ -127,6 +130,7 @@ const SABOTAGES: &[(Sabotage, &[&str])] = &[
         &[
             "gaps_are_refused",
             "publishes_fly",
+            "too_much_is_refused",
             "new_epochs_fence_old_ones",
             "numbers_count_on",
             "late_retries_are_left_out",
@@ -179,6 +183,8 @@ const SABOTAGES: &[(Sabotage, &[&str])] = &[
     ),
     (Sabotage::TakesGaps, &["gaps_are_refused", "publishes_fly"]),
     (Sabotage::TakesOneAtATime, &["publishes_fly"]),
+    (Sabotage::TakesTooMuch, &["too_much_is_refused"]),
+    (Sabotage::JudgesTogether, &["settles_are_judged_one_by_one"]),
     (Sabotage::SharesNumbers, &["stored_once_in_order", "producers_are_apart"]),
     (Sabotage::WelcomesStrangers, &["strangers_are_turned_away"]),
     (Sabotage::OpensOldEpochs, &["old_epochs_do_not_open", "epochs_outlive_a_crash", "all_outlives_a_stop"]),
@@ -206,9 +212,11 @@ const SABOTAGES: &[(Sabotage, &[&str])] = &[
             "stored_once_in_order",
             "repeats_are_left_out",
             "publishes_fly",
+            "too_much_is_refused",
             "numbers_count_on",
             "groups_each_see_everything",
             "members_compete",
+            "settles_are_judged_one_by_one",
             "credits_bound",
             "floors_follow_settles",
             "floors_only_grow",
@@ -241,7 +249,7 @@ const SABOTAGES: &[(Sabotage, &[&str])] = &[
             "strict_is_one_line",
         ],
     ),
-    (Sabotage::IgnoresCredits, &["the_future_is_not_settled", "credits_bound"]),
+    (Sabotage::IgnoresCredits, &["settles_are_judged_one_by_one", "the_future_is_not_settled", "credits_bound"]),
     (Sabotage::IgnoresHolding, &["who_holds_on_goes_on"]),
     (Sabotage::AssumesHolding, &["who_forgot_frees"]),
     (Sabotage::LetsSessionsLinger, &["newer_sessions_end_older", "leases_end_with_a_crash"]),
@@ -352,4 +360,38 @@ fn every_case_is_tripped_by_some_sabotage() {
     let tripped: BTreeSet<&str> = SABOTAGES.iter().flat_map(|(_, cases)| cases.iter().copied()).collect();
     let never: Vec<&str> = CASES.iter().map(|case| case.name).filter(|name| !tripped.contains(name)).collect();
     assert!(never.is_empty(), "cases that were never seen to fail: {never:?}");
+}
+
+#[test]
+fn a_channel_in_memory_refuses_what_it_has_no_room_for() {
+    run(async {
+        let limits = MemoryLimits { packets_max: 3, bytes_max: 1 << 20 };
+        let memory = Memory::new(&VirtualMachine::new().guest(), &kit::plan(kit::options(1_000_000)), limits);
+        let mut edge = memory.open("edge", Epoch(1)).await.expect("edge has a link");
+        let packets = |from: u64, count: u64| -> Vec<Bytes> {
+            (from..from + count).map(|n| Item::new("a").encode("edge", 1, Seq(n))).collect()
+        };
+        assert_eq!(edge.publish(Seq(1), packets(1, 2)).await.ok(), Some(Seq(2)));
+        let full = edge.publish(Seq(3), packets(3, 2)).await;
+        assert!(matches!(full, Err(ChannelError::Full)), "{full:?}");
+        let garbage = edge.publish(Seq(3), vec![Bytes::from_static(b"no packet")]).await;
+        assert_eq!(garbage.ok(), Some(Seq(3)), "nothing of what was refused was stored");
+        let full = edge.publish(Seq(4), packets(4, 1)).await;
+        assert!(matches!(full, Err(ChannelError::Full)), "a dead letter counts until it is taken: {full:?}");
+        assert_eq!(memory.take_dead_letters().len(), 1);
+        assert_eq!(edge.publish(Seq(4), packets(4, 1)).await.ok(), Some(Seq(4)));
+    });
+}
+
+/// The page shows every case as it is, and which kinds promise it.
+#[test]
+fn the_page_tells_every_case() {
+    let page = include_str!("../../../docs/channels.md");
+    let row = |case: &Case| {
+        let needs: Vec<&str> = case.needs.iter().map(|need| need.name()).collect();
+        let memory = if case.needs.contains(&Promise::Durable) { "not promised" } else { "yes" };
+        format!("| `{}` | {} | {} | {memory} | yes | yes |", case.name, case.says, needs.join(", "))
+    };
+    let missing: Vec<String> = CASES.iter().map(row).filter(|row| !page.lines().any(|line| line == row)).collect();
+    assert!(missing.is_empty(), "docs/channels.md lacks\n{}", missing.join("\n"));
 }

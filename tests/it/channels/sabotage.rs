@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use seaworthy_engine::channel::kind::{
-    Channel, ChannelError, Joining, Member, Outcome, Producer, Promise, Settle, ToMember,
+    Channel, ChannelError, Joining, Member, Outcome, PUBLISH_PACKETS_MAX, Producer, Promise, Settle, ToMember,
 };
 use seaworthy_engine::env::{Clock, Fut};
 use seaworthy_engine::packet::{BUSINESS_KEY, Epoch, Fields, Glance, Identity, Packet, Seq};
@@ -33,6 +33,7 @@ pub enum Sabotage {
     StoresRepeats,
     TakesGaps,
     TakesOneAtATime,
+    TakesTooMuch,
     SharesNumbers,
     WelcomesStrangers,
     OpensOldEpochs,
@@ -50,6 +51,7 @@ pub enum Sabotage {
     AssumesHolding,
     LetsSessionsLinger,
     ReversesGrants,
+    JudgesTogether,
     TakesStaleLeases,
     TakesAnyones,
     TakesTheFuture,
@@ -315,6 +317,10 @@ impl Producer for SpoiledProducer {
                 *lock(&known).more.entry(name).or_default() += stored - new.min(stored);
                 Ok(claimed.max(Seq(expected.0 - 1)))
             }),
+            S::TakesTooMuch if packets.len() > PUBLISH_PACKETS_MAX => {
+                let first_part = packets[..PUBLISH_PACKETS_MAX].to_vec();
+                self.opened.publish(first, first_part)
+            }
             S::PublishesInOldEpochs => {
                 let published = self.opened.publish(first, packets.clone());
                 Box::pin(async move {
@@ -466,6 +472,11 @@ impl Member for SpoiledMember {
             (S::RetriesAtOnce, Outcome::Retry { .. }) => settle.outcome = Outcome::Retry { delay_ns: Some(1) },
             (S::AcksRejections, Outcome::Reject) => settle.outcome = Outcome::Ack,
             (S::TakesStaleGenerations | S::GenerationsStand, _) => settle.generation = lock(&self.known).generation,
+            (S::JudgesTogether, _) if seqs.iter().any(|seq| !lock(&self.known).live.contains_key(seq)) => {
+                let generation = settle.generation;
+                self.extra.push_back(ToMember::Fenced { generation, still_held: false, lease, seqs });
+                return nothing;
+            }
             (S::RefusesRepeats, Outcome::Ack) if self.has_settled(&seqs) => {
                 let generation = settle.generation;
                 self.extra.push_back(ToMember::Fenced { generation, still_held: false, lease, seqs });

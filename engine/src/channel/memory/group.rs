@@ -17,6 +17,8 @@ const BATCH: usize = 256;
 /// Most words that wait for a member; one that lets more gather has stalled, and its session ends.
 const WORDS_MAX: usize = 1024;
 
+/// A packet that goes to a member: its number, how many-th delivery this is, and its bytes.
+type Granted = (Seq, u32, Bytes);
 /// A packet that the group is done with, and why where it was given up.
 pub(super) type Done = (Seq, Option<(Class, String)>);
 
@@ -165,7 +167,7 @@ impl Group {
     }
 
     fn grant(&mut self, packets: &BTreeMap<Seq, Bytes>, now_ns: u64) {
-        let mut words: BTreeMap<(MemberName, u64), Vec<(Seq, u32, Bytes)>> = BTreeMap::new();
+        let mut words: BTreeMap<(MemberName, u64), Vec<Granted>> = BTreeMap::new();
         for Grant { member, lease, seq, delivery, .. } in self.leases.grant(now_ns, BATCH) {
             let packet = packets.get(&seq).expect("a packet stays until every group is done with it");
             words.entry((member, lease)).or_default().push((seq, delivery, packet.clone()));

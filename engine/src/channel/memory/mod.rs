@@ -21,6 +21,12 @@ use crate::node::Class;
 use crate::packet::{Epoch, Glance, Seq};
 use crate::process::ChannelPlan;
 
+/// All but that it lasts.
+const PROMISES: &[Promise] = {
+    let [others @ .., Promise::Durable] = &Promise::ALL else { panic!("durability is the last of the promises") };
+    others
+};
+
 /// What a channel in memory may hold; its dead letters count until they are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryLimits {
@@ -100,10 +106,7 @@ impl Memory {
 
 impl Channel for Memory {
     fn promises(&self) -> &'static [Promise] {
-        let (Promise::Durable, others) = Promise::ALL.split_last().expect("there are promises") else {
-            unreachable!("durability is the last of the promises");
-        };
-        others
+        PROMISES
     }
 
     fn open(&self, producer: &str, epoch: Epoch) -> Fut<'static, Result<Box<dyn Producer>, ChannelError>> {

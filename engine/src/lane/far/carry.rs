@@ -100,12 +100,10 @@ impl Connection {
     }
 
     async fn welcome(&mut self) -> Result<Welcome, LaneError> {
-        loop {
-            match self.heard().await? {
-                from_host::Message::Welcome(welcome) => return Ok(welcome),
-                from_host::Message::Refuse(refuse) => return Err(protocol::refused(refuse)),
-                _ => return Err(LaneError::Protocol("the first word is neither Welcome nor Refuse")),
-            }
+        match self.heard().await? {
+            from_host::Message::Welcome(welcome) => Ok(welcome),
+            from_host::Message::Refuse(refuse) => Err(protocol::refused(refuse)),
+            _ => Err(LaneError::Protocol("the first word is neither Welcome nor Refuse")),
         }
     }
 

@@ -10,7 +10,7 @@ mod producers;
 use seaworthy_engine::channel::kind::Promise;
 use seaworthy_engine::process::{OnPoison, Order};
 
-use super::{Case, bench};
+use super::Case;
 use Promise::{
     BlockKey, BusinessKeys, DeadLetters, Durable, Epochs, Extend, Floors, Generations, Groups, KeyOrder, Leases,
     MaxAckPending, MaxDeliver, Numbers, ParkKey, Retry, StrictOrder,
@@ -27,7 +27,7 @@ macro_rules! case {
             says: $says,
             needs: &[$($need),+],
             options: $options,
-            run: |bench| Box::pin($module::$name(bench)),
+            run: |setting| Box::pin($module::$name(setting)),
         }
     };
 }
@@ -59,6 +59,7 @@ pub const CASES: &[Case] = &[
         [Numbers],
         "publishes that are under way together are stored in the order in which they were made"
     ),
+    case!(producers::too_much_is_refused, [Numbers], "a batch beyond the limits is refused, and stores nothing"),
     case!(producers::producers_are_apart, [Numbers, Epochs], "each producer has numbers and epochs of its own"),
     case!(producers::strangers_are_turned_away, [Numbers], "who has no link to the channel neither opens nor joins"),
     case!(
@@ -131,6 +132,11 @@ pub const CASES: &[Case] = &[
         "a settle by another member than the holder is fenced, and changes nothing"
     ),
     case!(leases::settles_repeat, [Leases], "to say an ack again is fine"),
+    case!(
+        leases::settles_are_judged_one_by_one,
+        [Leases],
+        "a settle of several packets takes effect for those that are held, and for no others"
+    ),
     case!(leases::the_future_is_not_settled, [Leases], "what was not granted yet can't be settled"),
     case!(leases::who_forgot_frees, [Leases], "a member that comes back without its packets frees them at once"),
     case!(

@@ -14,10 +14,13 @@ const BACKLOG: usize = 16;
 
 /// The network. Clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Wires(Arc<Mutex<BTreeMap<String, mpsc::Sender<Box<dyn Stream>>>>>);
+pub(super) struct Wires(Arc<Mutex<Listeners>>);
+
+/// Where connections go, by process.
+type Listeners = BTreeMap<String, mpsc::Sender<Box<dyn Stream>>>;
 
 impl Wires {
-    fn listeners(&self) -> MutexGuard<'_, BTreeMap<String, mpsc::Sender<Box<dyn Stream>>>> {
+    fn listeners(&self) -> MutexGuard<'_, Listeners> {
         self.0.lock().expect("no code panics while it holds the listeners")
     }
 }
