@@ -25,6 +25,14 @@ pub enum Outcome {
     Extend,
 }
 
+impl Outcome {
+    /// True when the packet's delivery ends with it, for good.
+    #[must_use]
+    pub fn is_end(self) -> bool {
+        matches!(self, Outcome::Ack | Outcome::Reject)
+    }
+}
+
 /// A packet that goes to a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {

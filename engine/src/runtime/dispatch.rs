@@ -217,7 +217,7 @@ impl Dispatcher {
         let verdict = self.leases.settle(member, session, generation, (lease, &seqs), outcome, now);
         // What the group has settled before needs no lease any more: saying so again is fine.
         let (before, fenced): (Vec<Seq>, Vec<Seq>) =
-            verdict.not_held.into_iter().partition(|seq| outcome == Outcome::Ack && self.cursor.has(*seq));
+            verdict.not_held.into_iter().partition(|seq| outcome.is_end() && self.cursor.has(*seq));
         if !fenced.is_empty() {
             self.refuse("lease.fenced", &fenced);
             let generation = self.leases.generation();

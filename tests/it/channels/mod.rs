@@ -284,11 +284,15 @@ const SABOTAGES: &[(Sabotage, &[&str])] = &[
     (Sabotage::TakesAnyones, &["only_holders_settle"]),
     (Sabotage::TakesTheFuture, &["the_future_is_not_settled"]),
     (Sabotage::TakesStaleGenerations, &["stale_generations_settle_nothing", "leases_end_with_a_crash"]),
-    (Sabotage::RefusesRepeats, &["settles_repeat"]),
+    (Sabotage::RefusesRepeats, &["settles_repeat", "rejections_repeat"]),
     (Sabotage::IgnoresExtensions, &["extensions_hold", "extensions_end"]),
-    (Sabotage::IgnoresRetries, &["retries_wait", "a_key_comes_again_in_order", "other_keys_flow"]),
+    (
+        Sabotage::IgnoresRetries,
+        &["retries_wait", "retries_come_at_once", "a_key_comes_again_in_order", "other_keys_flow"],
+    ),
     (Sabotage::RetriesAtOnce, &["retries_wait", "retries_back_off", "unordered_packets_flow", "other_keys_flow"]),
-    (Sabotage::AcksRejections, &["rejections_are_dead_letters", "dead_letters_outlive_a_crash"]),
+    (Sabotage::IgnoresDelays, &["retries_wait", "retries_come_at_once", "unordered_packets_flow", "other_keys_flow"]),
+    (Sabotage::AcksRejections, &["rejections_are_dead_letters", "rejections_repeat", "dead_letters_outlive_a_crash"]),
     (
         Sabotage::GenerationsStand,
         &[
@@ -309,6 +313,7 @@ const SABOTAGES: &[(Sabotage, &[&str])] = &[
             "conflicts_change_nothing",
             "no_packet_is_a_dead_letter",
             "rejections_are_dead_letters",
+            "rejections_repeat",
             "deliveries_are_bounded",
             "retries_are_deliveries",
             "dead_letters_move_the_floor",

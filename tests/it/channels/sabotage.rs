@@ -60,6 +60,7 @@ pub enum Sabotage {
     IgnoresExtensions,
     IgnoresRetries,
     RetriesAtOnce,
+    IgnoresDelays,
     AcksRejections,
     GenerationsStand,
     FloorRunsAhead,
@@ -470,6 +471,7 @@ impl Member for SpoiledMember {
         match (self.how, settle.outcome) {
             (S::IgnoresExtensions, Outcome::Extend) | (S::IgnoresRetries, Outcome::Retry { .. }) => return nothing,
             (S::RetriesAtOnce, Outcome::Retry { .. }) => settle.outcome = Outcome::Retry { delay_ns: Some(1) },
+            (S::IgnoresDelays, Outcome::Retry { .. }) => settle.outcome = Outcome::Retry { delay_ns: None },
             (S::AcksRejections, Outcome::Reject) => settle.outcome = Outcome::Ack,
             (S::TakesStaleGenerations | S::GenerationsStand, _) => settle.generation = lock(&self.known).generation,
             (S::JudgesTogether, _) if seqs.iter().any(|seq| !lock(&self.known).live.contains_key(seq)) => {
@@ -477,7 +479,7 @@ impl Member for SpoiledMember {
                 self.extra.push_back(ToMember::Fenced { generation, still_held: false, lease, seqs });
                 return nothing;
             }
-            (S::RefusesRepeats, Outcome::Ack) if self.has_settled(&seqs) => {
+            (S::RefusesRepeats, Outcome::Ack | Outcome::Reject) if self.has_settled(&seqs) => {
                 let generation = settle.generation;
                 self.extra.push_back(ToMember::Fenced { generation, still_held: false, lease, seqs });
                 return nothing;

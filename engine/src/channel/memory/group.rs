@@ -105,7 +105,7 @@ impl Group {
         let Settle { generation, lease, seqs, outcome, reason } = settle;
         let verdict = self.leases.settle(member, session, generation, (lease, &seqs), outcome, now_ns);
         let (before, fenced): (Vec<Seq>, Vec<Seq>) =
-            verdict.not_held.into_iter().partition(|seq| outcome == Outcome::Ack && self.is_done(*seq));
+            verdict.not_held.into_iter().partition(|seq| outcome.is_end() && self.is_done(*seq));
         let generation = self.leases.generation();
         // A lease that is another member's is over for this one, whatever the number.
         let (held, over): (Vec<Seq>, Vec<Seq>) =

@@ -280,6 +280,17 @@ pub(super) async fn retries_wait(setting: &mut Setting) -> Result<(), Breach> {
     ann.quiet(12).await
 }
 
+pub(super) async fn retries_come_at_once(setting: &mut Setting) -> Result<(), Breach> {
+    let mut ann = setting.join("ann", 16).await?;
+    sent(setting, &["a"]).await?;
+    let taken = ann.one().await?;
+    let start_ns = setting.now();
+    ann.tell(&taken, Outcome::Retry { delay_ns: Some(0) }).await?;
+    let again = ann.one().await?;
+    same("what came, and how often", (again.text.as_str(), again.delivery), ("a", 2))?;
+    holds("it did not wait for the channel's backoff", setting.beats_since(start_ns) < 4)
+}
+
 pub(super) async fn retries_back_off(setting: &mut Setting) -> Result<(), Breach> {
     let mut ann = setting.join("ann", 16).await?;
     sent(setting, &["a"]).await?;

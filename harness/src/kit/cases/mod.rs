@@ -168,6 +168,14 @@ pub const CASES: &[Case] = &[
         "a packet that was given back comes again after the delay that was asked for, not before"
     ),
     case!(
+        leases::retries_come_at_once,
+        [Retry],
+        "a packet that was given back with a delay of 0 comes again at once",
+        |options, beat_ns| {
+            (options.backoff_ns, options.backoff_max_ns) = (10 * beat_ns, 10 * beat_ns);
+        }
+    ),
+    case!(
         leases::retries_back_off,
         [Retry],
         "without a delay, a packet waits longer each time that it is given back",
@@ -181,6 +189,11 @@ pub const CASES: &[Case] = &[
         poison::rejections_are_dead_letters,
         [DeadLetters],
         "a rejected packet is a dead letter with the member's reason, and is delivered no more"
+    ),
+    case!(
+        poison::rejections_repeat,
+        [DeadLetters],
+        "to say a rejection again is fine, and makes no second dead letter"
     ),
     case!(
         poison::deliveries_are_bounded,

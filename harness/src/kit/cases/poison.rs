@@ -40,6 +40,18 @@ pub(super) async fn rejections_are_dead_letters(setting: &mut Setting) -> Result
     ann.quiet(12).await
 }
 
+pub(super) async fn rejections_repeat(setting: &mut Setting) -> Result<(), Breach> {
+    let mut ann = setting.join("ann", 16).await?;
+    setting.open("edge", 1).await?.send(&items(&["a", "b"])).await?;
+    let taken = ann.take(2).await?;
+    // The second: it is known as settled above the floor, too.
+    ann.settle(&taken[1], Outcome::Reject).await?;
+    ann.settle(&taken[1], Outcome::Reject).await?;
+    ann.ack(&taken[..1]).await?;
+    ann.settle(&taken[1], Outcome::Reject).await?;
+    setting.letters(1).await.map(drop)
+}
+
 pub(super) async fn deliveries_are_bounded(setting: &mut Setting) -> Result<(), Breach> {
     let mut ann = setting.join("ann", 16).await?;
     setting.open("edge", 1).await?.send(&items(&["a"])).await?;
