@@ -7,6 +7,7 @@ pub mod fault;
 pub mod figures;
 mod flow;
 pub mod history;
+pub mod kit;
 pub mod ledger;
 pub mod load;
 pub mod members;

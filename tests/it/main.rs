@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one module a border.
 
+mod channels;
 mod command;
 mod conformance;
 mod diagnostics;

@@ -1,6 +1,8 @@
-//! What is said about leases: grants, outcomes, and why a lease or a packet ended.
+//! What is said about leases: grants, outcomes, what a host and a member tell each other, and why a lease or a packet ended.
 
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::packet::Seq;
 
@@ -21,6 +23,14 @@ pub enum Outcome {
     },
     /// Still at it: the lease begins anew.
     Extend,
+}
+
+impl Outcome {
+    /// True when the packet's delivery ends with it, for good.
+    #[must_use]
+    pub fn is_end(self) -> bool {
+        matches!(self, Outcome::Ack | Outcome::Reject)
+    }
 }
 
 /// A packet that goes to a member.
@@ -90,4 +100,65 @@ pub struct Verdict {
     pub took: Vec<Seq>,
     /// Not this member's, or not any more. Settled earlier, or fenced: the group's cursor knows.
     pub not_held: Vec<Seq>,
+}
+
+/// What a host tells a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToMember {
+    /// First: the member is in.
+    Joined {
+        /// The generation that its settles must name.
+        generation: u64,
+        /// Another one than before: the channel's numbers begin anew, and what was taken says nothing about them.
+        incarnation: u64,
+        /// All up to it are settled by the group.
+        floor: Seq,
+    },
+    /// Packets, under one lease.
+    Granted {
+        /// The lease.
+        lease: u64,
+        /// Each packet's number, how many-th delivery this is, and its encoding.
+        packets: Vec<(Seq, u32, Bytes)>,
+    },
+    /// Settles took effect, durably, or had before.
+    Settled {
+        /// The lease that they named.
+        lease: u64,
+        /// The packets.
+        seqs: Vec<Seq>,
+        /// All up to it are settled by the group.
+        floor: Seq,
+    },
+    /// A settle changed nothing, or a lease has ended.
+    Fenced {
+        /// The generation that holds.
+        generation: u64,
+        /// The settle named another generation, and the lease is live: it may be said again. Otherwise it is over.
+        still_held: bool,
+        /// The lease that was named, or has ended.
+        lease: u64,
+        /// The packets.
+        seqs: Vec<Seq>,
+    },
+    /// A new generation began; what the member holds stays its own.
+    Generation {
+        /// It.
+        generation: u64,
+    },
+}
+
+/// What a member says about packets that it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settle {
+    /// The generation that it knows.
+    pub generation: u64,
+    /// The lease that it holds them under.
+    pub lease: u64,
+    /// The packets.
+    pub seqs: Vec<Seq>,
+    /// What became of them.
+    pub outcome: Outcome,
+    /// Why, for [`Outcome::Reject`].
+    pub reason: String,
 }

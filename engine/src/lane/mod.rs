@@ -5,8 +5,10 @@
 
 pub mod client;
 mod door;
+pub mod far;
 mod heartbeat;
 mod mailbox;
+pub mod near;
 pub mod protocol;
 pub mod server;
 pub mod take;

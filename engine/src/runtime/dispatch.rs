@@ -28,7 +28,7 @@ use crate::journal::letter::Origin;
 use crate::journal::record::{Delivered, Generation, Name, Parked, Settle as Settled, identity_of};
 use crate::journal::{Commit, Intent, JournalError, Record};
 use crate::lane::protocol::BATCH_BYTES_MAX;
-use crate::lane::take::{Settle, ToDesk, ToMember};
+use crate::lane::take::{ANSWERS_MAX, Settle, ToDesk, ToMember};
 use crate::node::{Class, NodeError};
 use crate::observe::{Event, Place, What};
 use crate::packet::{Glance, Seq};
@@ -78,6 +78,8 @@ pub(super) struct Dispatcher {
 struct Open {
     session: u64,
     out: mpsc::Sender<ToMember>,
+    /// What waits for the member to hear that it is in, which comes first; `None` from then on.
+    early: Option<Vec<ToMember>>,
 }
 
 /// What is done once a commit is durable.
@@ -201,7 +203,7 @@ impl Dispatcher {
                 // Who waits for the number may be gone; its session is then closed, and seen to be.
                 let _ = numbered.send(session);
                 let generation = self.leases.join(&member, session, credits as usize, &holding, now);
-                self.sessions.insert(member.clone(), Open { session, out });
+                self.sessions.insert(member.clone(), Open { session, out, early: Some(Vec::new()) });
                 self.beginning += 1;
                 let (input, group) = (self.name.clone(), self.group.clone());
                 let record = Record::Generation(Generation { input, group, generation });
@@ -216,7 +218,7 @@ impl Dispatcher {
         let verdict = self.leases.settle(member, session, generation, (lease, &seqs), outcome, now);
         // What the group has settled before needs no lease any more: saying so again is fine.
         let (before, fenced): (Vec<Seq>, Vec<Seq>) =
-            verdict.not_held.into_iter().partition(|seq| outcome == Outcome::Ack && self.cursor.has(*seq));
+            verdict.not_held.into_iter().partition(|seq| outcome.is_end() && self.cursor.has(*seq));
         if !fenced.is_empty() {
             self.refuse("lease.fenced", &fenced);
             let generation = self.leases.generation();
@@ -372,7 +374,10 @@ impl Dispatcher {
             After::Joined { member, session, generation } => {
                 self.beginning -= 1;
                 let (incarnation, floor) = (self.incarnation, self.floor());
+                let open = self.sessions.get_mut(&member).filter(|open| open.session == session);
+                let early = open.and_then(|open| open.early.take()).unwrap_or_default();
                 self.tell(&member, session, ToMember::Joined { generation, incarnation, floor });
+                early.into_iter().for_each(|message| self.tell(&member, session, message));
                 let others: Vec<(MemberName, u64)> = self
                     .sessions
                     .iter()
@@ -435,8 +440,13 @@ impl Dispatcher {
 
     /// Tells a member. One that is gone hears it when it comes again; one that reads nothing is let go.
     fn tell(&mut self, member: &str, session: u64, message: ToMember) {
-        let Some(open) = self.sessions.get(member).filter(|open| open.session == session) else { return };
-        if let Err(error) = open.out.try_send(message) {
+        let Some(open) = self.sessions.get_mut(member).filter(|open| open.session == session) else { return };
+        let told = match &mut open.early {
+            None => open.out.try_send(message),
+            Some(early) if early.len() < ANSWERS_MAX => return early.push(message),
+            Some(_) => Err(mpsc::error::TrySendError::Full(message)),
+        };
+        if let Err(error) = told {
             if let mpsc::error::TrySendError::Full(_) = error {
                 tracing::warn!(member, channel = %self.place, "a member reads nothing: its session ends");
             }

@@ -35,6 +35,7 @@ use crate::journal::letter::Runtime;
 use crate::journal::record::{Name, Settle};
 use crate::journal::{Durability, Intent, Journal, JournalOptions, Record, Recovery};
 use crate::lane;
+use crate::lane::near::Near;
 use crate::lane::take::{self, Desk, Seat};
 use crate::node::{Acks, NodeContext, Registry, Sink, Source};
 use crate::packet::{Epoch, Seq};
@@ -91,6 +92,8 @@ pub struct Engine {
     work_left: usize,
     recovery: Recovery,
     channels_in: usize,
+    /// The channels that live here, by id.
+    channels: BTreeMap<String, Near>,
 }
 
 /// A hold on a running engine from outside; never keeps it alive.
@@ -131,6 +134,7 @@ impl Engine {
             work: Vec::new(),
             services: Vec::new(),
             inputs: Vec::new(),
+            channels: BTreeMap::new(),
         };
         let groups = groups(&options.plan, &options.channels);
         let here = Runtime::here(shared.process.clone(), options.plan.graph_hash);
@@ -138,7 +142,7 @@ impl Engine {
         orphans::settle(&options.env, &shared.journal, &here, &kept, options.park).await?;
         Builder::declare(&shared.journal, groups).await?;
         builder.build(options)?;
-        let Builder { work, inputs, mut services, .. } = builder;
+        let Builder { work, inputs, mut services, channels, .. } = builder;
         assert!(shared.inputs.set(inputs).is_ok(), "inputs are set once, here");
         services.push(acker.run().boxed());
         let journal = shared.journal.clone();
@@ -155,13 +159,19 @@ impl Engine {
                 (kind, outcome.unwrap_or_else(|panic| Err(EngineError::Panic(panic_text(&*panic, "a task panicked")))))
             });
         }
-        Ok(Engine { shared, tasks, work_left, recovery, channels_in })
+        Ok(Engine { shared, tasks, work_left, recovery, channels_in, channels })
     }
 
     /// What opening the journal found.
     #[must_use]
     pub fn recovery(&self) -> &Recovery {
         &self.recovery
+    }
+
+    /// A channel that lives here, for whoever embeds the engine; its leased groups can be joined.
+    #[must_use]
+    pub fn channel(&self, id: &str) -> Option<Near> {
+        self.channels.get(id).cloned()
     }
 
     /// A hold from outside.
@@ -274,6 +284,8 @@ struct Builder {
     work: Vec<Task>,
     services: Vec<Task>,
     inputs: Vec<Arc<Input>>,
+    /// The channels that live here, by id.
+    channels: BTreeMap<String, Near>,
 }
 
 impl Builder {
@@ -428,12 +440,16 @@ impl Builder {
         let mut desks: Vec<Arc<dyn Desk>> = Vec::new();
         for channel in &options.channels {
             if let Some(hosted) = self.hosted.get(&channel.id) {
-                inlets.push(Arc::new(lanes::JournalInlet::new(hosted, channel)));
+                let inlet: Arc<dyn lane::Inlet> = Arc::new(lanes::JournalInlet::new(hosted, channel));
+                let first_desk = desks.len();
                 for group in channel.groups.iter().filter(|group| channel.is_leased(group)) {
                     let (desk, dispatcher) = Dispatcher::new(&self.shared, channel, group, self.incarnation);
                     desks.push(desk);
                     self.services.push(async move { match dispatcher.run().await? {} }.boxed());
                 }
+                let near = Near::new(&inlet, desks[first_desk..].to_vec());
+                self.channels.insert(channel.id.clone(), near);
+                inlets.push(inlet);
             } else if channel.is_producer(&process) {
                 let outbox = lanes::JournalOutbox::new(&self.shared.journal, channel, self.epoch);
                 peers.entry(channel.host.clone()).or_default().push(Arc::new(outbox));

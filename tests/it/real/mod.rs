@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod changed_graph;
+mod channels;
 mod dead_letters;
 mod frames;
 mod full_disk;

@@ -41,7 +41,7 @@ pub async fn run(env: Env, peer: String, process: String, seat: Arc<dyn Seat>) -
 }
 
 /// One connection, from dialling to its end. `progress` turns true once the host let the member in.
-async fn connection(
+pub(crate) async fn connection(
     env: &Env,
     peer: &str,
     process: &str,

@@ -14,77 +14,15 @@ mod wire;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::LaneError;
-use crate::channel::lease::Outcome;
+pub use crate::channel::terms::{Settle, ToMember};
 use crate::env::Fut;
 use crate::packet::Seq;
 
 /// Most answers that wait for a member; one that lets more gather has stalled, and its session ends.
 pub const ANSWERS_MAX: usize = 1024;
-
-/// What a host tells a member.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ToMember {
-    /// First: the member is in.
-    Joined {
-        /// The generation that its settles must name.
-        generation: u64,
-        /// Another one than before: the channel's numbers begin anew, and what was taken says nothing about them.
-        incarnation: u64,
-        /// All up to it are settled by the group.
-        floor: Seq,
-    },
-    /// Packets, under one lease.
-    Granted {
-        /// The lease.
-        lease: u64,
-        /// Each packet's number, how many-th delivery this is, and its encoding.
-        packets: Vec<(Seq, u32, Bytes)>,
-    },
-    /// Settles took effect, durably, or had before.
-    Settled {
-        /// The lease that they named.
-        lease: u64,
-        /// The packets.
-        seqs: Vec<Seq>,
-        /// All up to it are settled by the group.
-        floor: Seq,
-    },
-    /// A settle changed nothing, or a lease has ended.
-    Fenced {
-        /// The generation that holds.
-        generation: u64,
-        /// The settle named another generation, and the lease is live: it may be said again. Otherwise it is over.
-        still_held: bool,
-        /// The lease that was named, or has ended.
-        lease: u64,
-        /// The packets.
-        seqs: Vec<Seq>,
-    },
-    /// A new generation began; what the member holds stays its own.
-    Generation {
-        /// It.
-        generation: u64,
-    },
-}
-
-/// What a member says about packets that it holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settle {
-    /// The generation that it knows.
-    pub generation: u64,
-    /// The lease that it holds them under.
-    pub lease: u64,
-    /// The packets.
-    pub seqs: Vec<Seq>,
-    /// What became of them.
-    pub outcome: Outcome,
-    /// Why, for [`Outcome::Reject`].
-    pub reason: String,
-}
 
 /// A member's side: what it holds, and what it has to say. Lives as long as the member's engine, over many sessions.
 pub trait Seat: Send + Sync {

@@ -96,7 +96,8 @@ pub(super) fn settles(settle: &Settle) -> Vec<v1::Settle> {
     let (outcome, delay_ns) = match settle.outcome {
         Outcome::Ack => (v1::Outcome::Ack, 0),
         Outcome::Reject => (v1::Outcome::Reject, 0),
-        Outcome::Retry { delay_ns } => (v1::Outcome::Retry, delay_ns.unwrap_or(0)),
+        // Without a delay the wire says 0: none at all is the shortest there is.
+        Outcome::Retry { delay_ns } => (v1::Outcome::Retry, delay_ns.map_or(0, |ns| ns.max(1))),
         Outcome::Extend => (v1::Outcome::Extend, 0),
     };
     let message = |seqs: &[Seq]| v1::Settle {
