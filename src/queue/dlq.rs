@@ -13,12 +13,14 @@ pub(super) fn event(letter: &DeadLetter) -> Value {
     let Failure { node, first, last, .. } = &letter.failure;
     let process = &letter.runtime.process;
     let packet = Packet::decode(&letter.packet).ok();
+    // A CloudEvent's subject is not empty.
+    let subject = packet.as_ref().map(|packet| packet.packet_id.to_string()).filter(|name| !name.is_empty());
     json!({
         "specversion": "1.0",
         "type": "seaworthy.dlq.v1",
         "id": format!("{}/{node}/{last}", letter.identity),
         "source": format!("/{process}/{node}"),
-        "subject": packet.as_ref().map_or_else(|| letter.identity.to_string(), |packet| packet.packet_id.clone()),
+        "subject": subject.unwrap_or_else(|| letter.identity.to_string()),
         "time": rfc3339(*last),
         "datacontenttype": "application/json",
         "dataschema": "https://seaworthy.invalid/schema/dlq.v1.schema.json",

@@ -111,6 +111,8 @@ pub(super) fn input_name(text: &str) -> String {
 struct Seen {
     /// The first packet of each channel.
     packets: BTreeMap<Name, Seq>,
+    /// The copies that were news.
+    copies: BTreeSet<(Name, Seq)>,
     /// Each dead letter.
     letters: BTreeSet<(Identity, Name, i64)>,
 }
@@ -152,7 +154,8 @@ fn write(
                 if !is_copy && first.is_none() {
                     seen.packets.insert(channel.clone(), seq);
                 }
-                let is_news = !is_copy || first.is_none_or(|first| seq < first);
+                let is_news =
+                    !is_copy || first.is_none_or(|first| seq < first) && seen.copies.insert((channel.clone(), seq));
                 let is_wanted = is_news && wanted.is_none_or(|wanted| *channel == *wanted);
                 if is_wanted && args.asks_for(lsn, frame.header.time, &packet) {
                     let place = json!({"lsn": lsn.0, "unix_ns": frame.header.time, "channel": *channel, "seq": seq.0});

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use seaworthy_engine::env::Probe;
-use seaworthy_engine::env::os::{self, OsOptions};
+use seaworthy_engine::env::os::{self, OsClock, OsOptions};
+use seaworthy_engine::env::{Clock, Probe};
 use seaworthy_engine::journal::letter::{DeadLetter, Failed, Origin, Runtime};
 use seaworthy_engine::journal::reader::{ReadError, Reader};
 use seaworthy_engine::journal::record::{Name, Producer, Record};
@@ -177,6 +177,7 @@ impl Transaction {
         match repeats {
             Some((first, _)) => {
                 imported.conflicts += 1;
+                let now = OsClock::new().unix_ns();
                 let message = format!("row {seq} has the idempotency key of row {first}, and another payload");
                 let failed = Failed {
                     packet: bytes,
@@ -185,8 +186,7 @@ impl Transaction {
                     plugin: Default::default(),
                     error: NodeError::new(Class::Conflict, message),
                     attempts: 1,
-                    // The row's own time: the same import writes the same letter.
-                    tried: (packet.ts, packet.ts),
+                    tried: (now, now),
                 };
                 self.records.push(Record::DeadLetter(DeadLetter::new(failed, self.runtime.clone())));
             }

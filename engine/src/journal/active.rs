@@ -37,7 +37,8 @@ pub(super) struct Active {
 impl Active {
     /// Room left, in bytes.
     pub(super) fn left(&self) -> u64 {
-        self.end - self.offset
+        // A file that was cut short may end within the padding of its last frame.
+        self.end.saturating_sub(self.offset)
     }
 
     /// The last frame, as one to stand on; `next` is the LSN after it.
@@ -73,10 +74,11 @@ impl Active {
         Ok((Active::begin(file, size, &header), header.encode()))
     }
 
-    /// Writes the footer, durably, behind the last frame that this segment will have.
-    pub(super) fn seal(&self) -> Option<Io<()>> {
+    /// Writes the footer behind the last frame that this segment will have, and gives its length. Not synced: a power cut may
+    /// take it, or a part of it.
+    pub(super) fn seal(&self) -> Option<(u64, Io<()>)> {
         let (_, bytes) = self.digest.as_ref()?.seal();
-        Some(self.file.write_sync(self.end, vec![bytes]))
+        Some((bytes.len() as u64, self.file.write_at(self.end, vec![bytes])))
     }
 
     /// Builds the frames of small state that come next, each with `base` as its LSN, and moves on past them.

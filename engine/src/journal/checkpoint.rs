@@ -42,7 +42,7 @@ pub(super) const SLOTS: [&str; 2] = ["checkpoint-a.swc", "checkpoint-b.swc"];
 /// the segment.
 const SCAN_BYTES_MAX: u64 = 32 << 20;
 /// Segments so large that they fill that alone have a checkpoint as often as this.
-const EVERY_MIN: u64 = 1 << 20;
+const EVERY_MIN: u64 = 4 << 20;
 /// A larger checkpoint is not written: reading it would cost more than it saves.
 const BODY_BYTES_MAX: usize = 64 << 20;
 const MAGIC: &[u8; 8] = b"SWCHKPNT";

@@ -27,9 +27,10 @@ use crate::packet::{Seq, key_of};
 
 pub(super) const MAGIC: u32 = u32::from_le_bytes(*b"SWFT");
 const HEAD: usize = 16;
-/// A segment's part that is kept for its footer, and the least that a footer takes.
+/// A segment's part that is kept for its footer, and the least and the most that a footer takes.
 const PART: u64 = 128;
 const BYTES_MIN: u64 = 1024;
+const BYTES_MAX: u64 = 128 << 10;
 /// A smaller segment has no room to give away.
 const SEGMENT_BYTES_MIN: u64 = 8 << 10;
 /// Places are at least so far apart, bytes.
@@ -44,7 +45,7 @@ pub(super) fn place(size: u64) -> u64 {
     if size < SEGMENT_BYTES_MIN {
         return size;
     }
-    size - (size / PART).next_multiple_of(SECTOR).max(BYTES_MIN)
+    size - (size / PART).next_multiple_of(SECTOR).clamp(BYTES_MIN, BYTES_MAX)
 }
 
 /// What a segment holds.
@@ -62,7 +63,7 @@ pub struct Footer {
     pub times: (i64, i64),
     /// Frames with records.
     pub frames: u64,
-    /// Every so often, a frame: its first LSN, its time, and its offset.
+    /// Every so often, a frame: its first LSN, the greatest time of all frames before it, and its offset.
     pub places: Vec<(Lsn, i64, u64)>,
     /// Channels, inputs and nodes that its records are about.
     pub names: BTreeMap<Name, Held>,
@@ -145,8 +146,7 @@ impl Footer {
     /// The last place before which nothing is wanted: LSN and offset of a frame.
     #[must_use]
     pub fn start(&self, wanted: &Wanted) -> Option<(Lsn, u64)> {
-        // Clocks may go back: a place counts only where all before it are early, too.
-        let early = |(lsn, time, _): &&(Lsn, i64, u64)| *lsn <= wanted.from || *time < wanted.since;
+        let early = |(lsn, before, _): &&(Lsn, i64, u64)| *lsn <= wanted.from || *before < wanted.since;
         let behind = self.places.iter().take_while(early).last()?;
         Some((behind.0, behind.2))
     }
@@ -258,13 +258,13 @@ impl Digest {
             return;
         }
         let footer = &mut self.footer;
+        if offset >= self.next_place {
+            footer.places.push((header.base, footer.times.1, offset));
+            self.next_place = offset + self.place_every;
+        }
         footer.lsns.1 = header.end();
         footer.times = (footer.times.0.min(header.time), footer.times.1.max(header.time));
         footer.frames += 1;
-        if offset >= self.next_place {
-            footer.places.push((header.base, header.time, offset));
-            self.next_place = offset + self.place_every;
-        }
         for record in records {
             match record {
                 Record::Append { channel, seq, packet } => {

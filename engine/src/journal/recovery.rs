@@ -343,7 +343,7 @@ async fn begin_epoch(
     let needed = state_frames_bytes(&bodies, options)?;
     // A segment keeps the format in which it was begun.
     let rotate = needed > active.left() || active.version < segment::VERSION;
-    let mut bufs = Vec::new();
+    let (mut bufs, mut left) = (Vec::new(), None);
     if rotate {
         let number = loop {
             if let Some(number) = spare.take() {
@@ -364,13 +364,14 @@ async fn begin_epoch(
         };
         let (following, first) = active.follow(env, &options.process, number, next).await?;
         bufs.push(first);
-        if let Some(sealing) = active.seal() {
-            sealing.await.map_err(JournalError::io("write a segment's footer"))?;
-        }
-        *active = following;
+        left = Some(std::mem::replace(active, following));
     }
     let start = if rotate { 0 } else { active.offset };
     bufs.extend(active.state_frames(next, time, bodies));
     active.file.write_sync(start, bufs).await.map_err(JournalError::io("begin a new epoch"))?;
+    // Only now is it certain that no frame follows in that segment.
+    if let Some((_, written)) = left.as_ref().and_then(Active::seal) {
+        written.await.map_err(JournalError::io("write a segment's footer"))?;
+    }
     Ok((rotate, active.offset - start))
 }

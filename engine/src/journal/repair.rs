@@ -74,10 +74,6 @@ async fn put_away(disk: &Arc<dyn Disk>, finding: &Finding) -> Result<Option<Stri
             let side = format!("{QUARANTINE}{segment}-0-header");
             put_away_bytes(disk, *segment, 0, SECTOR, side).await.map(Some)
         }
-        Finding::Footer { at, .. } => {
-            let side = format!("{QUARANTINE}{}-{}-footer", at.segment, at.offset);
-            put_away_bytes(disk, at.segment, at.offset, u64::MAX, side).await.map(Some)
-        }
         Finding::Foreign { name, is_segment: true, .. } => {
             let side = format!("{QUARANTINE}{name}");
             disk.rename(name, &side).await.map_err(ReadError::io(format!("move {name} to {side}")))?;

@@ -57,8 +57,11 @@ impl Task {
         let files = &self.shared.files;
         files.lock().expect("no code panics while it holds the files").open.insert(number, next.file.clone());
         self.sealed.insert(self.active.number, env.clock.unix_ns());
-        // Nothing waits for it: it is never needed.
-        self.sealing = self.active.seal();
+        // Nothing waits for it but the next rotation: it is never needed.
+        if let Some((bytes, written)) = self.active.seal() {
+            self.shared.lock().wear.written_bytes += bytes;
+            self.sealing = Some(written);
+        }
         self.active = next;
         self.landed = self.active.stand(durable);
         self.segments.insert(number, durable);

@@ -38,7 +38,9 @@ impl Piece {
 
     /// The bytes from one offset to another.
     pub(super) fn part(&self, from: u64, to: u64) -> Bytes {
-        self.at(from).slice(..usize::try_from(to - from).expect("a segment fits in memory"))
+        // The file may end within the padding of its last frame.
+        let len = to.min(self.end()).saturating_sub(from);
+        self.at(from).slice(..usize::try_from(len).expect("a segment fits in memory"))
     }
 }
 

@@ -215,6 +215,9 @@ impl Dispatcher {
 
     async fn settle(&mut self, member: &MemberName, session: u64, settle: Settle, now: u64) -> Result<(), EngineError> {
         let Settle { generation, lease, seqs, outcome, reason } = settle;
+        // Those that are rejected are forgotten at once.
+        let rejected = if outcome == Outcome::Reject { &seqs[..] } else { &[] };
+        let tried: BTreeMap<Seq, Tried> = rejected.iter().map(|seq| (*seq, self.tried(*seq))).collect();
         let verdict = self.leases.settle(member, session, generation, (lease, &seqs), outcome, now);
         // What the group has settled before needs no lease any more: saying so again is fine.
         let (before, fenced): (Vec<Seq>, Vec<Seq>) =
@@ -237,7 +240,8 @@ impl Dispatcher {
             Outcome::Retry { .. } | Outcome::Extend => return Ok(()),
             Outcome::Reject => {
                 for seq in verdict.took {
-                    self.bury(seq, Class::PolicyRejected, reason.clone()).await?;
+                    let tried = tried[&seq];
+                    self.bury(seq, Class::PolicyRejected, reason.clone(), tried).await?;
                     done.push(seq);
                 }
             }
@@ -269,14 +273,17 @@ impl Dispatcher {
         Record::Settle(Settled { input: self.name.clone(), group: self.group.clone(), seqs: ranges, position: None })
     }
 
+    fn tried(&self, seq: Seq) -> Tried {
+        let (times, since) = self.leases.deliveries(seq);
+        Tried { times, since }
+    }
+
     /// A packet becomes a dead letter, in the frame that settles it.
-    async fn bury(&mut self, seq: Seq, class: Class, message: String) -> Result<(), EngineError> {
+    async fn bury(&mut self, seq: Seq, class: Class, message: String, tried: Tried) -> Result<(), EngineError> {
         let mut records = Vec::new();
         if let Some(packet) = self.packet(seq).await? {
             tracing::warn!(process = %self.shared.process, channel = %self.place, %seq, class = class.name(), "{message}");
             let source = Origin { input: self.name.clone(), seq };
-            let (deliveries, since) = self.leases.deliveries(seq);
-            let tried = Tried { before: deliveries.saturating_sub(1), since };
             let error = NodeError::new(class, message);
             records.push(self.shared.refused_letter(&self.place, packet, Some(source), error, tried));
         }
@@ -314,7 +321,8 @@ impl Dispatcher {
                 Spent::Exhausted => (Class::AttemptsExhausted, "delivered as often as may be, and never settled"),
                 Spent::KeyParked => (Class::OrderingBlocked, "an earlier packet of its key was given up"),
             };
-            self.bury(seq, class, message.to_owned()).await?;
+            let tried = self.tried(seq);
+            self.bury(seq, class, message.to_owned(), tried).await?;
         }
         if self.beginning > 0 || self.shared.is_stopping() {
             return Ok(());

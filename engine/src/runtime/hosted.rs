@@ -157,7 +157,7 @@ impl Hosted {
     /// What [`Hosted::publish`] makes of a packet takes at most so many bytes in a frame.
     pub(crate) fn cost(&self, packet: &Bytes) -> usize {
         // A dead letter is the longer of the two; and its business key.
-        packet.len() + 3 * self.name.len() + 640
+        packet.len() + 3 * self.name.len() + self.shared.process.len() + 640
     }
 
     /// `from` is the producer whose numbers the packets have; those that are made here have none.
@@ -241,7 +241,7 @@ impl Hosted {
     }
 
     fn letter(&self, packet: Bytes, source: Option<Origin>, class: Class, why: &str) -> Record {
-        self.shared.refused_letter(&self.name, packet, source, NodeError::new(class, why), Tried::default())
+        self.shared.refused_letter(&self.name, packet, source, NodeError::new(class, why), Tried::ONCE)
     }
 
     fn refused(&self, reason: &str, packet: &[u8]) -> Event {

@@ -59,8 +59,7 @@ pub(crate) async fn source(
                 let mut fields = item.packet.fields().clone();
                 fields.payload = bytes::Bytes::new();
                 let cut = Item { packet: fields.into(), tree: item.tree.clone() };
-                let letter =
-                    shared.dead_letter(&node, &cut, NodeError::new(Class::SizeExceeded, message), Tried::default());
+                let letter = shared.dead_letter(&node, &cut, NodeError::new(Class::SizeExceeded, message), Tried::ONCE);
                 tx.end(&node, &cut, vec![letter]);
                 continue;
             }

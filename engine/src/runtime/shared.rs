@@ -43,13 +43,17 @@ pub(crate) struct Shared {
     changed: Notify,
 }
 
-/// How often something had been tried before it was given up.
-#[derive(Clone, Copy, Debug, Default)]
+/// How often something was tried before it was given up.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Tried {
-    /// Without the last time.
-    pub(crate) before: u32,
-    /// When that began, monotonic ns.
+    pub(crate) times: u32,
+    /// When first, monotonic ns; `None` for now.
     pub(crate) since: Option<u64>,
+}
+
+impl Tried {
+    pub(crate) const NEVER: Tried = Tried { times: 0, since: None };
+    pub(crate) const ONCE: Tried = Tried { times: 1, since: None };
 }
 
 /// Resolves transactions in order, and tells inputs what is settled.
@@ -164,7 +168,7 @@ impl Shared {
         tx.bytes() >= self.journal.frame_bytes_max() / 4
     }
 
-    /// The dead letter of a packet that `node` failed on, and had tried before as `tried` says.
+    /// The dead letter of a packet that `node` failed on, as often as `tried` says.
     pub(crate) fn dead_letter(&self, node: &Name, item: &Item, error: NodeError, tried: Tried) -> Record {
         tracing::warn!(process = %self.process, node = %node, packet = %item.packet.packet_id, class = error.class.name(), "{}", error.message);
         let source = Origin { input: item.tree.input.name.clone(), seq: item.tree.seq };
@@ -198,8 +202,8 @@ impl Shared {
             let ago = self.env.clock.mono().saturating_sub(since);
             last.saturating_sub(i64::try_from(ago).unwrap_or(i64::MAX))
         });
-        let attempts = tried.before + 1;
-        let failed = Failed { packet, source, node: node.clone(), plugin, error, attempts, tried: (first, last) };
+        let failed =
+            Failed { packet, source, node: node.clone(), plugin, error, attempts: tried.times, tried: (first, last) };
         Record::DeadLetter(DeadLetter::new(failed, self.runtime.clone()))
     }
 
@@ -214,7 +218,7 @@ impl Shared {
                         Class::Unknown,
                         format!("the inbox behind `{node}` is full (inbox_overflow: error)"),
                     );
-                    let letter = self.dead_letter(node, &item, error, Tried::default());
+                    let letter = self.dead_letter(node, &item, error, Tried::NEVER);
                     tx.end(node, &item, vec![letter]);
                     continue;
                 }

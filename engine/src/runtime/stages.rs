@@ -72,7 +72,7 @@ impl NodeTask {
                         onward.extend(made.map(|packet| Item { packet, tree: item.tree.clone() }));
                     }
                     Err(error) => {
-                        let letter = self.shared.dead_letter(&self.name, &item, error, Tried::default());
+                        let letter = self.shared.dead_letter(&self.name, &item, error, Tried::ONCE);
                         tx.end(&self.name, &item, vec![letter]);
                     }
                 }
@@ -249,7 +249,7 @@ impl SinkTask {
             });
             let mut wait = RETRY_FIRST_NS;
             // Of the first of them.
-            let mut tried = Tried::default();
+            let mut tried = Tried::ONCE;
             while !items.is_empty() {
                 let packets: Vec<Packet> = items.iter().map(|item| item.packet.clone()).collect();
                 let asked = self.shared.env.clock.mono();
@@ -277,17 +277,17 @@ impl SinkTask {
                             break;
                         }
                         Err(error) => {
-                            let letter = self.shared.dead_letter(&self.name, item, error, std::mem::take(&mut tried));
+                            let letter = self.shared.dead_letter(&self.name, item, error, tried);
                             tx.end(&self.name, item, vec![letter]);
                         }
                     }
-                    (ended, tried) = (ended + 1, Tried::default());
+                    (ended, tried) = (ended + 1, Tried::ONCE);
                 }
                 items.drain(..ended);
                 self.shared.emit(&events);
                 self.shared.commit(std::mem::take(&mut tx)).await?;
                 if unavailable {
-                    tried.before += 1;
+                    tried.times += 1;
                     tried.since.get_or_insert(asked);
                     self.shared.env.clock.sleep(wait).await;
                     wait = (wait * 2).min(RETRY_CAP_NS);

@@ -71,6 +71,7 @@ pub(super) fn producer_order(case: &Case<'_>) -> Vec<(Ns, String)> {
     found
 }
 
+/// A host writes an epoch durably before it takes anything in it, so also its crash leaves older ones fenced.
 pub(super) fn fenced(case: &Case<'_>) -> Vec<(Ns, String)> {
     let mut newest: BTreeMap<(usize, &str), Epoch> = BTreeMap::new();
     let mut found = Vec::new();

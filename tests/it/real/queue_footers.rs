@@ -92,46 +92,80 @@ fn change(sample: &Sample, number: u64, at: u64, with: impl FnOnce(&mut [u8])) {
     fs::write(path, bytes).unwrap();
 }
 
+/// What is found of key `k3`, of which there are 40 packets.
+async fn found(sample: &Sample) -> usize {
+    let wanted = Wanted { key: Some("k3".into()), ..Wanted::default() };
+    let (found, _) = packets(sample, Some(wanted)).await;
+    found.values().filter(|(_, key)| key == "k3").count()
+}
+
+#[track_caller]
+fn check(sample: &Sample, code: i32, expected: &str) {
+    let (ended, said) = fsck(sample, &[]);
+    assert_eq!(ended, Some(code), "{said}");
+    assert!(said.contains(expected), "{said}");
+}
+
 #[tokio::test]
-async fn a_damaged_footer_costs_nothing_and_is_put_away() {
+async fn a_torn_footer_costs_nothing_and_is_not_believed() {
     let sample = Sample::new(900).await;
-    assert_eq!(fsck(&sample, &[]).0, Some(0));
+    check(&sample, 0, "clean");
     let at = header(&sample, 2).footer_at().unwrap();
     change(&sample, 2, at, |bytes| bytes[40] ^= 4);
-    let (code, said) = fsck(&sample, &[]);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains(&format!("seg-000000000002.swj at {at}: the footer is damaged")), "{said}");
-    let wanted = Wanted { key: Some("k3".into()), ..Wanted::default() };
-    let (found, _) = packets(&sample, Some(wanted)).await;
-    assert_eq!(found.values().filter(|(_, key)| key == "k3").count(), 40, "no segment is passed over on its word");
-    let (code, said) = fsck(&sample, &["--repair"]);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains(&format!("moved into quarantine-2-{at}-footer")), "{said}");
-    assert_eq!(fsck(&sample, &[]).0, Some(0), "it is gone, and the next segment's header agrees with the frames");
+    check(&sample, 0, &format!("seg-000000000002.swj at {at}: the footer is damaged; nobody reads it"));
+    assert_eq!(found(&sample).await, 40);
+    let before = fs::read(sample.path(&segment::name(2))).unwrap();
+    assert_eq!(fsck(&sample, &["--repair"]).0, Some(0));
+    assert_eq!(fs::read(sample.path(&segment::name(2))).unwrap(), before, "there is nothing to repair");
+    change(&sample, 2, at, |bytes| bytes[..512].fill(0));
+    assert!(!fsck(&sample, &[]).1.contains("footer"), "one that was never written is no news");
+    assert_eq!(found(&sample).await, 40);
 }
 
-#[tokio::test]
-async fn a_footer_that_belongs_to_other_frames_is_told() {
+/// A footer with the right checksum, in segment 1 of a journal in which all is found with and without it.
+async fn forged(forge: impl FnOnce(&mut Footer)) {
     let sample = Sample::new(900).await;
-    // The footer of segment 1, as if it were that of segment 2: with the right checksum, and wrong.
     let at = header(&sample, 1).footer_at().unwrap();
     let bytes = Bytes::from(fs::read(sample.path(&segment::name(1))).unwrap()).slice(at as usize..);
-    let FooterFound::Footer(footer) = Footer::decode(1, &bytes) else { panic!("segment 1 has a footer") };
-    let stolen = Footer { segment: 2, ..footer }.encode();
-    change(&sample, 2, at, |bytes| bytes[..stolen.len()].copy_from_slice(&stolen));
-    let (code, said) = fsck(&sample, &[]);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("the footer says something else than the frames"), "{said}");
-    assert!(said.contains("is not the one that the next segment was begun behind"), "{said}");
+    let FooterFound::Footer(mut footer) = Footer::decode(1, &bytes) else { panic!("segment 1 has a footer") };
+    forge(&mut footer);
+    let forged = footer.encode();
+    change(&sample, 1, at, |bytes| bytes[..forged.len()].copy_from_slice(&forged));
+    check(&sample, 0, "nobody");
+    assert_eq!(found(&sample).await, 40);
+    let from = Wanted { from: Lsn(700), ..Wanted::default() };
+    let (given, _) = packets(&sample, Some(from)).await;
+    assert_eq!(given.keys().filter(|lsn| **lsn >= Lsn(700)).count(), 201);
+    // And where the next header vouches for it, it still can't lead outside.
+    let vouched = SegmentHeader { footer: footer.hash(), ..header(&sample, 2) }.encode();
+    change(&sample, 2, 0, |bytes| bytes[..512].copy_from_slice(&vouched));
+    let (_, read) = packets(&sample, Some(Wanted { from: Lsn(700), ..Wanted::default() })).await;
+    assert!(read > 0);
 }
 
 #[tokio::test]
-async fn a_segment_that_was_begun_behind_another_footer_is_told() {
+async fn a_forged_footer_leads_nowhere() {
+    forged(|footer| footer.lsns.1 = Lsn(1 << 50)).await;
+    forged(|footer| footer.places.iter_mut().for_each(|place| place.2 = u64::MAX)).await;
+    forged(|footer| footer.places.iter_mut().for_each(|place| place.0 = Lsn(u64::MAX))).await;
+    forged(|footer| footer.segment = 7).await;
+}
+
+#[tokio::test]
+async fn frames_that_are_not_those_behind_which_the_next_segment_was_begun_are_told() {
     let sample = Sample::new(900).await;
     let exchanged = SegmentHeader { footer: 1, ..header(&sample, 3) }.encode();
     change(&sample, 3, 0, |bytes| bytes[..exchanged.len()].copy_from_slice(&exchanged));
-    let (code, said) = fsck(&sample, &[]);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("seg-000000000002.swj"), "{said}");
-    assert!(said.contains("one of the two was exchanged"), "{said}");
+    check(&sample, 1, "one of the two was exchanged");
+    assert_eq!(found(&sample).await, 40);
+}
+
+/// A size that no file has, in a header with the right checksum.
+#[tokio::test]
+async fn a_header_that_lies_of_its_size_costs_no_memory() {
+    let sample = Sample::new(900).await;
+    let huge = SegmentHeader { size: 1 << 62, ..header(&sample, 3) }.encode();
+    change(&sample, 3, 0, |bytes| bytes[..huge.len()].copy_from_slice(&huge));
+    assert_eq!(found(&sample).await, 40);
+    assert!(fsck(&sample, &[]).0.is_some());
 }

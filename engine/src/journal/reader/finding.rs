@@ -35,14 +35,14 @@ pub enum Finding {
         /// True when a repair has moved the sector into a side file.
         quarantined: bool,
     },
-    /// A segment's footer is damaged, or belongs to other frames. No record is lost.
+    /// A segment's footer is not what its frames say. After a power cut it may be torn, which is no damage: it is never needed.
     Footer {
         /// Where it is.
         at: At,
         /// What is wrong, as the end of a sentence about it.
         why: &'static str,
-        /// True when a repair has moved it into a side file.
-        quarantined: bool,
+        /// True where the frames themselves are others than they were.
+        damage: bool,
     },
     /// A file that belongs to no journal, or to another one.
     Foreign {
@@ -87,9 +87,8 @@ impl Finding {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            Finding::Damaged { quarantined, .. }
-            | Finding::Headless { quarantined, .. }
-            | Finding::Footer { quarantined, .. } => !quarantined,
+            Finding::Damaged { quarantined, .. } | Finding::Headless { quarantined, .. } => !quarantined,
+            Finding::Footer { damage, .. } => *damage,
             Finding::Missing { .. } | Finding::Foreign { .. } | Finding::Unreadable { .. } => true,
             Finding::Cut { .. } | Finding::Recycled { .. } | Finding::Leftover { .. } => false,
         }
@@ -154,8 +153,8 @@ impl fmt::Display for Finding {
                 segment::name(*segment),
                 moved(quarantined)
             ),
-            Finding::Footer { at, why, quarantined } => {
-                write!(f, "{} at {}: the footer {why}{}", segment::name(at.segment), at.offset, moved(quarantined))
+            Finding::Footer { at, why, .. } => {
+                write!(f, "{} at {}: the footer {why}", segment::name(at.segment), at.offset)
             }
             Finding::Foreign { name, why, .. } => write!(f, "{name} doesn't belong here: {why}"),
             Finding::Unreadable { at, why } => {

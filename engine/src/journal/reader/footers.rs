@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Current, Finding, ReadError, Reader};
 use crate::journal::footer::{Digest, Footer, FooterFound, Wanted};
-use crate::journal::frame::{At, Header};
+use crate::journal::frame::{At, Header, SECTOR};
 use crate::journal::record::Record;
 use crate::journal::segment::{self, SegmentHeader};
 
@@ -33,19 +33,32 @@ impl Reader {
 
     /// Passes over what of a segment nobody wants; true when that is all of it. The footer is then told.
     pub(super) async fn pass_over(&mut self, current: &mut Current) -> Result<Option<(Footer, bool)>, ReadError> {
-        // The last one has no footer yet.
-        let Some(wanted) = self.wanted.clone().filter(|_| !self.waiting.is_empty()) else { return Ok(None) };
-        let Some((_, FooterFound::Footer(footer))) = current.footer().await? else { return Ok(None) };
-        if Some(footer.journal) != self.journal || footer.lsns.0 != current.start.base {
+        let Some(wanted) = self.wanted.clone() else { return Ok(None) };
+        // The last one has no footer yet; of the others only one that the next segment's header vouches for is believed.
+        let Some(next) = self.header_behind(current) else { return Ok(None) };
+        let Some((at, FooterFound::Footer(footer))) = current.footer().await? else { return Ok(None) };
+        let (first, end) = footer.lsns;
+        let is_sound = footer.hash() == next.footer && first == current.start.base && first <= end && end <= next.base;
+        // Where not all names fit, it can't tell what entered here: whether a copy elsewhere is news.
+        if !is_sound || footer.more_names {
             return Ok(None);
         }
         if !footer.may_hold(&wanted) {
-            self.next = footer.lsns.1;
+            self.next = end;
             return Ok(Some((footer, true)));
         }
         let Some((lsn, offset)) = footer.start(&wanted) else { return Ok(None) };
+        if lsn < first || offset < SECTOR || offset >= at.offset || !offset.is_multiple_of(SECTOR) {
+            return Ok(None);
+        }
         (self.next, current.offset) = (lsn, offset);
         Ok(Some((footer, false)))
+    }
+
+    /// The header of the segment behind one, if it follows it and names a footer.
+    fn header_behind(&self, current: &Current) -> Option<&SegmentHeader> {
+        let (number, next) = self.waiting.first_key_value()?;
+        next.header.as_ref().filter(|header| *number == current.number + 1 && header.footer != 0)
     }
 
     /// Begins to make the footer of a segment again.
@@ -83,43 +96,26 @@ impl Reader {
         }
     }
 
-    /// The segment is read: does its footer say what its frames say, and was the next segment begun behind it?
+    /// The segment is read: was the next one begun behind these frames, and does its footer say the same?
     pub(super) async fn check_ends(&mut self, current: &mut Current) -> Result<(), ReadError> {
-        let Some(Check { digest, partial }) = self.check.take() else { return Ok(()) };
-        let Some((number, next)) = self.waiting.first_key_value().map(|(number, next)| (*number, next.clone())) else {
-            return Ok(());
-        };
-        let newest = self.waiting.len() == 1;
+        let Some(Check { digest, partial: false }) = self.check.take() else { return Ok(()) };
+        let Some(expected) = self.header_behind(current).map(|next| next.footer) else { return Ok(()) };
         let Some((at, found)) = current.footer().await? else { return Ok(()) };
         if !self.is_same(current).await? {
             return Ok(());
         }
-        let stored = match found {
-            // Its writer may be writing it just now.
-            FooterFound::Damaged if newest => return Ok(()),
-            FooterFound::Damaged => {
-                let quarantined = self.quarantined.contains(&(at.segment, at.offset));
-                let why = "is damaged; no record is lost, the frames say what it said";
-                self.findings.push_back(Finding::Footer { at, why, quarantined });
-                None
-            }
-            FooterFound::Footer(footer) => Some(footer),
-            FooterFound::None => None,
-        };
         let (made, _) = digest.seal();
-        if stored.as_ref().is_some_and(|stored| !partial && stored != made) {
-            let why = "says something else than the frames";
-            self.findings.push_back(Finding::Footer { at, why, quarantined: false });
-        }
-        // Without all its frames only a footer that is there can tell.
-        let hash = stored.as_ref().or((!partial).then_some(made)).map(Footer::hash);
-        let follows = next.header.filter(|header| number == current.number + 1 && header.footer != 0);
-        if let (Some(hash), Some(header)) = (hash, follows)
-            && header.footer != hash
-        {
-            let why = "is not the one that the next segment was begun behind: one of the two was exchanged";
-            self.findings.push_back(Finding::Footer { at, why, quarantined: false });
-        }
+        let (why, damage) = if made.hash() != expected {
+            ("and the frames are not those that the next segment was begun behind: one of the two was exchanged", true)
+        } else {
+            match found {
+                FooterFound::Footer(footer) if footer == *made => return Ok(()),
+                FooterFound::None => return Ok(()),
+                FooterFound::Footer(_) => ("is another segment's; nobody believes it, and the frames are right", false),
+                FooterFound::Damaged => ("is damaged; nobody reads it, and the frames are right", false),
+            }
+        };
+        self.findings.push_back(Finding::Footer { at, why, damage });
         Ok(())
     }
 }

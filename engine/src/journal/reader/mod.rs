@@ -212,7 +212,12 @@ impl Reader {
                 return Ok(Some(Step::Footer(footer)));
             }
             let Some(mut current) = self.current.take() else {
-                if !self.begin().await? {
+                if self.begin().await? {
+                    continue;
+                }
+                // All that it knew of may have been given back meanwhile.
+                self.extend().await?;
+                if self.waiting.is_empty() {
                     return Ok(None);
                 }
                 continue;
