@@ -212,6 +212,10 @@ impl Cpu for Machine {
 
 impl Probe for Machine {
     fn on(&self, _: &[Event]) {}
+
+    fn hears(&self) -> bool {
+        false
+    }
 }
 
 /// The same packets, in batches over one hop of tokio's mpsc on one thread; the receiver reads one field of each.
