@@ -44,7 +44,7 @@ pub(crate) fn packet(seq: u64) -> Bytes {
     let payload = format!("{{\"n\": {seq}, \"fill\": \"{}\"}}", "x".repeat(seq as usize * 37 % 900));
     let fields = Fields {
         identity: Identity::Derived(u128::from(seq)),
-        packet_id: format!("p{seq}"),
+        packet_id: format!("p{seq}").into(),
         ts: seq as i64,
         kind: Kind::Event,
         source_id: "test".into(),

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use serde_json::Value as Json;
+use smol_str::{SmolStr, ToSmolStr};
 
 use super::{Expr, Function, Op, Path, Quoted};
 use crate::json::{Outline, Shape};
@@ -69,11 +70,11 @@ impl<'a> Value<'a> {
     }
 
     /// As a packet's key: texts, integers, true and false; `None` for what makes no key.
-    pub fn to_key(&self) -> Option<String> {
+    pub fn to_key(&self) -> Option<SmolStr> {
         match self {
-            Value::Text(text) => Some(text.clone().into_owned()),
-            Value::Int(int) => Some(int.to_string()),
-            Value::Bool(bool) => Some(bool.to_string()),
+            Value::Text(text) => Some(SmolStr::new(text)),
+            Value::Int(int) => Some(int.to_smolstr()),
+            Value::Bool(bool) => Some(bool.to_smolstr()),
             Value::Null | Value::Float(_) | Value::Json(_) => None,
         }
     }
