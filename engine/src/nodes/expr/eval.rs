@@ -82,7 +82,8 @@ impl<'a> Value<'a> {
     /// As a float; integers beyond 2^53 are rounded. `None` for what is no number.
     pub fn to_f64(&self) -> Option<f64> {
         match self {
-            Value::Int(int) => Some(*int as f64),
+            // Nearly all are narrow, and those a machine converts by itself.
+            Value::Int(int) => Some(i64::try_from(*int).map_or_else(|_| *int as f64, |narrow| narrow as f64)),
             Value::Float(float) => Some(*float),
             _ => None,
         }
@@ -215,7 +216,7 @@ impl Expr {
     /// # Errors
     /// As for `eval`.
     pub fn holds(&self, packet: &Packet) -> Result<bool, NodeError> {
-        Ok(self.eval(packet)? == Value::Bool(true))
+        Ok(matches!(self.eval(packet)?, Value::Bool(true)))
     }
 
     fn binary<'a>(&'a self, op: Op, a: &'a Expr, b: &'a Expr, packet: &'a Packet) -> Result<Value<'a>, NodeError> {
