@@ -67,11 +67,13 @@ impl NodeTask {
                             tx.end(&self.name, &item, Vec::new());
                             continue;
                         }
-                        let Item { packet, tree } = item;
-                        tree.fork(out.packets.len() - 1);
-                        let branches = std::iter::repeat_n(tree, out.packets.len());
-                        let made = outputs_of(&self.name, &packet, &mut out).zip(branches);
-                        onward.extend(made.map(|(packet, tree)| Item { packet, tree }));
+                        let (Item { packet: input, tree }, outputs) = (item, out.packets.len());
+                        tree.fork(outputs - 1);
+                        let mut branches = std::iter::repeat_n(tree, outputs);
+                        each_output(&self.name, &input, &mut out, |packet| {
+                            let tree = branches.next().expect("there is a branch for each output");
+                            onward.push(Item { packet, tree });
+                        });
                     }
                     Err(error) => {
                         let letter = self.shared.dead_letter(&self.name, &item, error);
@@ -156,22 +158,24 @@ impl NodeTask {
             };
             records.push(Record::Put(Put { node: self.name.clone(), key, value }));
         }
-        for packet in outputs_of(&self.name, packet, out) {
-            let seq = durable.numbers.next();
-            records.push(Record::Append { channel: durable.channel.clone(), seq, packet: packet.encode() });
-        }
+        each_output(&self.name, packet, out, |packet| {
+            let (channel, seq) = (durable.channel.clone(), durable.numbers.next());
+            records.push(Record::Append { channel, seq, packet: packet.encode() });
+        });
         records
     }
 }
 
-fn outputs_of(node: &str, input: &Packet, out: &mut Output) -> impl Iterator<Item = Packet> {
-    let make = move |(index, (_, emitted))| match emitted {
-        Emitted::Pass(packet) => packet,
-        Emitted::New(draft) => {
-            draft.into_packet(input.identity.derive(node, u32::try_from(index).expect("outputs are bounded")))
-        }
-    };
-    out.packets.drain(..).enumerate().map(make)
+/// Hands over the packets that `node` made of `input`, in order.
+fn each_output(node: &str, input: &Packet, out: &mut Output, mut take: impl FnMut(Packet)) {
+    let mut outputs = out.packets.drain(..);
+    for index in 0.. {
+        let Some((_, emitted)) = outputs.next() else { break };
+        take(match emitted {
+            Emitted::Pass(packet) => packet,
+            Emitted::New(draft) => draft.into_packet(input.identity.derive(node, index)),
+        });
+    }
 }
 
 /// Writes packets into a durable channel, in order of arrival.
