@@ -17,7 +17,7 @@ use seaworthy_engine::journal::JournalOptions;
 use seaworthy_engine::lane::{self, LaneError, Outbox, Unsent};
 use seaworthy_engine::load::{Planned, load_any};
 use seaworthy_engine::node::{NodeError, Sink};
-use seaworthy_engine::packet::{ContentType, Epoch, Fields, Identity, Kind, Packet, ProducerId, Seq};
+use seaworthy_engine::packet::{ContentType, Epoch, Fields, Identity, Kind, Packet, ProducerId, Seq, SmolStr};
 use seaworthy_engine::process::{ChannelPlan, ProcessPlan};
 use seaworthy_engine::runtime::{Engine, EngineOptions, StandIn};
 use tokio::runtime::Runtime;
@@ -122,10 +122,10 @@ impl Packets {
     fn new() -> Packets {
         let fields = Fields {
             identity: Identity::Entered { producer: ProducerId(1), epoch: Epoch(1), pseq: Seq(1) },
-            packet_id: String::new(),
+            packet_id: SmolStr::default(),
             ts: 0,
             kind: Kind::Event,
-            source_id: String::new(),
+            source_id: SmolStr::default(),
             key: None,
             content_type: ContentType::Bytes,
             payload: Bytes::new(),

@@ -15,7 +15,7 @@ use seaworthy_engine::journal::JournalOptions;
 use seaworthy_engine::load::{Planned, load_any};
 use seaworthy_engine::node::{Acks, Draft, Entry, NodeError, Resume, Sink, Source};
 use seaworthy_engine::observe::Event;
-use seaworthy_engine::packet::{ContentType, Epoch, Identity, Kind, Packet, ProducerId, Seq};
+use seaworthy_engine::packet::{ContentType, Epoch, Identity, Kind, Packet, ProducerId, Seq, SmolStr, ToSmolStr};
 use seaworthy_engine::runtime::{Engine, EngineOptions, StandIn};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc};
@@ -61,10 +61,10 @@ fn entry(number: u64) -> Entry {
     Entry {
         seq: Seq(number),
         draft: Draft {
-            packet_id: number.to_string(),
+            packet_id: number.to_smolstr(),
             ts: number as i64,
             kind: Kind::Event,
-            source_id: "feed".to_owned(),
+            source_id: SmolStr::new_static("feed"),
             key: None,
             content_type: ContentType::Json,
             payload: payload.into(),
@@ -212,6 +212,10 @@ impl Cpu for Machine {
 
 impl Probe for Machine {
     fn on(&self, _: &[Event]) {}
+
+    fn hears(&self) -> bool {
+        false
+    }
 }
 
 /// The same packets, in batches over one hop of tokio's mpsc on one thread; the receiver reads one field of each.

@@ -4,6 +4,8 @@
 //! payloads; for all else (escapes, exponents, very long numbers, deep nesting, a key that comes twice, no JSON at all)
 //! there is none, and whoever asked builds the tree.
 
+use std::borrow::Cow;
+
 /// Deeper nesting has no outline; `serde_json` itself stops at 128.
 const DEPTH_MAX: usize = 32;
 /// Objects with more fields have no outline: they are searched one by one.
@@ -83,8 +85,9 @@ fn whole<'t>(digits: impl Iterator<Item = &'t u8>) -> i64 {
     digits.fold(0, |number, digit| number * 10 + i64::from(digit - b'0'))
 }
 
+/// A key and its value within a text.
 #[derive(Clone, Debug)]
-struct Field {
+pub(crate) struct Field {
     /// The first bytes of the key, the first one highest: most keys differ there.
     prefix: u64,
     key_start: u32,
@@ -93,8 +96,21 @@ struct Field {
 }
 
 impl Field {
-    fn key<'t>(&self, text: &'t [u8]) -> &'t [u8] {
+    /// The key in `text`, the one that the field was found in.
+    pub(crate) fn key<'t>(&self, text: &'t [u8]) -> &'t [u8] {
         &text[self.key_start as usize..self.key_end as usize]
+    }
+
+    /// Writes key and value as they stand in `text`, but no white space between them.
+    pub(crate) fn write(&self, text: &[u8], out: &mut Vec<u8>) {
+        let (quote, end) = (self.key_start as usize - 1, self.key_end as usize);
+        if self.value.start == self.key_end + 2 {
+            out.extend_from_slice(&text[quote..self.value.end as usize]);
+        } else {
+            out.extend_from_slice(&text[quote..=end]);
+            out.push(b':');
+            out.extend_from_slice(self.value.of(text));
+        }
     }
 }
 
@@ -103,6 +119,8 @@ impl Field {
 pub(crate) struct Outline {
     /// As they stand in the text.
     fields: Vec<Field>,
+    /// True when that is the order of their keys, and the prefixes show it.
+    is_sorted: bool,
 }
 
 impl Outline {
@@ -129,19 +147,14 @@ impl Outline {
         self.fields.iter().all(|field| field.value.canonical)
     }
 
-    /// Keys and values, in the order of the keys.
-    pub(crate) fn sorted<'o>(&'o self, text: &'o [u8]) -> impl Iterator<Item = (&'o [u8], Value)> {
-        let mut order = [0; FIELDS_MAX];
-        (0_u8..).zip(&mut order).take(self.fields.len()).for_each(|(at, place)| *place = at);
-        // Often they are sorted already, and their beginnings show it.
-        if !self.fields.is_sorted_by(|a, b| a.prefix < b.prefix) {
-            order[..self.fields.len()].sort_by(|a, b| {
-                let (a, b) = (&self.fields[usize::from(*a)], &self.fields[usize::from(*b)]);
-                a.prefix.cmp(&b.prefix).then_with(|| a.key(text).cmp(b.key(text)))
-            });
+    /// The fields in the order of their keys.
+    pub(crate) fn sorted(&self, text: &[u8]) -> Cow<'_, [Field]> {
+        if self.is_sorted {
+            return Cow::Borrowed(&self.fields);
         }
-        let in_order = order.into_iter().take(self.fields.len()).map(|at| &self.fields[usize::from(at)]);
-        in_order.map(|field| (field.key(text), field.value))
+        let mut fields = self.fields.clone();
+        fields.sort_by(|a, b| a.prefix.cmp(&b.prefix).then_with(|| a.key(text).cmp(b.key(text))));
+        Cow::Owned(fields)
     }
 }
 
@@ -188,7 +201,7 @@ impl Scan<'_> {
 
     /// The outline of the object whose brace was taken.
     fn outline(&mut self) -> Option<Outline> {
-        let mut outline = Outline { fields: Vec::with_capacity(FIELDS_USUAL) };
+        let mut outline = Outline { fields: Vec::with_capacity(FIELDS_USUAL), is_sorted: true };
         self.space();
         if self.take(b'}').is_some() {
             return Some(outline);
@@ -202,8 +215,10 @@ impl Scan<'_> {
             self.space();
             let key = &self.text[start..end];
             let prefix = prefix(key);
+            outline.is_sorted &= outline.fields.last().is_none_or(|before| before.prefix < prefix);
             // Of a key that comes twice the tree keeps the last: rare enough to be its business.
-            let twice = outline.fields.iter().any(|field| field.prefix == prefix && field.key(self.text) == key);
+            let same = |field: &Field| field.prefix == prefix && field.key(self.text) == key;
+            let twice = !outline.is_sorted && outline.fields.iter().any(same);
             if twice || outline.fields.len() == FIELDS_MAX {
                 return None;
             }
@@ -222,19 +237,28 @@ impl Scan<'_> {
         Some(byte == b',')
     }
 
+    #[inline(always)]
     fn value(&mut self, depth: usize) -> Option<Value> {
         let start = self.at;
         let (shape, canonical) = match self.peek()? {
             b'"' => self.string().map(|_| (Shape::Text, true))?,
             b'-' | b'0'..=b'9' => self.number()?,
+            _ => self.other(depth)?,
+        };
+        Some(Value { start: start as u32, end: self.at as u32, shape, canonical })
+    }
+
+    /// Moves past what is neither a string nor a number; the second value says whether it is canonical.
+    #[inline(never)]
+    fn other(&mut self, depth: usize) -> Option<(Shape, bool)> {
+        Some(match self.peek()? {
             b'{' => (Shape::Nested, self.object(depth)?),
             b'[' => (Shape::Nested, self.array(depth)?),
             b't' => self.literal(b"true").map(|()| (Shape::True, true))?,
             b'f' => self.literal(b"false").map(|()| (Shape::False, true))?,
             b'n' => self.literal(b"null").map(|()| (Shape::Null, true))?,
             _ => return None,
-        };
-        Some(Value { start: start as u32, end: self.at as u32, shape, canonical })
+        })
     }
 
     /// Moves past an object; true when it is canonical: no white space, keys ascending, and canonical within.
@@ -285,9 +309,25 @@ impl Scan<'_> {
     }
 
     /// Moves past a string without escapes; gives where its characters begin and end.
+    #[inline(always)]
     fn string(&mut self) -> Option<(usize, usize)> {
         self.take(b'"')?;
         let start = self.at;
+        // Most strings are short.
+        if let Some(eight) = self.text[start..].first_chunk() {
+            let end = start + special_bytes(eight).trailing_zeros() as usize / 8;
+            if self.text.get(end) == Some(&b'"') {
+                self.at = end + 1;
+                return Some((start, end));
+            }
+        }
+        self.rest_of_string()?;
+        Some((start, self.at - 1))
+    }
+
+    /// Moves past what is left of a string.
+    #[inline(never)]
+    fn rest_of_string(&mut self) -> Option<()> {
         loop {
             match self.text[self.at..].first_chunk() {
                 Some(eight) => match special_bytes(eight) {
@@ -320,9 +360,8 @@ impl Scan<'_> {
                 _ => return None,
             }
         }
-        let end = self.at;
         self.at += 1;
-        Some((start, end))
+        Some(())
     }
 
     /// Moves past a run of digits; gives how many they are.
@@ -395,7 +434,8 @@ mod tests {
         let Some(outline) = Outline::of(text.as_bytes()) else { return false };
         let tree: Json = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text:?} is no JSON: {error}"));
         let Json::Object(tree) = tree else { panic!("{text:?} is no object") };
-        let keys: Vec<&[u8]> = outline.sorted(text.as_bytes()).map(|(key, _)| key).collect();
+        let sorted = outline.sorted(text.as_bytes());
+        let keys: Vec<&[u8]> = sorted.iter().map(|field| field.key(text.as_bytes())).collect();
         assert_eq!(keys, tree.keys().map(String::as_bytes).collect::<Vec<_>>(), "{text:?}");
         for (key, json) in &tree {
             let value = outline.get(text.as_bytes(), key.as_bytes());

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::json::Outline;
 
+/// Text that is never changed, and cheap to clone: up to 23 bytes stand in place, more are shared.
+pub use smol_str::{SmolStr, ToSmolStr};
+
 /// Who brought a packet in: a hash of process and source node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProducerId(pub u64);
@@ -141,15 +144,15 @@ pub struct Fields {
     /// Never changes.
     pub identity: Identity,
     /// Name of the packet for people and dedup by business tools; the source's own id where it has one.
-    pub packet_id: String,
+    pub packet_id: SmolStr,
     /// Event time, nanoseconds since 1970 UTC.
     pub ts: i64,
     /// What it carries.
     pub kind: Kind,
     /// Where it came from, for people (a camera, a file).
-    pub source_id: String,
+    pub source_id: SmolStr,
     /// Packets of equal key keep their order.
-    pub key: Option<String>,
+    pub key: Option<SmolStr>,
     /// How `payload` is to be read.
     pub content_type: ContentType,
     /// The payload as it entered, byte for byte.
@@ -280,7 +283,7 @@ impl Packet {
         let Fields { packet_id, source_id, key, payload, .. } = &self.0.fields;
         // Identity, time and lengths; what is in `meta` may make it grow.
         const FIXED: usize = 64;
-        let bytes = FIXED + packet_id.len() + source_id.len() + key.as_ref().map_or(0, String::len) + payload.len();
+        let bytes = FIXED + packet_id.len() + source_id.len() + key.as_ref().map_or(0, SmolStr::len) + payload.len();
         let out = postcard::to_extend(&self.0.fields, Vec::with_capacity(bytes));
         out.expect("a packet holds only types that postcard can write").into()
     }

@@ -44,7 +44,7 @@ pub fn dead_letters(disks: &BTreeMap<String, SimDisk>) -> Vec<(String, String, S
             if let Record::DeadLetter(letter) | Record::MovedLetter(letter) = record
                 && let Ok(packet) = Packet::decode(&letter.packet)
             {
-                letters.push((host.clone(), packet.packet_id.clone(), letter.failure.class));
+                letters.push((host.clone(), packet.packet_id.to_string(), letter.failure.class));
             }
         }
     }

@@ -150,7 +150,8 @@ impl Walk<'_> {
         let sends = match &mut self.flow.nodes[at].what {
             FlowWhat::Sink => {
                 let content = packet.payload.clone();
-                let copy = Copy { packet_id: packet.packet_id.clone(), key: packet.key.clone(), content };
+                let key = packet.key.as_ref().map(ToString::to_string);
+                let copy = Copy { packet_id: packet.packet_id.to_string(), key, content };
                 trail.copies.entry(at).or_default().push(copy);
                 return;
             }
@@ -338,12 +339,12 @@ pub(crate) mod tests {
 
     impl Node for Tally {
         fn process(&mut self, packet: &Packet, out: &mut Output) -> Result<(), NodeError> {
-            let key = packet.key.clone().unwrap_or_default();
+            let key = packet.key.as_deref().unwrap_or_default().to_owned();
             let start = packet.ts - packet.ts % 10;
             let slot = self.0.entry(key.clone()).or_insert((start, 0));
             if slot.0 != start {
                 let mut draft = Draft::of(packet);
-                draft.packet_id = format!("{key}@{}", slot.0);
+                draft.packet_id = format!("{key}@{}", slot.0).into();
                 draft.payload = slot.1.to_string().into();
                 out.emit(draft);
                 *slot = (start, 0);

@@ -203,10 +203,10 @@ impl Transaction {
         let producer = ProducerId(xxh3_64(format!("{} {}", self.producer, self.channel).as_bytes()));
         Packet::from(Fields {
             identity: Identity::Entered { producer, epoch: Epoch(0), pseq: Seq(row.seq) },
-            packet_id: row.packet_id,
+            packet_id: row.packet_id.into(),
             ts: row.ts,
             kind: row.kind,
-            source_id: row.source_id,
+            source_id: row.source_id.into(),
             key: None,
             content_type: row.content_type,
             payload: row.payload,

@@ -177,4 +177,8 @@ pub trait Cpu: Send + Sync {
 pub trait Probe: Send + Sync {
     /// Takes a batch of events, in order.
     fn on(&self, events: &[crate::observe::Event]);
+    /// Whether anybody listens: where nobody does, the events of single packets are not even made.
+    fn hears(&self) -> bool {
+        true
+    }
 }

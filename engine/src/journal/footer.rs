@@ -336,7 +336,7 @@ mod tests {
     fn append(seq: u64, key: &str) -> Record {
         let fields = Fields {
             identity: Identity::Derived(u128::from(seq)),
-            packet_id: format!("p{seq}"),
+            packet_id: format!("p{seq}").into(),
             ts: 5,
             kind: Kind::Event,
             source_id: "s".into(),

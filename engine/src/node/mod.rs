@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::env::Fut;
-use crate::packet::{ContentType, Fields, Identity, Kind, Packet, Seq};
+use crate::packet::{ContentType, Fields, Identity, Kind, Packet, Seq, SmolStr};
 
 /// Why a packet could not be handled. The class list is closed; it is the one that dead letters carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -162,15 +162,15 @@ impl NodeError {
 #[derive(Clone, Debug)]
 pub struct Draft {
     /// Name for people; an output keeps its input's unless the node says otherwise.
-    pub packet_id: String,
+    pub packet_id: SmolStr,
     /// Event time, nanoseconds since 1970 UTC.
     pub ts: i64,
     /// What it carries.
     pub kind: Kind,
     /// Where it came from.
-    pub source_id: String,
+    pub source_id: SmolStr,
     /// Packets of equal key keep their order.
-    pub key: Option<String>,
+    pub key: Option<SmolStr>,
     /// How `payload` is to be read.
     pub content_type: ContentType,
     /// The payload.

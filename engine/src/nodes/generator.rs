@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value as Json;
+use smol_str::format_smolstr;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::expr::Value;
@@ -118,10 +119,10 @@ impl Generator {
         Entry {
             seq: Seq(number),
             draft: Draft {
-                packet_id: format!("{}/{number}", self.context.node),
+                packet_id: format_smolstr!("{}/{number}", self.context.node),
                 ts: i64::try_from(ts).unwrap_or(i64::MAX),
                 kind: Kind::Event,
-                source_id: self.context.node.clone(),
+                source_id: self.context.node.as_str().into(),
                 key,
                 content_type: ContentType::Json,
                 payload: Json::Object(fields).to_string().into(),

@@ -92,16 +92,14 @@ impl Map {
         out.push(b'{');
         // Fields come in the order of their names, as in the tree.
         let mut set = self.set.iter().peekable();
-        for (key, value) in outline.sorted(text) {
+        for field in &*outline.sorted(text) {
+            let key = field.key(text);
             while let Some(set) = set.next_if(|set| set.field.as_bytes() < key) {
                 set.write(out, packet)?;
             }
             let replaced = set.peek().is_some_and(|set| set.field.as_bytes() == key);
             if !replaced && !self.remove.iter().any(|field| field.as_bytes() == key) {
-                out.push(b'"');
-                out.extend_from_slice(key);
-                out.extend_from_slice(b"\":");
-                out.extend_from_slice(value.of(text));
+                field.write(text, out);
                 out.push(b',');
             }
         }

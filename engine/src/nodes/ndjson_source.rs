@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use smol_str::format_smolstr;
 
 use super::expr::Value;
 use super::path_of_file;
@@ -241,14 +242,14 @@ impl NdjsonSource {
             draft: Draft {
                 packet_id: field(&self.config.id)
                     .to_key()
-                    .unwrap_or_else(|| format!("{}:{}", self.config.path, self.position.line)),
+                    .unwrap_or_else(|| format_smolstr!("{}:{}", self.config.path, self.position.line)),
                 ts: time.unwrap_or(0),
                 kind: Kind::Event,
-                source_id: self.config.path.clone(),
+                source_id: self.config.path.as_str().into(),
                 key: field(&self.config.key).to_key(),
                 content_type: ContentType::Json,
                 payload: line,
-                meta: business_key.into_iter().map(|key| (BUSINESS_KEY.to_owned(), key)).collect(),
+                meta: business_key.into_iter().map(|key| (BUSINESS_KEY.to_owned(), key.into())).collect(),
             },
             position: postcard::to_allocvec(&self.position).expect("a position holds only numbers").into(),
         };

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use smol_str::{SmolStr, format_smolstr};
 
-use super::expr::{Path, Value};
+use super::expr::Path;
 use super::path_at;
 use super::units::{TimeUnit, duration_ns};
 use crate::node::{Class, ConfigError, Draft, Node, NodeError, Output, Registry};
@@ -38,7 +39,7 @@ struct Window {
     unit: TimeUnit,
     size_ns: i64,
     keys_max: usize,
-    open: BTreeMap<String, Open>,
+    open: BTreeMap<SmolStr, Open>,
 }
 
 /// The open window of a key. Times in ns.
@@ -97,13 +98,10 @@ impl Window {
     }
 
     /// Key, time in ns and value of a packet.
-    fn read(&self, packet: &Packet) -> Result<(String, i64, f64), NodeError> {
+    fn read(&self, packet: &Packet) -> Result<(SmolStr, i64, f64), NodeError> {
         let invalid =
             |path: &Path, wanted: &str| NodeError::new(Class::SchemaInvalid, format!("`{path}` is not {wanted}"));
-        let key = match self.key.get(packet)? {
-            Value::Text(text) => text.into_owned(),
-            value => value.to_key().ok_or_else(|| invalid(&self.key, "a key"))?,
-        };
+        let key = self.key.get(packet)?.to_key().ok_or_else(|| invalid(&self.key, "a key"))?;
         let time_ns = self.unit.to_ns(&self.time.get(packet)?).ok_or_else(|| invalid(&self.time, "a time"))?;
         let value = self.field.get(packet)?.to_f64().ok_or_else(|| invalid(&self.field, "a number"))?;
         Ok((key, time_ns, value))
@@ -125,11 +123,11 @@ impl Window {
         let Open { count, min, max, late, .. } = *open;
         let payload = serde_json::to_vec(&Closed { key, start, end, count, min, max, mean, late });
         Draft {
-            packet_id: format!("window/{key}/{start}"),
+            packet_id: format_smolstr!("window/{key}/{start}"),
             ts: end_ns,
             kind: Kind::Event,
             source_id: packet.source_id.clone(),
-            key: Some(key.to_owned()),
+            key: Some(key.into()),
             content_type: ContentType::Json,
             payload: payload.expect("a window holds only text and numbers").into(),
             meta: BTreeMap::new(),
@@ -185,7 +183,7 @@ impl Node for Window {
                 Open::of(start_ns, value)
             }
         };
-        out.put(key.clone().into_bytes(), next.encode());
+        out.put(key.as_bytes().to_vec(), next.encode());
         out.folded = true;
         self.open.insert(key, next);
         Ok(())
@@ -193,9 +191,9 @@ impl Node for Window {
 
     fn restore(&mut self, state: &BTreeMap<Bytes, Bytes>) -> Result<(), NodeError> {
         for (key, value) in state {
-            let key = String::from_utf8(key.to_vec())
+            let key = std::str::from_utf8(key)
                 .map_err(|_| NodeError::new(Class::Unknown, "could not restore a window: its key is not text"))?;
-            self.open.insert(key, Open::decode(value)?);
+            self.open.insert(key.into(), Open::decode(value)?);
         }
         Ok(())
     }
@@ -245,7 +243,7 @@ mod tests {
             for (_, emitted) in out.packets {
                 let Emitted::New(draft) = emitted else { panic!("a window passes nothing") };
                 assert_eq!(draft.key.as_deref(), draft.packet_id.split('/').nth(1));
-                made.push((draft.packet_id, String::from_utf8(draft.payload.to_vec()).unwrap()));
+                made.push((draft.packet_id.to_string(), String::from_utf8(draft.payload.to_vec()).unwrap()));
             }
         }
         made

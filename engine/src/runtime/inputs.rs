@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::EngineError;
 use super::inbox::Inbox;
-use super::shared::{BATCH, READ_BYTES, Shared, Tried, event};
+use super::shared::{BATCH, READ_BYTES, Shared, Tried};
 use super::tree::{Input, Item, Tx};
 use crate::journal::record::Name;
 use crate::node::{Class, Entry, NodeError, Resume, Source};
@@ -39,25 +41,22 @@ pub(crate) async fn source(
                 source.next(room).await
             } => entries.map_err(failed)?,
         };
-        let Some(entries) = entries else { break };
-        let (mut tx, mut events) = (Tx::default(), Vec::with_capacity(entries.len()));
+        let Some(mut entries) = entries else { break };
+        // Settled before the restart: whoever offers them again may forget them.
+        let known: Vec<Seq> = entries.extract_if(.., |entry| cursor.has(entry.seq)).map(|entry| entry.seq).collect();
+        let (mut tx, mut events) = (Tx::default(), shared.events(&node));
         let mut items = Vec::with_capacity(entries.len());
-        let mut known = Vec::new();
-        for Entry { seq, draft, position } in entries {
-            if cursor.has(seq) {
-                // Settled before the restart: whoever offers it again may forget it.
-                known.push(seq);
-                continue;
-            }
+        let trees = input.begin(entries.iter_mut().map(|entry| (entry.seq, Some(std::mem::take(&mut entry.position)))));
+        for (Entry { seq, draft, .. }, tree) in entries.into_iter().zip(trees) {
             // The numbering goes on across restarts, so the identity does too: one epoch a journal's life.
             let identity = Identity::Entered { producer, epoch: Epoch(1), pseq: seq };
-            let item = Item { packet: draft.into_packet(identity), tree: input.begin(seq, Some(position)) };
-            events.push(event(What::Entered, &node, &item));
+            let item = Item { packet: draft.into_packet(identity), tree };
+            events.push(What::Entered, &item);
             if item.packet.payload.len() > payload_bytes_max {
                 let message =
                     format!("a payload of {} bytes; at most {payload_bytes_max} enter", item.packet.payload.len());
                 let mut fields = item.packet.fields().clone();
-                fields.payload = bytes::Bytes::new();
+                fields.payload = Bytes::new();
                 let cut = Item { packet: fields.into(), tree: item.tree.clone() };
                 let letter = shared.dead_letter(&node, &cut, NodeError::new(Class::SizeExceeded, message), Tried::ONCE);
                 tx.end(&node, &cut, vec![letter]);
@@ -86,7 +85,7 @@ pub(crate) async fn channel(
     let cursor = input.cursor();
     let mut next = cursor.floor.next();
     loop {
-        let packets = tokio::select! {
+        let mut packets = tokio::select! {
             biased;
             () = shared.stopped() => break,
             packets = async {
@@ -94,20 +93,11 @@ pub(crate) async fn channel(
                 shared.journal.read(&input.name, next, room, READ_BYTES).await
             } => packets?,
         };
-        let mut events = Vec::with_capacity(packets.len());
-        let mut items = Vec::with_capacity(packets.len());
-        for (seq, encoded) in packets {
-            next = seq.next();
-            if cursor.has(seq) {
-                continue;
-            }
-            let packet = stored_packet(&input, seq, &encoded)?;
-            let item = Item { packet, tree: input.begin(seq, None) };
-            let mut granted = event(What::Granted, &input.name, &item);
-            granted.attempt = 1;
-            events.push(granted);
-            items.push(item);
-        }
+        next = packets.last().map_or(next, |(seq, _)| seq.next());
+        packets.retain(|(seq, _)| !cursor.has(*seq));
+        let mut events = shared.events(&input.name);
+        let items = stored_items(&input, packets)?;
+        items.iter().for_each(|item| events.push_delivery(What::Granted, item, 1));
         shared.emit(&events);
         shared.hand_on(&node, &outputs, items, Tx::default()).await?;
     }
@@ -115,13 +105,17 @@ pub(crate) async fn channel(
     Ok(())
 }
 
-/// The packet that a channel stores under that number.
-pub(super) fn stored_packet(input: &Input, seq: Seq, encoded: &[u8]) -> Result<Packet, EngineError> {
-    Packet::decode(encoded).map_err(|error| EngineError::Decode {
-        channel: input.name.to_string(),
-        seq,
-        why: error.to_string(),
-    })
+/// Begins a tree with each packet that a channel stores.
+pub(super) fn stored_items(input: &Arc<Input>, stored: Vec<(Seq, Bytes)>) -> Result<Vec<Item>, EngineError> {
+    let trees = input.begin(stored.iter().map(|(seq, _)| (*seq, None)));
+    let item = |((seq, encoded), tree): (&(Seq, Bytes), _)| match Packet::decode(encoded) {
+        Ok(packet) => Ok(Item { packet, tree }),
+        Err(error) => {
+            let (channel, why) = (input.name.to_string(), error.to_string());
+            Err(EngineError::Decode { channel, seq: *seq, why })
+        }
+    };
+    stored.iter().zip(trees).map(item).collect()
 }
 
 /// The journal's name for a source's input.

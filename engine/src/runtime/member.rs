@@ -11,9 +11,9 @@ use tokio::sync::Notify;
 
 use super::EngineError;
 use super::inbox::Inbox;
-use super::inputs::stored_packet;
+use super::inputs::stored_items;
 use super::shared::{BATCH, Shared};
-use super::tree::{Input, Item, Tx};
+use super::tree::{Input, Tx};
 use crate::channel::lease::Outcome;
 use crate::env::{Clock, Env, Fut};
 use crate::journal::record::{Name, Retired, Settle as Settled};
@@ -307,7 +307,7 @@ pub(super) async fn run(
                 taken.next(room).await
             } => next,
         };
-        let packets = match next {
+        let mut packets = match next {
             Next::Packets(packets) => packets,
             Next::Anew(incarnation) => {
                 input.begin_anew();
@@ -320,16 +320,9 @@ pub(super) async fn run(
             }
         };
         input.pass(floor);
-        let (mut items, mut known) = (Vec::with_capacity(packets.len()), Vec::new());
-        for (seq, encoded) in packets {
-            if input.has(seq) {
-                // Done before, and the host never heard of it.
-                known.push(seq);
-                continue;
-            }
-            let packet = stored_packet(&input, seq, &encoded)?;
-            items.push(Item { packet, tree: input.begin(seq, None) });
-        }
+        // Done before, and the host never heard of it.
+        let known: Vec<Seq> = packets.extract_if(.., |(seq, _)| input.has(*seq)).map(|(seq, _)| seq).collect();
+        let items = stored_items(&input, packets)?;
         if !known.is_empty() {
             taken.settled(&known);
         }

@@ -206,10 +206,10 @@ impl Parker<'_> {
     fn control(&self, node: &Name, name: String, payload: Bytes, message: String) -> Record {
         let identity = Identity::Derived(xxhash_rust::xxh3::xxh3_128(name.as_bytes()));
         let draft = Draft {
-            packet_id: name,
+            packet_id: name.into(),
             ts: self.env.clock.unix_ns(),
             kind: Kind::Control,
-            source_id: node.to_string(),
+            source_id: (&**node).into(),
             key: None,
             content_type: ContentType::Bytes,
             payload,

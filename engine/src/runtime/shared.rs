@@ -146,13 +146,18 @@ impl Shared {
         }
     }
 
+    /// No events yet of what happens to packets at `place`.
+    pub(crate) fn events(&self, place: &Place) -> Events {
+        Events { place: place.clone(), heard: self.env.probe.hears(), made: Vec::new() }
+    }
+
     /// Submits a transaction, waiting for room; returns once it is queued, not once it is durable.
     pub(crate) async fn commit(&self, tx: Tx) -> Result<(), EngineError> {
         if tx.is_empty() {
             return Ok(());
         }
-        while self.journal.has_room(tx.bytes(), tx.intent()).is_err() {
-            self.journal.room(tx.bytes(), tx.intent()).await?;
+        while self.journal.has_room(tx.bytes_max(), tx.intent()).is_err() {
+            self.journal.room(tx.bytes_max(), tx.intent()).await?;
         }
         // From here to the submit nothing awaits: settles reach the journal in the order in which floors moved.
         let (records, intent, settled) = tx.finish();
@@ -171,7 +176,7 @@ impl Shared {
     /// The dead letter of a packet that `node` failed on, as often as `tried` says.
     pub(crate) fn dead_letter(&self, node: &Name, item: &Item, error: NodeError, tried: Tried) -> Record {
         tracing::warn!(process = %self.process, node = %node, packet = %item.packet.packet_id, class = error.class.name(), "{}", error.message);
-        let source = Origin { input: item.tree.input.name.clone(), seq: item.tree.seq };
+        let source = Origin { input: item.tree.input().name.clone(), seq: item.tree.seq() };
         let plugin = self.plugins.get(node).cloned().unwrap_or_default();
         self.letter(node, plugin, item.packet.encode(), Some(source), error, tried)
     }
@@ -208,7 +213,7 @@ impl Shared {
     }
 
     /// Ends the branches that full inboxes turned away.
-    pub(crate) fn turn_away(&self, node: &Name, turned: Vec<(Item, Turned)>, tx: &mut Tx, events: &mut Vec<Event>) {
+    pub(crate) fn turn_away(&self, node: &Name, turned: Vec<(Item, Turned)>, tx: &mut Tx, events: &mut Events) {
         for (item, why) in turned {
             let reason = match why {
                 Turned::DropNew => "inbox.drop_new",
@@ -223,7 +228,7 @@ impl Shared {
                     continue;
                 }
             };
-            events.push(event(What::Dropped { reason: reason.into() }, node, &item));
+            events.push(What::Dropped { reason: reason.into() }, &item);
             tx.end(node, &item, Vec::new());
         }
     }
@@ -236,7 +241,7 @@ impl Shared {
         items: Vec<Item>,
         mut tx: Tx,
     ) -> Result<(), EngineError> {
-        let mut events = Vec::new();
+        let mut events = self.events(node);
         self.charge(node, &items).await;
         self.fan_out(node, outputs, items, &mut tx, &mut events).await;
         self.emit(&events);
@@ -259,7 +264,7 @@ impl Shared {
         outputs: &[Arc<Inbox>],
         items: Vec<Item>,
         tx: &mut Tx,
-        events: &mut Vec<Event>,
+        events: &mut Events,
     ) {
         let Some((last, others)) = outputs.split_last() else {
             for item in &items {
@@ -267,10 +272,7 @@ impl Shared {
             }
             return;
         };
-        let more = u32::try_from(others.len()).expect("a node has fewer than 4 G edges");
-        if more > 0 {
-            items.iter().for_each(|item| item.tree.fork(more));
-        }
+        items.iter().for_each(|item| item.tree.fork(others.len()));
         for inbox in others {
             let turned = inbox.push(items.clone()).await;
             self.turn_away(node, turned, tx, events);
@@ -286,9 +288,33 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send), silent: &str) -> St
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or(silent).to_owned()
 }
 
-/// The event of one item at one node.
-pub(crate) fn event(what: What, place: &Place, item: &Item) -> Event {
-    Event { what, place: place.clone(), identity: Some(item.packet.identity), seq: item.tree.seq, attempt: 0 }
+/// Events of packets at one place, made for whoever hears them.
+pub(crate) struct Events {
+    place: Place,
+    heard: bool,
+    made: Vec<Event>,
+}
+
+impl Events {
+    /// It happened to that packet.
+    pub(crate) fn push(&mut self, what: What, item: &Item) {
+        self.push_delivery(what, item, 0);
+    }
+
+    /// It happened to that packet at its how many-th delivery.
+    pub(crate) fn push_delivery(&mut self, what: What, item: &Item, attempt: u32) {
+        if self.heard {
+            let (place, identity, seq) = (self.place.clone(), Some(item.packet.identity), item.tree.seq());
+            self.made.push(Event { what, place, identity, seq, attempt });
+        }
+    }
+}
+
+impl std::ops::Deref for Events {
+    type Target = [Event];
+    fn deref(&self) -> &[Event] {
+        &self.made
+    }
 }
 
 /// An event without a packet.

@@ -10,7 +10,7 @@ use super::EngineError;
 use super::hosted::Hosted;
 use super::inbox::Inbox;
 use super::inputs::Numbers;
-use super::shared::{BATCH, Shared, Tried, event, panic_text};
+use super::shared::{BATCH, Shared, Tried, panic_text};
 use super::tree::{Done, Item, Tx};
 use crate::journal::Record;
 use crate::journal::record::{Name, Put};
@@ -46,7 +46,7 @@ impl NodeTask {
     pub(crate) async fn run(mut self) -> Result<(), EngineError> {
         while let Some(items) = self.inbox.take(BATCH).await {
             self.shared.charge(&self.name, &items).await;
-            let (mut tx, mut events) = (Tx::default(), Vec::with_capacity(items.len()));
+            let (mut tx, mut events) = (Tx::default(), self.shared.events(&self.name));
             let (mut out, mut onward) = (Output::default(), Vec::with_capacity(items.len()));
             for item in items {
                 if self.done.take(&item) {
@@ -56,20 +56,24 @@ impl NodeTask {
                 out.clear();
                 match self.call(&item.packet, &mut out)? {
                     Ok(()) if self.durable.is_some() => {
-                        events.push(event(What::Processed, &self.name, &item));
+                        events.push(What::Processed, &item);
                         let records = self.records(&item.packet, &mut out);
                         tx.end(&self.name, &item, records);
                     }
                     Ok(()) => {
-                        events.push(event(What::Processed, &self.name, &item));
+                        events.push(What::Processed, &item);
                         if out.packets.is_empty() {
-                            events.push(event(What::Filtered, &self.name, &item));
+                            events.push(What::Filtered, &item);
                             tx.end(&self.name, &item, Vec::new());
                             continue;
                         }
-                        item.tree.fork(u32::try_from(out.packets.len()).expect("a node's outputs are bounded") - 1);
-                        let made = outputs_of(&self.name, &item.packet, &mut out);
-                        onward.extend(made.map(|packet| Item { packet, tree: item.tree.clone() }));
+                        let (Item { packet: input, tree }, outputs) = (item, out.packets.len());
+                        tree.fork(outputs - 1);
+                        let mut branches = std::iter::repeat_n(tree, outputs);
+                        each_output(&self.name, &input, &mut out, |packet| {
+                            let tree = branches.next().expect("there is a branch for each output");
+                            onward.push(Item { packet, tree });
+                        });
                     }
                     Err(error) => {
                         let letter = self.shared.dead_letter(&self.name, &item, error, Tried::ONCE);
@@ -83,7 +87,7 @@ impl NodeTask {
             self.shared.emit(&events);
             // What ended here is committed before what goes on may wait for room behind it.
             self.shared.commit(tx).await?;
-            let (mut tx, mut events) = (Tx::default(), Vec::new());
+            let (mut tx, mut events) = (Tx::default(), self.shared.events(&self.name));
             self.shared.fan_out(&self.name, &self.outputs, onward, &mut tx, &mut events).await;
             self.shared.emit(&events);
             self.shared.commit(tx).await?;
@@ -154,22 +158,24 @@ impl NodeTask {
             };
             records.push(Record::Put(Put { node: self.name.clone(), key, value }));
         }
-        for packet in outputs_of(&self.name, packet, out) {
-            let seq = durable.numbers.next();
-            records.push(Record::Append { channel: durable.channel.clone(), seq, packet: packet.encode() });
-        }
+        each_output(&self.name, packet, out, |packet| {
+            let (channel, seq) = (durable.channel.clone(), durable.numbers.next());
+            records.push(Record::Append { channel, seq, packet: packet.encode() });
+        });
         records
     }
 }
 
-fn outputs_of(node: &str, input: &Packet, out: &mut Output) -> impl Iterator<Item = Packet> {
-    let make = move |(index, (_, emitted))| match emitted {
-        Emitted::Pass(packet) => packet,
-        Emitted::New(draft) => {
-            draft.into_packet(input.identity.derive(node, u32::try_from(index).expect("outputs are bounded")))
-        }
-    };
-    out.packets.drain(..).enumerate().map(make)
+/// Hands over the packets that `node` made of `input`, in order.
+fn each_output(node: &str, input: &Packet, out: &mut Output, mut take: impl FnMut(Packet)) {
+    let mut outputs = out.packets.drain(..);
+    for index in 0.. {
+        let Some((_, emitted)) = outputs.next() else { break };
+        take(match emitted {
+            Emitted::Pass(packet) => packet,
+            Emitted::New(draft) => draft.into_packet(input.identity.derive(node, index)),
+        });
+    }
 }
 
 /// Writes packets into a durable channel, in order of arrival.
@@ -261,18 +267,18 @@ impl SinkTask {
                     results.len(),
                     items.len()
                 );
-                let mut events = Vec::with_capacity(results.len());
+                let mut events = self.shared.events(&self.name);
                 let mut unavailable = results.is_empty();
                 let mut ended = 0;
                 for (item, result) in items.iter().zip(results) {
                     match result {
                         Ok(()) => {
-                            events.push(event(What::SinkAcked, &self.name, item));
+                            events.push(What::SinkAcked, item);
                             tx.end(&self.name, item, Vec::new());
                         }
                         Err(error) if error.class == Class::SinkUnavailable => {
                             let reason = Class::SinkUnavailable.name().into();
-                            events.push(event(What::Refused { reason }, &self.name, item));
+                            events.push(What::Refused { reason }, item);
                             unavailable = true;
                             break;
                         }

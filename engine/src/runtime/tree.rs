@@ -114,9 +114,20 @@ impl Input {
         }
     }
 
-    /// Begins a tree with one branch. Numbers that were passed over since the last one will never come.
-    pub(crate) fn begin(self: &Arc<Self>, seq: Seq, position: Option<Bytes>) -> Arc<Tree> {
+    /// Begins trees with one branch each, a source's with their positions. Numbers that were passed over since the last one
+    /// will never come.
+    pub(crate) fn begin(self: &Arc<Self>, roots: impl Iterator<Item = (Seq, Option<Bytes>)>) -> Vec<Tree> {
         let mut open = self.open();
+        let root = |(seq, position)| {
+            self.open_root(&mut open, seq, position);
+            Root { seq, branches: AtomicU32::new(1) }
+        };
+        let roots: Vec<Root> = roots.map(root).collect();
+        let trees = Arc::new(Trees { input: self.clone(), roots });
+        (0..trees.roots.len()).map(|index| Tree { trees: trees.clone(), index }).collect()
+    }
+
+    fn open_root(&self, open: &mut Open, seq: Seq, position: Option<Bytes>) {
         open.in_flight += 1;
         if !self.shared && seq > open.newest.next() {
             let gap = (open.newest.next(), Seq(seq.0 - 1));
@@ -130,8 +141,6 @@ impl Input {
             assert!(last < seq, "a source of {} went from {last} back to {seq}", self.name);
             open.positions.push_back((seq, position));
         }
-        drop(open);
-        Arc::new(Tree { input: self.clone(), seq, branches: AtomicU32::new(1) })
     }
 
     /// Numbers passed over that wait for the next settle.
@@ -167,23 +176,51 @@ impl Input {
     }
 }
 
+/// The trees of packets that entered together.
+struct Trees {
+    input: Arc<Input>,
+    roots: Vec<Root>,
+}
+
 /// A root and how many of its branches are still open.
-pub(crate) struct Tree {
-    pub(crate) input: Arc<Input>,
-    pub(crate) seq: Seq,
+struct Root {
+    seq: Seq,
     branches: AtomicU32,
 }
 
+/// One tree, as each of its branches holds it.
+#[derive(Clone)]
+pub(crate) struct Tree {
+    trees: Arc<Trees>,
+    index: usize,
+}
+
 impl Tree {
+    pub(crate) fn input(&self) -> &Arc<Input> {
+        &self.trees.input
+    }
+
+    /// The root's number at its input.
+    pub(crate) fn seq(&self) -> Seq {
+        self.root().seq
+    }
+
+    fn root(&self) -> &Root {
+        &self.trees.roots[self.index]
+    }
+
     /// Adds branches, before the one that forks ends.
-    pub(crate) fn fork(&self, more: u32) {
-        self.branches.fetch_add(more, Ordering::Relaxed);
+    pub(crate) fn fork(&self, more: usize) {
+        if more > 0 {
+            let more = u32::try_from(more).expect("a node's outputs and edges are bounded");
+            self.root().branches.fetch_add(more, Ordering::Relaxed);
+        }
     }
 
     /// Ends a branch; true when it was the last.
     fn end(&self) -> bool {
-        let before = self.branches.fetch_sub(1, Ordering::Relaxed);
-        assert!(before > 0, "a branch of {} {} ended twice", self.input.name, self.seq);
+        let before = self.root().branches.fetch_sub(1, Ordering::Relaxed);
+        assert!(before > 0, "a branch of {} {} ended twice", self.input().name, self.seq());
         before == 1
     }
 }
@@ -192,7 +229,7 @@ impl Tree {
 #[derive(Clone)]
 pub(crate) struct Item {
     pub(crate) packet: Packet,
-    pub(crate) tree: Arc<Tree>,
+    pub(crate) tree: Tree,
 }
 
 /// Longest position that a source may give, bytes.
@@ -235,19 +272,20 @@ impl Tx {
 
     fn close(&mut self, stage: &Name, item: &Item, wrote: bool) {
         let tree = &item.tree;
-        self.produces |= tree.input.intent == Intent::Produce;
+        let (input, root) = (tree.input(), tree.seq());
+        self.produces |= input.intent == Intent::Produce;
         if tree.end() {
-            match self.settles.iter_mut().find(|(input, _)| Arc::ptr_eq(input, &tree.input)) {
-                Some((_, seqs)) => seqs.push(tree.seq),
+            match self.settles.iter_mut().find(|(known, _)| Arc::ptr_eq(known, input)) {
+                Some((_, seqs)) => seqs.push(root),
                 None => {
-                    self.bytes += 64 + tree.input.name.len() + tree.input.group.len() + POSITION_BYTES_MAX;
-                    self.settles.push((tree.input.clone(), vec![tree.seq]));
+                    self.bytes += 64 + input.name.len() + input.group.len() + POSITION_BYTES_MAX;
+                    self.settles.push((input.clone(), vec![root]));
                 }
             }
             // At worst a range of its own.
             self.bytes += 20;
         } else if wrote {
-            let (input, root, packet) = (tree.input.name.clone(), tree.seq, item.packet.identity);
+            let (input, packet) = (input.name.clone(), item.packet.identity);
             self.push(Record::Applied(Applied { stage: stage.clone(), input, root, packet }));
         }
     }
@@ -261,8 +299,13 @@ impl Tx {
         self.records.is_empty() && self.settles.is_empty() && self.published.is_empty()
     }
 
-    /// At least what its records will take.
+    /// What its records take, but for the gaps that it settles.
     pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// At least what its records will take.
+    pub(crate) fn bytes_max(&self) -> usize {
         // Each gap is a range of its own; they may have come since.
         self.bytes + self.settles.iter().map(|(input, _)| input.gaps() * 20).sum::<usize>()
     }
@@ -301,6 +344,6 @@ impl Done {
 
     /// True, once, when this packet of this tree was handled before the restart.
     pub(crate) fn take(&mut self, item: &Item) -> bool {
-        !self.0.is_empty() && self.0.remove(&(item.tree.input.name.clone(), item.tree.seq, item.packet.identity))
+        !self.0.is_empty() && self.0.remove(&(item.tree.input().name.clone(), item.tree.seq(), item.packet.identity))
     }
 }

@@ -41,11 +41,11 @@ impl Item {
         let producer = ProducerId(xxh3_64(producer.as_bytes()));
         let fields = Fields {
             identity: Identity::Entered { producer, epoch: Epoch(epoch), pseq },
-            packet_id: self.text.clone(),
+            packet_id: self.text.as_str().into(),
             ts: 0,
             kind: Kind::Event,
-            source_id: "kit".to_owned(),
-            key: self.key.clone(),
+            source_id: "kit".into(),
+            key: self.key.as_deref().map(Into::into),
             content_type: ContentType::Bytes,
             payload: Bytes::copy_from_slice(self.text.as_bytes()),
             meta: self.business.iter().map(|key| (BUSINESS_KEY.to_owned(), key.clone())).collect::<BTreeMap<_, _>>(),

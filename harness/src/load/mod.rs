@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use seaworthy_engine::node::Draft;
-use seaworthy_engine::packet::{BUSINESS_KEY, ContentType, Kind, Seq};
+use seaworthy_engine::packet::{BUSINESS_KEY, ContentType, Kind, Seq, SmolStr, ToSmolStr};
 
 use crate::plan::{Ns, unit};
 use crate::scenario::draw::draw;
@@ -133,23 +133,25 @@ impl Source<'_> {
             packet_id,
             ts: EPOCH_UNIX_NS + intended_ns as i64,
             kind: Kind::Event,
-            source_id: source_id.to_owned(),
+            source_id: source_id.into(),
             key: None,
             content_type: ContentType::Json,
             payload: Bytes::new(),
             meta: BTreeMap::new(),
         };
-        let numbered = || stamped(format!("{}-{}", load.name, index + 1), &load.name);
+        let numbered = || stamped(format_args!("{}-{}", load.name, index + 1).to_smolstr(), &load.name);
         match self {
             // Rows bring their own ids.
-            Source::Rows { rows, path, .. } => rows.draft(index, load.key.as_deref(), stamped(String::new(), path)),
+            Source::Rows { rows, path, .. } => {
+                rows.draft(index, load.key.as_deref(), stamped(SmolStr::default(), path))
+            }
             Source::Json(fields) => {
                 let value = |(name, template): (&String, &Template)| {
                     (name.clone(), generate(template, draw(seed, "load", &load.name, index, name)))
                 };
                 let object: serde_json::Map<_, _> = fields.iter().map(value).collect();
                 let text_of = |field: &Option<String>| field.as_ref().and_then(|field| object.get(field)).map(key_text);
-                let (key, business_key) = (text_of(&load.key), text_of(&load.business_key));
+                let (key, business_key) = (text_of(&load.key).map(SmolStr::from), text_of(&load.business_key));
                 let meta = business_key.into_iter().map(|key| (BUSINESS_KEY.to_owned(), key)).collect();
                 let payload = serde_json::to_vec(&object).expect("an object of plain values is JSON").into();
                 Draft { key, payload, meta, ..numbered() }

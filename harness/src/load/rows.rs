@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use seaworthy_engine::node::Draft;
+use seaworthy_engine::packet::ToSmolStr;
 use serde::Serializer as _;
 use serde_json::{Map, Value};
 
@@ -143,12 +144,12 @@ impl Rows {
     pub(super) fn draft(&self, index: u64, key: Option<&str>, stamped: Draft) -> Draft {
         let (row, lap) = self.row(index);
         let time_ms = row.time_ms.map(|time| time.saturating_add(lap.saturating_mul(self.span_ms)));
-        let key = key.and_then(|key| row.fields.get(key)).map(key_text);
+        let key = key.and_then(|key| row.fields.get(key)).map(|value| key_text(value).into());
         let ts = time_ms.map_or(stamped.ts, |time| time.saturating_mul(1_000_000));
         if lap == 0 {
-            return Draft { packet_id: row.id.clone(), ts, key, payload: row.line.clone(), ..stamped };
+            return Draft { packet_id: row.id.as_str().into(), ts, key, payload: row.line.clone(), ..stamped };
         }
-        let packet_id = format!("{}#{lap}", row.id);
+        let packet_id = format_args!("{}#{lap}", row.id).to_smolstr();
         let (id, time) = (Value::from(packet_id.as_str()), time_ms.map(Value::from));
         let fields = row.fields.iter().map(|(name, value)| match name.as_str() {
             "id" => (name, &id),

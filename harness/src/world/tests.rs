@@ -30,7 +30,7 @@ fn workload(per_second: u64, duration_ns: Ns) -> Vec<LoadEvent> {
         seq: Seq(i + 1),
         intended_ns: i * SECOND / per_second,
         draft: Draft {
-            packet_id: format!("p{}", i + 1),
+            packet_id: format!("p{}", i + 1).into(),
             ts: 0,
             kind: Kind::Event,
             source_id: "toy".into(),

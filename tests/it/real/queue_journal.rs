@@ -44,11 +44,11 @@ pub(crate) fn packet(seq: u64) -> Bytes {
     let payload = format!("{{\"n\": {seq}, \"fill\": \"{}\"}}", "x".repeat(seq as usize * 37 % 900));
     let fields = Fields {
         identity: Identity::Derived(u128::from(seq)),
-        packet_id: format!("p{seq}"),
+        packet_id: format!("p{seq}").into(),
         ts: seq as i64,
         kind: Kind::Event,
         source_id: "test".into(),
-        key: Some(format!("k{}", seq / 40)),
+        key: Some(format!("k{}", seq / 40).into()),
         content_type: ContentType::Json,
         payload: payload.into(),
         meta: BTreeMap::new(),

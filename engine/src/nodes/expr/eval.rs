@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use serde_json::Value as Json;
+use smol_str::{SmolStr, ToSmolStr};
 
 use super::{Expr, Function, Op, Path, Quoted};
 use crate::json::{Outline, Shape};
@@ -69,11 +70,11 @@ impl<'a> Value<'a> {
     }
 
     /// As a packet's key: texts, integers, true and false; `None` for what makes no key.
-    pub fn to_key(&self) -> Option<String> {
+    pub fn to_key(&self) -> Option<SmolStr> {
         match self {
-            Value::Text(text) => Some(text.clone().into_owned()),
-            Value::Int(int) => Some(int.to_string()),
-            Value::Bool(bool) => Some(bool.to_string()),
+            Value::Text(text) => Some(SmolStr::new(text)),
+            Value::Int(int) => Some(int.to_smolstr()),
+            Value::Bool(bool) => Some(bool.to_smolstr()),
             Value::Null | Value::Float(_) | Value::Json(_) => None,
         }
     }
@@ -81,7 +82,8 @@ impl<'a> Value<'a> {
     /// As a float; integers beyond 2^53 are rounded. `None` for what is no number.
     pub fn to_f64(&self) -> Option<f64> {
         match self {
-            Value::Int(int) => Some(*int as f64),
+            // Nearly all are narrow, and those a machine converts by itself.
+            Value::Int(int) => Some(i64::try_from(*int).map_or_else(|_| *int as f64, |narrow| narrow as f64)),
             Value::Float(float) => Some(*float),
             _ => None,
         }
@@ -214,7 +216,7 @@ impl Expr {
     /// # Errors
     /// As for `eval`.
     pub fn holds(&self, packet: &Packet) -> Result<bool, NodeError> {
-        Ok(self.eval(packet)? == Value::Bool(true))
+        Ok(matches!(self.eval(packet)?, Value::Bool(true)))
     }
 
     fn binary<'a>(&'a self, op: Op, a: &'a Expr, b: &'a Expr, packet: &'a Packet) -> Result<Value<'a>, NodeError> {
