@@ -10,14 +10,14 @@ use std::fs;
 use std::process::Command;
 
 use bytes::Bytes;
-use seaworthy_engine::journal::Lsn;
 use seaworthy_engine::journal::footer::{Footer, FooterFound, Wanted};
-use seaworthy_engine::journal::reader::{Reader, Step};
+use seaworthy_engine::journal::reader::{Finding, Reader, Step};
 use seaworthy_engine::journal::record::Record;
 use seaworthy_engine::journal::segment::{self, Sector, SegmentHeader};
+use seaworthy_engine::journal::{Intent, Lsn};
 use seaworthy_engine::packet::key_of;
 
-use super::queue_journal::{Sample, disk};
+use super::queue_journal::{Sample, append, disk, open, settle};
 
 /// LSN, time and key of each packet that is given, and the bytes that were read for it.
 async fn packets(sample: &Sample, wanted: Option<Wanted>) -> (BTreeMap<Lsn, (i64, String)>, u64) {
@@ -168,4 +168,31 @@ async fn a_header_that_lies_of_its_size_costs_no_memory() {
     change(&sample, 3, 0, |bytes| bytes[..huge.len()].copy_from_slice(&huge));
     assert_eq!(found(&sample).await, 40);
     assert!(fsck(&sample, &[]).0.is_some());
+}
+
+/// The writer gives back all that the reader knows of while it reads.
+#[tokio::test]
+async fn a_reader_goes_on_where_all_that_it_knew_of_was_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path()).await;
+    let hand_in = async |records| {
+        journal.append(records, Intent::Drain).await.unwrap().wait().await.unwrap();
+    };
+    hand_in(vec![settle(1, 0)]).await;
+    for seq in 1..=600 {
+        hand_in(vec![append(seq)]).await;
+    }
+    let mut reader = Reader::open(disk(dir.path())).await.unwrap();
+    assert!(matches!(reader.next().await.unwrap(), Some(Step::Frame(_))));
+    hand_in(vec![settle(1, 600)]).await;
+    for seq in 601..=1800 {
+        hand_in(vec![append(seq), settle(seq, seq)]).await;
+    }
+    let mut recycled = 0;
+    while let Some(step) = reader.next().await.unwrap() {
+        recycled += u64::from(matches!(step, Step::Finding(Finding::Recycled { .. })));
+    }
+    assert!(recycled > 3, "{recycled} segments were given back");
+    assert_eq!(reader.next_lsn(), Lsn(1 + 600 + 1 + 2 * 1200));
+    journal.close().await;
 }
