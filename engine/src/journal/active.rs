@@ -66,7 +66,7 @@ impl Active {
         base: Lsn,
     ) -> Result<(Active, Bytes), JournalError> {
         let Active { prev, epoch, journal, .. } = *self;
-        let footer = self.digest.as_ref().map_or(0, |digest| digest.seal().0.hash());
+        let footer = self.digest.as_ref().map_or(0, |digest| digest.footer().hash());
         let file = spare::open(env, number).await?;
         let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
         let (version, process) = (segment::VERSION, process.to_owned());
@@ -77,7 +77,7 @@ impl Active {
     /// Writes the footer behind the last frame that this segment will have, and gives its length. Not synced: a power cut may
     /// take it, or a part of it.
     pub(super) fn seal(&self) -> Option<(u64, Io<()>)> {
-        let (_, bytes) = self.digest.as_ref()?.seal();
+        let bytes = self.digest.as_ref()?.footer().encode();
         Some((bytes.len() as u64, self.file.write_at(self.end, vec![bytes])))
     }
 

@@ -313,9 +313,9 @@ impl Digest {
         }
     }
 
-    /// The segment is done: its footer, and the same for the disk.
-    pub(super) fn seal(&self) -> (&Footer, Bytes) {
-        (&self.footer, self.footer.encode())
+    /// The footer, as far as the segment goes.
+    pub(super) fn footer(&self) -> &Footer {
+        &self.footer
     }
 }
 
@@ -373,7 +373,8 @@ mod tests {
     #[test]
     fn a_footer_fits_behind_the_frames_and_is_read_back_in_its_own_segment_only() {
         let digest = digest(250);
-        let (footer, bytes) = digest.seal();
+        let footer = digest.footer();
+        let bytes = footer.encode();
         assert!(place(SIZE) + bytes.len() as u64 <= SIZE, "{} bytes", bytes.len());
         assert_eq!(Footer::decode(3, &bytes), FooterFound::Footer(footer.clone()));
         assert_eq!(Footer::decode(4, &bytes), FooterFound::None, "a recycled segment wears an old footer");
@@ -385,7 +386,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_seen() {
-        let bytes = digest(3).seal().1;
+        let bytes = digest(3).footer().encode();
         let len = HEAD + u32::from_le_bytes(bytes[8..12].try_into().expect("four")) as usize;
         for bit in (0..len * 8).step_by(7) {
             let mut torn = bytes.to_vec();
@@ -397,7 +398,7 @@ mod tests {
     #[track_caller]
     fn check(wanted: Wanted, held: bool, start: Option<(u64, u64)>) {
         let digest = digest(100);
-        let footer = digest.seal().0;
+        let footer = digest.footer();
         assert_eq!(footer.may_hold(&wanted), held, "{wanted:?}");
         assert_eq!(footer.start(&wanted), start.map(|(lsn, offset)| (Lsn(lsn), offset)), "{wanted:?}");
     }
@@ -424,7 +425,8 @@ mod tests {
         for index in 0..1000 {
             digest.note(&format!("node{index}").into(), None);
         }
-        let (footer, bytes) = digest.seal();
+        let footer = digest.footer();
+        let bytes = footer.encode();
         assert!(footer.more_names && place(SIZE) + bytes.len() as u64 <= SIZE);
         assert!(footer.may_hold(&Wanted { name: Some("node999".into()), ..Wanted::default() }));
         assert_eq!(footer.names[&*Name::from("channel/up")].entered, (Seq(1), Seq(1)));

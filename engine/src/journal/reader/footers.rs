@@ -104,7 +104,7 @@ impl Reader {
         if !self.is_same(current).await? {
             return Ok(());
         }
-        let (made, _) = digest.seal();
+        let made = digest.footer();
         let (why, damage) = if made.hash() != expected {
             ("and the frames are not those that the next segment was begun behind: one of the two was exchanged", true)
         } else {
