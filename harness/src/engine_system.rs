@@ -8,7 +8,7 @@ use bytes::Bytes;
 use seaworthy_engine::env::{Clock, Env, Fut};
 use seaworthy_engine::graph::Role;
 use seaworthy_engine::journal::JournalOptions;
-use seaworthy_engine::node::{Acks, Draft, Entry, NodeError, Registry, Resume, Sink, Source};
+use seaworthy_engine::node::{Acks, Class, Draft, Entry, Node, NodeError, Output, Registry, Resume, Sink, Source};
 use seaworthy_engine::packet::{Packet, Seq};
 use seaworthy_engine::process::{ChannelPlan, PlannedProcess, ProcessPlan};
 use seaworthy_engine::runtime::{Engine, EngineOptions, Handle, StandIn};
@@ -25,8 +25,8 @@ use crate::system::{Boot, BootError, HostSpec, Offer, Offered, System};
 /// Disk of each simulated host, bytes.
 const DISK_BYTES: u64 = 64 << 20;
 /// Segments and frames of simulated journals: small, so that a minute sees several rotations.
-const SEGMENT_BYTES: u64 = 1 << 20;
-const FRAME_BYTES: usize = 256 << 10;
+const SEGMENT_BYTES: u64 = 2 << 20;
+const FRAME_BYTES: usize = 512 << 10;
 
 /// Processes of the engine, in a world.
 pub struct EngineSystem {
@@ -97,6 +97,14 @@ impl EngineSystem {
             if let Some(intake) = self.intakes.get(&address) {
                 stand_ins.insert(node.id.to_string(), StandIn::Source(Box::new(LoadSource { intake: intake.clone() })));
             }
+            if matches!(node.role, Role::Node | Role::StatefulNode) {
+                let (recorder, address) = (self.recorder.clone(), address.clone());
+                let around = move |inner| {
+                    let (recorder, address) = (recorder.clone(), address.clone());
+                    Box::new(FaultyNode { inner, recorder, address }) as Box<dyn Node>
+                };
+                stand_ins.insert(node.id.to_string(), StandIn::Around(Arc::new(around)));
+            }
             if node.role == Role::Sink {
                 let endpoint = self.recorder.endpoint(&address, &boot.host, boot.incarnation);
                 let endpoint = endpoint.told_as(&format!("{}.{}", self.members.told_as(&boot.host), node.id));
@@ -166,7 +174,7 @@ impl System for EngineSystem {
                 .expect("no code panics while it holds the handles")
                 .insert(boot.host.clone(), engine.handle());
             for range in &engine.recovery().lost {
-                recorder.reported_lost(format!("{}: records {}..{}", boot.host, range.start, range.end));
+                recorder.reported_lost(&boot.host, format!("records {}..{}", range.start, range.end));
             }
             engine.run().await.map_err(&error)
         })
@@ -312,6 +320,26 @@ impl Source for LoadSource {
     }
 }
 
+/// Around a node: panics where a fault says so, and is the node otherwise.
+struct FaultyNode {
+    inner: Box<dyn Node>,
+    recorder: Arc<Recorder>,
+    address: String,
+}
+
+impl Node for FaultyNode {
+    fn process(&mut self, packet: &Packet, out: &mut Output) -> Result<(), NodeError> {
+        if self.recorder.panics_over(&self.address, &packet.packet_id) {
+            panic!("a fault: {} panics over {}", self.address, packet.packet_id);
+        }
+        self.inner.process(packet, out)
+    }
+
+    fn restore(&mut self, state: &BTreeMap<Bytes, Bytes>) -> Result<(), NodeError> {
+        self.inner.restore(state)
+    }
+}
+
 /// In place of a sink: what it writes becomes visible at an endpoint of the harness.
 struct RecordingSink {
     endpoint: Endpoint,
@@ -322,6 +350,10 @@ impl Sink for RecordingSink {
     fn write<'a>(&'a mut self, batch: &'a [Packet]) -> Fut<'a, Vec<Result<(), NodeError>>> {
         Box::pin(async move {
             self.endpoint.hold(&self.clock).await;
+            if self.endpoint.is_unavailable() {
+                let refused = NodeError::new(Class::SinkUnavailable, "the outside system is unavailable (a fault)");
+                return vec![Err(refused); batch.len()];
+            }
             for packet in batch {
                 self.endpoint.effect(&packet.packet_id, packet.key.as_deref(), packet.payload.clone());
             }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use seaworthy_engine::env::{Cpu, Env, Fut, Io, Listener, Net, Probe, Stream, Work};
 use seaworthy_engine::graph::{PlannedNode, Role};
-use seaworthy_engine::node::{NodeContext, Registry};
+use seaworthy_engine::node::{Class, Node, NodeContext, NodeError, Output, Registry};
 use seaworthy_engine::observe::Event;
+use seaworthy_engine::packet::Packet;
 use seaworthy_engine::process::ProcessPlan;
 
 use crate::members::Members;
@@ -17,13 +18,32 @@ use crate::sim::clock::SimClock;
 use crate::sim::disk::{DiskOptions, SimDisk};
 use crate::sim::seed::KeyedSeed;
 
+/// Packets over which a fault made a node panic, so that they became dead letters: the node as `host.node`, of members the
+/// first, and the packet's name.
+pub type Panicked = BTreeSet<(String, String)>;
+
+/// A node that can't handle some packets.
+struct Panicking {
+    inner: Box<dyn Node>,
+    over: BTreeSet<String>,
+}
+
+impl Node for Panicking {
+    fn process(&mut self, packet: &Packet, out: &mut Output) -> Result<(), NodeError> {
+        if self.over.contains(packet.packet_id.as_str()) {
+            return Err(NodeError::new(Class::PluginPanic, "a fault made it panic"));
+        }
+        self.inner.process(packet, out)
+    }
+}
+
 /// Builds every node anew and wires them across channels. Of members that share a group's packets only the first takes
 /// part: it stands for the others.
 ///
 /// # Panics
 /// When a node that was checked can't be built.
 #[must_use]
-pub fn of(plan: &ProcessPlan, members: &Members, registry: &Registry) -> Flow {
+pub fn of(plan: &ProcessPlan, members: &Members, registry: &Registry, panicked: &Panicked) -> Flow {
     let all: Vec<(&str, &PlannedNode)> = plan
         .processes
         .iter()
@@ -58,9 +78,11 @@ pub fn of(plan: &ProcessPlan, members: &Members, registry: &Registry) -> Flow {
                 let context =
                     NodeContext { files: env.disk.clone(), env, process: host.to_owned(), node: node.id.to_string() };
                 let built = registry.build_node(&node.plugin, &context, node.config.clone());
-                FlowWhat::Node(
-                    built.unwrap_or_else(|error| panic!("node {host}.{} was checked, but: {error}", node.id)),
-                )
+                let inner =
+                    built.unwrap_or_else(|error| panic!("node {host}.{} was checked, but: {error}", node.id));
+                let over = panicked.iter().filter(|(at, _)| *at == format!("{host}.{}", node.id));
+                let over: BTreeSet<String> = over.map(|(_, packet_id)| packet_id.clone()).collect();
+                FlowWhat::Node(if over.is_empty() { inner } else { Box::new(Panicking { inner, over }) })
             }
         };
         let wires = edges[*old].iter().map(|to| Wire::out(place[to])).collect();

@@ -1,5 +1,6 @@
 //! Everything that one seed left behind for its judges: offers, effects, probe events, applied faults.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -96,8 +97,14 @@ pub struct History {
     pub applied: Vec<Applied>,
     /// What the disks saw.
     pub disk: Vec<DiskFact>,
-    /// Loss that the system itself reported, with its exact range.
-    pub reported_lost: Vec<String>,
+    /// Loss that the system itself reported: the host, and the exact range.
+    pub reported_lost: Vec<(String, String)>,
+    /// Frames that faults made rot: the host, and the packets that were in it. What a host reports as lost lies in them.
+    pub rotted: Vec<(String, BTreeSet<String>)>,
+    /// Packets over which faults made nodes panic: the node as `host.node`, and the packet's name.
+    pub panicked: Vec<(String, String)>,
+    /// Machines that were replaced: the host, and the packets that it alone held.
+    pub wiped: Vec<(String, BTreeSet<String>)>,
     /// Dead letters that an independent reader found in the journals: host, packet id, class.
     pub dead_letters: Vec<(String, String, String)>,
     /// Samples of used disk space: host, virtual ns, bytes.

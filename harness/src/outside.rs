@@ -1,6 +1,6 @@
 //! What an outsider can tell of a finished run: the journals that lie on the simulated disks, and named drops.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use seaworthy_engine::journal::frame::{self, At, Found, SECTOR};
@@ -53,13 +53,21 @@ pub fn dead_letters(disks: &BTreeMap<String, SimDisk>) -> Vec<(String, String, S
     letters
 }
 
+/// What faults destroyed and nobody else held: with a machine that was replaced, and in a frame that rotted where its host
+/// reports a loss.
+fn destroyed(history: &History) -> BTreeSet<String> {
+    let reports = |host: &String| history.reported_lost.iter().any(|(reporter, _)| reporter == host);
+    let rotted = history.rotted.iter().filter(|(host, _)| reports(host));
+    history.wiped.iter().chain(rotted).flat_map(|(_, held)| held.iter().cloned()).collect()
+}
+
 /// Packets that a named rule dropped, by the engine's own word: it declares an end of its own.
 #[must_use]
 pub fn declared(history: &History) -> Declared {
     let offers: BTreeMap<(&str, Seq), &str> =
         history.offers.iter().map(|offer| ((&*offer.entry, offer.seq), &*offer.packet_id)).collect();
     let mut names: BTreeMap<Identity, &str> = BTreeMap::new();
-    let mut declared = Declared::default();
+    let mut declared = Declared { lost_reported: destroyed(history), ..Declared::default() };
     if !history.events.iter().any(|probed| matches!(probed.event.what, What::Dropped { .. })) {
         return declared;
     }

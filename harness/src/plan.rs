@@ -1,7 +1,10 @@
 //! The explicit plan of one seed: every fault step with its time and values, nothing left to chance. It is what a run
 //! executes, what `seaworthy plan` prints, and what shrinking works on.
 
+mod action;
 mod normal;
+
+pub use action::{Action, DiskOp};
 
 use serde::{Deserialize, Serialize};
 
@@ -138,142 +141,6 @@ pub(crate) fn unit(draw: u64) -> f64 {
 /// `whole * u / 2^64`, rounded down.
 fn share(whole: u128, u: u64) -> u64 {
     u64::try_from((whole * u128::from(u)) >> 64).expect("a part of at most 2^64, scaled by less than one, fits")
-}
-
-/// Which disk operations fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DiskOp {
-    /// Reads.
-    Read,
-    /// Writes.
-    Write,
-    /// Syncs.
-    Sync,
-}
-
-/// What a step does to the world. One variant a fault kind; the flap is compiled to cuts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", deny_unknown_fields)]
-pub enum Action {
-    /// Bytes stop and resume at the heal; connects hang.
-    #[serde(rename = "net.cut")]
-    NetCut {
-        /// Where.
-        link: Link,
-    },
-    /// Bytes arrive later.
-    #[serde(rename = "net.latency")]
-    NetLatency {
-        /// Where.
-        link: Link,
-        /// By how much more.
-        add: Dist,
-    },
-    /// Open connections break with ECONNRESET, once.
-    #[serde(rename = "net.reset")]
-    NetReset {
-        /// Where.
-        link: Link,
-    },
-    /// Acks of a channel's lane come later.
-    #[serde(rename = "ack.delay")]
-    AckDelay {
-        /// The channel.
-        channel: String,
-        /// By how much.
-        add: Dist,
-    },
-    /// Acks come twice.
-    #[serde(rename = "ack.duplicate")]
-    AckDuplicate {
-        /// The channel.
-        channel: String,
-        /// Share of acks, in parts per million.
-        ratio_ppm: u32,
-    },
-    /// Acks vanish; the connection is cut a moment later, as a lost connection would lose them.
-    #[serde(rename = "ack.lose")]
-    AckLose {
-        /// The channel.
-        channel: String,
-        /// Share of acks, in parts per million.
-        ratio_ppm: u32,
-    },
-    /// No byte more can be allocated.
-    #[serde(rename = "disk.full")]
-    DiskFull {
-        /// Whose disk.
-        host: String,
-    },
-    /// Each operation takes longer.
-    #[serde(rename = "disk.latency")]
-    DiskLatency {
-        /// Whose disk.
-        host: String,
-        /// By how much.
-        add: Dist,
-    },
-    /// Operations fail with EIO.
-    #[serde(rename = "disk.eio")]
-    DiskEio {
-        /// Whose disk.
-        host: String,
-        /// Which operations.
-        op: DiskOp,
-        /// Share of them, in parts per million.
-        ratio_ppm: u32,
-    },
-    /// While it lasts, a power cut tears and garbles unsynced sectors instead of only dropping some.
-    #[serde(rename = "disk.torn")]
-    DiskTorn {
-        /// Whose disk.
-        host: String,
-    },
-    /// SIGKILL, then a start after a while; the page cache survives.
-    #[serde(rename = "host.crash")]
-    HostCrash {
-        /// Which.
-        host: String,
-        /// Down for how long.
-        restart_ns: Ns,
-    },
-    /// The power goes: unsynced sectors are lost, peers hear nothing.
-    #[serde(rename = "host.power_cut")]
-    HostPowerCut {
-        /// Which.
-        host: String,
-        /// Down for how long.
-        restart_ns: Ns,
-    },
-    /// Crash after crash, also during recovery.
-    #[serde(rename = "host.restart_storm")]
-    HostRestartStorm {
-        /// Which.
-        host: String,
-        /// Up for how long each time.
-        up: Dist,
-        /// Down for how long each time.
-        down: Dist,
-        /// Power cuts instead of SIGKILLs.
-        power: bool,
-    },
-    /// A sink answers later.
-    #[serde(rename = "sink.slow")]
-    SinkSlow {
-        /// The sink, as `host.node`.
-        sink: String,
-        /// By how much, each batch.
-        add: Dist,
-    },
-    /// A deliberate breach, to see a check fail; only in `must_fail/`.
-    #[serde(rename = "sabotage")]
-    Sabotage {
-        /// Which (`forge_ack`, `lose_effect`, …).
-        breach: String,
-        /// Where: a host, a sink or a channel, as the breach wants it.
-        on: String,
-    },
 }
 
 #[cfg(test)]

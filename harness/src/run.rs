@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use miette::Diagnostic;
 use seaworthy_engine::graph::{Phase, Role};
 use seaworthy_engine::load::{Loaded, Planned, load_any};
-use seaworthy_engine::node::Registry;
+use seaworthy_engine::node::{Class, Registry};
 use seaworthy_engine::process::{PlannedProcess, ProcessPlan};
 use seaworthy_reports::pool::{Pool, ScenarioMeta};
 use seaworthy_reports::run::SeedRun;
@@ -17,14 +17,15 @@ use crate::adapt;
 use crate::check::{self, Case, ChannelAt, Violation};
 use crate::engine_system::EngineSystem;
 use crate::fault::lane_proxy::ProxyFaults;
-use crate::fault::{Gauges, Trigger};
+use crate::fault::{Gauges, Trigger, wants_proxy};
 use crate::figures::{SeedFacts, seed_run};
-use crate::flow;
+use crate::flow::{self, Panicked};
+use crate::history::History;
 use crate::ledger::{self, Declared, LedgerError};
-use crate::load::{LoadError, LoadEvent, Rows, RowsError, workload};
+use crate::load::{LoadError, LoadEvent, Rows, RowsError, disturb, workload};
 use crate::members::{Members, MembersProblem};
 use crate::outside;
-use crate::plan::{Action, Plan};
+use crate::plan::Plan;
 use crate::reference;
 use crate::scenario::{self, Expr, Readings, Scenario, ScenarioErrors, World, WorldChannel, WorldNode};
 use crate::sim::recorder::Recorder;
@@ -211,7 +212,8 @@ impl Prepared {
     /// # Errors
     /// When the harness's own books don't balance.
     pub fn run_plan(&self, plan: &Plan, keep_trace: bool) -> Result<Judged, RunError> {
-        let workload = self.workload(plan.seed).expect("the load was made once when the scenario was read");
+        let mut workload = self.workload(plan.seed).expect("the load was made once when the scenario was read");
+        let disturbed = disturb(&mut workload, plan);
         let recorder = Recorder::new(plan.seed, keep_trace);
         let entries = self.scenario.loads.iter().map(|load| load.entry.clone()).collect();
         let mut system = EngineSystem::new(
@@ -223,12 +225,15 @@ impl Prepared {
         );
         let hits = Arc::new(Mutex::new(Sometimes::new(&self.scenario)));
         let mut options = self.options(recorder, &hits);
-        if plan.steps.iter().any(|step| spoils_acks(&step.action)) {
+        if plan.steps.iter().any(|step| wants_proxy(&step.action)) {
             let faults = Arc::new(ProxyFaults::default());
             options.routes = system.with_proxies(&faults);
             options.lanes = Some(faults);
         }
-        let outcome = run_seed(Box::new(system), plan, workload.clone(), options);
+        let mut outcome = run_seed(Box::new(system), plan, workload.clone(), options);
+        for applied in &mut outcome.history.applied {
+            applied.hits += disturbed.get(&applied.step).copied().unwrap_or(0);
+        }
         self.judge(plan, workload, outcome, &hits)
     }
 
@@ -273,7 +278,7 @@ impl Prepared {
             draft: event.draft,
         });
         let events = events.filter(|event| part.contains(&(event.entry.clone(), event.seq))).collect();
-        let mut flow = flow::of(&self.processes, &self.members, &self.registry);
+        let mut flow = flow::of(&self.processes, &self.members, &self.registry, &self.panicked(&history));
         let expected = reference::evaluate(&mut flow, events);
         let declared = Declared {
             idempotent_sinks: self.scenario.promise.idempotent.iter().cloned().collect(),
@@ -300,6 +305,19 @@ impl Prepared {
         };
         let run = seed_run(facts, &history, &ledger, &violations);
         Ok(Judged { run, trace, violations })
+    }
+
+    /// What became a dead letter because a fault made a node panic over it. What went through another time is not of them.
+    fn panicked(&self, history: &History) -> Panicked {
+        let class = Class::PluginPanic.name();
+        let dead: BTreeSet<&str> =
+            history.dead_letters.iter().filter(|(.., why)| why == class).map(|(_, id, _)| id.as_str()).collect();
+        let dead = history.panicked.iter().filter(|(_, packet_id)| dead.contains(packet_id.as_str()));
+        let told = |address: &str| {
+            let (host, node) = address.split_once('.').expect("nodes are addressed as host.node");
+            format!("{}.{node}", self.members.told_as(host))
+        };
+        dead.map(|(node, packet_id)| (told(node), packet_id.clone())).collect()
     }
 
     fn channels(&self) -> Vec<ChannelAt> {
@@ -350,14 +368,6 @@ impl Prepared {
         let mut pool = Pool::default();
         runs.values().for_each(|run| pool.add(run));
         Ok(pool)
-    }
-}
-
-fn spoils_acks(action: &Action) -> bool {
-    match action {
-        Action::AckDelay { .. } | Action::AckDuplicate { .. } | Action::AckLose { .. } => true,
-        Action::Sabotage { breach, .. } => breach == "forge_ack",
-        _ => false,
     }
 }
 

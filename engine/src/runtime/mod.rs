@@ -37,7 +37,7 @@ use crate::journal::{Durability, Intent, Journal, JournalOptions, Record, Recove
 use crate::lane;
 use crate::lane::near::Near;
 use crate::lane::take::{self, Desk, Seat};
-use crate::node::{Acks, NodeContext, Registry, Sink, Source};
+use crate::node::{Acks, Node, NodeContext, Registry, Sink, Source};
 use crate::packet::{Epoch, Seq};
 use crate::process::ChannelPlan;
 use dispatch::Dispatcher;
@@ -61,6 +61,8 @@ pub enum StandIn {
     Source(Box<dyn Source>),
     /// Instead of a sink.
     Sink(Box<dyn Sink>),
+    /// Around a node: what its plugin builds, each time that it does, goes through this first.
+    Around(Arc<dyn Fn(Box<dyn Node>) -> Box<dyn Node> + Send + Sync>),
 }
 
 /// What an engine is started from. Plain data and a fresh `Env`: nothing crosses a crash but the disk.
@@ -368,7 +370,14 @@ impl Builder {
             }
             Role::Node | Role::StatefulNode => {
                 let registry = options.registry.clone();
-                let rebuild: stages::Rebuild = Box::new(move || registry.build_node(&plugin, &context, config.clone()));
+                let around = match options.stand_ins.remove(&*name) {
+                    Some(StandIn::Around(around)) => Some(around),
+                    _ => None,
+                };
+                let rebuild: stages::Rebuild = Box::new(move || {
+                    let built = registry.build_node(&plugin, &context, config.clone())?;
+                    Ok(if let Some(around) = &around { around(built) } else { built })
+                });
                 let mut built = rebuild()?;
                 let durable = (node.role == Role::StatefulNode).then(|| self.durable(&name));
                 let outputs = match &durable {

@@ -36,6 +36,8 @@ fn fall<'a>(case: &Case<'a>, applied: &'a Applied) -> Option<(&'a Applied, &'a s
     match &case.plan.steps.get(applied.step)?.action {
         Action::HostCrash { host, .. } => Some((applied, host, "killed")),
         Action::HostPowerCut { host, .. } => Some((applied, host, "power cut")),
+        Action::HostStop { host, .. } => Some((applied, host, "stopped")),
+        Action::HostWipe { host, .. } => Some((applied, host, "replaced")),
         Action::HostRestartStorm { host, power: true, .. } => Some((applied, host, "power cut again and again from")),
         Action::HostRestartStorm { host, power: false, .. } => Some((applied, host, "killed again and again from")),
         _ => None,

@@ -25,8 +25,11 @@ pub(super) fn silent(case: &Case<'_>) -> Vec<(Ns, String)> {
     found
 }
 
-/// No fault of this version destroys acknowledged data, so any reported loss is the system's own doing.
+/// A loss that no fault of the plan caused is the system's own doing; and where a stored byte rotted, no other host may
+/// report one.
 pub(super) fn reported(case: &Case<'_>) -> Vec<(Ns, String)> {
-    let report = |what: &String| (case.history.end_ns, format!("reported lost, though no fault destroyed it: {what}"));
-    case.history.reported_lost.iter().map(report).collect()
+    let destroyed = |host: &String| case.history.rotted.iter().any(|(rotted, _)| rotted == host);
+    let lost = case.history.reported_lost.iter().filter(|(host, _)| !destroyed(host));
+    lost.map(|(host, what)| (case.history.end_ns, format!("{host} reported lost, though no fault destroyed it: {what}")))
+        .collect()
 }

@@ -219,8 +219,8 @@ fn declared_ends_are_not_lost_but_counted() {
         &[("rejected", "q4, due 4.000 s, rejected at edge.feed: journal.full")],
     );
     trips(
-        |history| history.reported_lost.push("hub 100..120".into()),
-        &[("lost.reported", "reported lost, though no fault destroyed it: hub 100..120")],
+        |history| history.reported_lost.push(("hub".into(), "records 100..120".into())),
+        &[("lost.reported", "hub reported lost, though no fault destroyed it: records 100..120")],
     );
     let mut history = well();
     history.effects.pop();

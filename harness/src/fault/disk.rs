@@ -1,20 +1,37 @@
-//! Faults of disks: full, slow, failing.
+//! Faults of disks: full, small, slow, standing still, failing, lying, rotting.
+
+use std::collections::BTreeSet;
+
+use seaworthy_engine::journal::{Record, frame, segment};
+use seaworthy_engine::packet::Packet;
 
 use super::Controls;
-use crate::plan::Action;
+use crate::outside;
+use crate::plan::{Action, Ns};
 use crate::sim::disk::DiskHits;
 
-/// Switches a fault of a disk; false when it isn't one.
-pub(super) fn set(controls: &Controls<'_>, action: &Action, on: bool) -> bool {
-    let with = |host: &str| controls.disk(host);
+/// Switches a fault of a disk; false when it isn't one. `until_ns` is when it is to be healed.
+pub(super) fn set(controls: &Controls<'_>, action: &Action, until_ns: Option<Ns>) -> bool {
+    let on = until_ns.is_some();
+    let disk = |host: &str| controls.machine(host).map(|machine| &machine.disk);
     match action {
-        Action::DiskFull { host } => with(host).into_iter().for_each(|disk| disk.set_full(on)),
+        Action::DiskFull { host } => disk(host).into_iter().for_each(|disk| disk.set_full(on)),
+        Action::DiskQuota { host, bytes } => {
+            disk(host).into_iter().for_each(|disk| disk.set_quota(on.then_some(*bytes)));
+        }
         Action::DiskLatency { host, add } => {
-            with(host).into_iter().for_each(|disk| disk.set_latency(on.then_some(*add)))
+            disk(host).into_iter().for_each(|disk| disk.set_latency(on.then_some(*add)));
+        }
+        Action::DiskStall { host } => disk(host).into_iter().for_each(|disk| disk.set_stall(until_ns.unwrap_or(0))),
+        Action::DiskThrottle { host, bytes_per_s } => {
+            disk(host).into_iter().for_each(|disk| disk.set_throttle(on.then_some(*bytes_per_s)));
         }
         Action::DiskEio { host, op, ratio_ppm } => {
-            with(host).into_iter().for_each(|disk| disk.set_eio(on.then_some((*op, *ratio_ppm))));
+            disk(host).into_iter().for_each(|disk| disk.set_eio(on.then_some((*op, *ratio_ppm))));
         }
+        Action::DiskLyingSync { host } => disk(host).into_iter().for_each(|disk| disk.set_lying_sync(on)),
+        Action::DiskRot { host } if on => rot(controls, host),
+        Action::DiskRot { .. } => {}
         _ => return false,
     }
     true
@@ -22,12 +39,36 @@ pub(super) fn set(controls: &Controls<'_>, action: &Action, on: bool) -> bool {
 
 /// How often faults of that kind have touched that disk so far.
 pub(super) fn hits(controls: &Controls<'_>, action: &Action) -> Option<u64> {
-    let counted =
-        |host: &str, count: fn(DiskHits) -> u64| controls.disk(host).map_or(0, |disk| count(disk.fault_hits()));
-    match action {
-        Action::DiskFull { host } => Some(counted(host, |hits| hits.full)),
-        Action::DiskLatency { host, .. } => Some(counted(host, |hits| hits.latency)),
-        Action::DiskEio { host, .. } => Some(counted(host, |hits| hits.eio)),
-        _ => None,
+    let (host, count): (&str, fn(DiskHits) -> u64) = match action {
+        Action::DiskFull { host } => (host, |hits| hits.full),
+        Action::DiskQuota { host, .. } => (host, |hits| hits.quota),
+        Action::DiskLatency { host, .. } => (host, |hits| hits.latency),
+        Action::DiskStall { host } => (host, |hits| hits.stall),
+        Action::DiskThrottle { host, .. } => (host, |hits| hits.throttle),
+        Action::DiskEio { host, .. } => (host, |hits| hits.eio),
+        Action::DiskLyingSync { host } => (host, |hits| hits.lying),
+        Action::DiskRot { host } => (host, |hits| hits.rot),
+        _ => return None,
+    };
+    Some(controls.machine(host).map_or(0, |machine| count(machine.disk.fault_hits())))
+}
+
+/// Spoils a byte in the middle of the host's journal: long confirmed, and never written again. What the spoilt frame held
+/// is written down: the system may report just that as lost.
+pub(super) fn rot(controls: &Controls<'_>, host: &str) {
+    let Some(machine) = controls.machine(host) else { return };
+    let records = outside::records(&machine.disk.snapshot());
+    let frames: BTreeSet<frame::At> = records.iter().map(|(at, _)| *at).collect();
+    let Some(at) = frames.iter().nth(frames.len() / 2) else { return };
+    if machine.disk.rot(&segment::name(at.segment), at.offset + frame::HEADER as u64) {
+        let held = records.iter().filter(|(place, _)| place == at).filter_map(|(_, record)| packet_id(record));
+        let held: BTreeSet<String> = held.collect();
+        controls.recorder.with_history(|history| history.rotted.push((host.to_owned(), held)));
     }
+}
+
+/// What an append holds, by the name of its packet.
+pub(super) fn packet_id(record: &Record) -> Option<String> {
+    let Record::Append { packet, .. } = record else { return None };
+    Packet::decode(packet).ok().map(|packet| packet.packet_id.to_string())
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::host::{Down, Storm, crash};
-use super::{Controls, Gauges, Trigger, disk, lane, net, sabotage, sink};
+use super::host::{self, Down, How, Storm};
+use super::{Controls, Gauges, Trigger, disk, lane, net, node, sabotage, sink};
 use crate::history::Applied;
 use crate::plan::{Action, Ns, Plan, Start, Step};
 use crate::sim::trace::Kind;
@@ -96,19 +96,20 @@ impl Driver {
         let gauges: Vec<(String, u64)> = self.gauges.iter().filter_map(gauge).collect();
         self.begun.insert(step.fault.clone(), gauges.clone());
         let hits_before = hits(controls, &step.action);
-        let at_once = net::begin(controls, number, step);
-        let down = crash(controls, step, now_ns);
-        if at_once.is_none() && down.is_none() {
-            set(controls, &step.action, true);
-        }
-        let storm = matches!(step.action, Action::HostRestartStorm { .. }).then(|| Storm::new(now_ns));
+        let down = host::down(controls, step, now_ns);
         let for_ns = match (&step.action, down) {
-            (Action::NetReset { .. }, _) => Some(0),
+            (Action::NetReset { .. } | Action::NetHalfOpen { .. } | Action::DiskRot { .. }, _) => Some(0),
             (_, Some(down)) => Some(down.until_ns - now_ns),
             _ => step.for_ns,
         };
         let heal_ns = for_ns.map(|for_ns| now_ns.saturating_add(for_ns));
-        let own_hits = at_once.unwrap_or(0);
+        let at_once = net::begin(controls, number, step);
+        if at_once.is_none() && down.is_none() {
+            set(controls, &step.action, Some(heal_ns.unwrap_or(Ns::MAX).min(controls.load_end_ns)));
+        }
+        let storm = matches!(step.action, Action::HostRestartStorm { .. }).then(|| Storm::new(now_ns));
+        let paused = matches!(&step.action, Action::HostPause { host } if is_up(controls, host));
+        let own_hits = at_once.unwrap_or(0) + u64::from(paused);
         self.active.push(Active { step: number, from_ns: now_ns, heal_ns, own_hits, hits_before, storm, gauges });
         down
     }
@@ -119,13 +120,14 @@ impl Driver {
         let mut counted = active.own_hits + hits(controls, &step.action) - active.hits_before;
         counted += controls.network.heal(active.step);
         if step.for_ns.is_some() || !sabotage::lasts(&step.action) {
-            set(controls, &step.action, false);
+            set(controls, &step.action, None);
         }
         // Another step may still want what this one has just switched off.
-        for other in
-            self.active.iter().map(|active| &self.steps[active.step].action).filter(|other| like(other, &step.action))
-        {
-            set(controls, other, true);
+        for other in &self.active {
+            let wanted = &self.steps[other.step].action;
+            if like(wanted, &step.action) {
+                set(controls, wanted, Some(other.heal_ns.unwrap_or(Ns::MAX).min(controls.load_end_ns)));
+            }
         }
         controls.recorder.trace_world(Kind::Heal, active.step as u64, counted);
         self.applied.push(Applied {
@@ -143,31 +145,32 @@ impl Driver {
         let hosts = controls.recorder.hosts();
         let was_up = u64::from(hosts.is_up(down.host));
         for active in &mut self.active {
-            match &self.steps[active.step].action {
-                Action::DiskTorn { host } if down.power && **host == **hosts.name(down.host) => {
-                    down.torn = true;
-                    active.own_hits += 1;
-                }
-                Action::HostCrash { host, .. } | Action::HostRestartStorm { host, power: false, .. }
-                    if !down.power && **host == **hosts.name(down.host) =>
-                {
-                    active.own_hits += was_up;
-                }
-                Action::HostPowerCut { host, .. } | Action::HostRestartStorm { host, power: true, .. }
-                    if down.power && **host == **hosts.name(down.host) =>
-                {
-                    active.own_hits += was_up;
-                }
-                _ => {}
+            let action = &self.steps[active.step].action;
+            if action.on() != **hosts.name(down.host) {
+                continue;
+            }
+            if let (Action::DiskTorn { .. }, How::PowerCut { torn }) = (action, &mut down.how) {
+                *torn = true;
+                active.own_hits += 1;
+            } else if host::means(action, down.how) {
+                active.own_hits += was_up;
             }
         }
     }
 }
 
-/// Switches whatever kind of fault it is; links and hosts have their own ways.
-fn set(controls: &Controls<'_>, action: &Action, on: bool) {
-    let _is_one = disk::set(controls, action, on)
+fn is_up(controls: &Controls<'_>, host: &str) -> bool {
+    let hosts = controls.recorder.hosts();
+    hosts.index(host).is_some_and(|host| hosts.is_up(host))
+}
+
+/// Switches whatever kind of fault it is, on until then or off; links and hosts that go down have their own ways.
+fn set(controls: &Controls<'_>, action: &Action, until_ns: Option<Ns>) {
+    let on = until_ns.is_some();
+    let _is_one = disk::set(controls, action, until_ns)
+        || host::pause(controls, action, until_ns)
         || lane::set(controls, action, on)
+        || node::set(controls, action, on)
         || sink::set(controls, action, on)
         || sabotage::set(controls, action, on);
 }
@@ -176,24 +179,23 @@ fn set(controls: &Controls<'_>, action: &Action, on: bool) {
 fn hits(controls: &Controls<'_>, action: &Action) -> u64 {
     disk::hits(controls, action)
         .or_else(|| lane::hits(controls, action))
+        .or_else(|| node::hits(controls, action))
         .or_else(|| sink::hits(controls, action))
         .or_else(|| sabotage::hits(controls, action))
         .unwrap_or(0)
 }
 
-/// Whether two actions turn the same switch of the same target.
+/// Whether two actions turn the same switch of the same target. Links are hindered by each step on its own, and what strikes
+/// once is spent.
 fn like(one: &Action, other: &Action) -> bool {
-    use Action::{AckDelay, AckDuplicate, AckLose, DiskEio, DiskFull, DiskLatency, Sabotage, SinkSlow};
-    match (one, other) {
-        (DiskFull { host: a }, DiskFull { host: b })
-        | (DiskLatency { host: a, .. }, DiskLatency { host: b, .. })
-        | (DiskEio { host: a, .. }, DiskEio { host: b, .. })
-        | (AckDelay { channel: a, .. }, AckDelay { channel: b, .. })
-        | (AckDuplicate { channel: a, .. }, AckDuplicate { channel: b, .. })
-        | (AckLose { channel: a, .. }, AckLose { channel: b, .. })
-        | (SinkSlow { sink: a, .. }, SinkSlow { sink: b, .. }) => a == b,
-        // A sabotage that strikes once is spent; only what lasts is wanted again.
-        (Sabotage { breach: x, on: a }, Sabotage { breach: y, on: b }) => x == y && a == b && sabotage::lasts(one),
-        _ => false,
-    }
+    let lasts = match one {
+        Action::Sabotage { .. } => sabotage::lasts(one),
+        Action::ClockStep { .. } | Action::DiskRot { .. } => false,
+        _ => true,
+    };
+    let same = match (one, other) {
+        (Action::Sabotage { breach: x, .. }, Action::Sabotage { breach: y, .. }) => x == y,
+        _ => one.kind() == other.kind(),
+    };
+    lasts && same && one.on() == other.on()
 }

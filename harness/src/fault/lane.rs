@@ -3,45 +3,92 @@
 use super::Controls;
 use crate::plan::{Action, Dist};
 
+/// What a peer in the middle of a lane does to acks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum AckFault {
+    /// They come later by a draw.
+    Delay(Dist),
+    /// That share, in parts per million, comes twice.
+    Duplicate(u32),
+    /// That share, in parts per million, is overtaken by later ones.
+    Reorder(u32),
+    /// That share, in parts per million, is lost, and the connection cut a moment later.
+    Lose(u32),
+    /// In place of that share, in parts per million, the connection is cut at once: what was taken is delivered again.
+    Redeliver(u32),
+    /// Sabotage: acks are forged for what the host has not committed.
+    Forge,
+}
+
+/// How many kinds of [`AckFault`] there are.
+pub(super) const ACK_FAULTS: usize = 6;
+
+impl AckFault {
+    /// The kind's place among all.
+    pub(super) fn number(self) -> usize {
+        match self {
+            AckFault::Delay(_) => 0,
+            AckFault::Duplicate(_) => 1,
+            AckFault::Reorder(_) => 2,
+            AckFault::Lose(_) => 3,
+            AckFault::Redeliver(_) => 4,
+            AckFault::Forge => 5,
+        }
+    }
+}
+
 /// A peer in the middle of lanes that can spoil acks. A setting holds for a channel until it is taken back.
 pub trait LaneFaults: Send + Sync {
-    /// Acks come later by a draw; `None` ends it.
-    fn set_delay(&self, channel: &str, add: Option<Dist>);
-    /// That share of acks, in parts per million, comes twice; `None` ends it.
-    fn set_duplicate(&self, channel: &str, ratio_ppm: Option<u32>);
-    /// That share of acks, in parts per million, is lost, and the connection cut a moment later; `None` ends it.
-    fn set_lose(&self, channel: &str, ratio_ppm: Option<u32>);
-    /// Acks are forged for what the host has not committed.
-    fn set_forge(&self, channel: &str, on: bool);
-    /// How many acks of the channel were spoilt so far.
-    fn hits(&self, channel: &str) -> u64;
+    /// Begins a fault of a channel's acks, in place of one of its kind, or ends that kind.
+    fn set(&self, channel: &str, fault: AckFault, on: bool);
+    /// How many acks of the channel a fault of that kind has spoilt so far.
+    fn hits(&self, channel: &str, fault: AckFault) -> u64;
+    /// Whether `host` speaks only the oldest protocol from its next connection on.
+    fn set_old(&self, host: &str, on: bool);
+    /// How many connections of `host` were held to it so far.
+    fn old_hits(&self, host: &str) -> u64;
 }
 
 /// Switches a fault of acks; false when it isn't one. Without lanes nothing happens, and its hits stay 0.
 pub(super) fn set(controls: &Controls<'_>, action: &Action, on: bool) -> bool {
-    let Some(channel) = channel(action) else { return false };
-    if let Some(lanes) = controls.lanes {
-        match action {
-            Action::AckDelay { add, .. } => lanes.set_delay(channel, on.then_some(*add)),
-            Action::AckDuplicate { ratio_ppm, .. } => lanes.set_duplicate(channel, on.then_some(*ratio_ppm)),
-            Action::AckLose { ratio_ppm, .. } => lanes.set_lose(channel, on.then_some(*ratio_ppm)),
-            other => unreachable!("channel() knows what {other:?} is done to"),
+    if let Action::HostMixedVersions { host } = action {
+        if let Some(lanes) = controls.lanes {
+            lanes.set_old(host, on);
+            // Its software has changed, so its connections are new ones.
+            controls.network.reset_host(host);
         }
+        return true;
+    }
+    let Some((channel, fault)) = fault(action) else { return false };
+    if let Some(lanes) = controls.lanes {
+        lanes.set(channel, fault, on);
     }
     true
 }
 
-/// How many acks of that channel were spoilt so far.
+/// How many acks of that channel were spoilt so far by that kind of fault.
 pub(super) fn hits(controls: &Controls<'_>, action: &Action) -> Option<u64> {
-    let channel = channel(action)?;
-    Some(controls.lanes.map_or(0, |lanes| lanes.hits(channel)))
+    if let Action::HostMixedVersions { host } = action {
+        return Some(controls.lanes.map_or(0, |lanes| lanes.old_hits(host)));
+    }
+    let (channel, fault) = fault(action)?;
+    Some(controls.lanes.map_or(0, |lanes| lanes.hits(channel, fault)))
 }
 
-fn channel(action: &Action) -> Option<&str> {
-    match action {
-        Action::AckDelay { channel, .. } | Action::AckDuplicate { channel, .. } | Action::AckLose { channel, .. } => {
-            Some(channel)
-        }
-        _ => None,
-    }
+/// Whether a step needs a peer in the middle of the lanes.
+#[must_use]
+pub(crate) fn wants_proxy(action: &Action) -> bool {
+    let forges = matches!(action, Action::Sabotage { breach, .. } if breach == "forge_ack");
+    forges || matches!(action, Action::HostMixedVersions { .. }) || fault(action).is_some()
+}
+
+fn fault(action: &Action) -> Option<(&str, AckFault)> {
+    Some(match action {
+        Action::AckDelay { channel, add } => (channel, AckFault::Delay(*add)),
+        Action::AckDuplicate { channel, ratio_ppm } => (channel, AckFault::Duplicate(*ratio_ppm)),
+        Action::AckReorder { channel, ratio_ppm } => (channel, AckFault::Reorder(*ratio_ppm)),
+        Action::AckLose { channel, ratio_ppm } => (channel, AckFault::Lose(*ratio_ppm)),
+        Action::DeliveryDuplicate { channel, ratio_ppm } => (channel, AckFault::Redeliver(*ratio_ppm)),
+        _ => return None,
+    })
 }

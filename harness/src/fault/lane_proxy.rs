@@ -21,9 +21,9 @@ use seaworthy_engine::lane::{LaneError, Mailbox};
 use tonic::{Request, Response, Status, Streaming};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::LaneFaults;
+use super::lane::{ACK_FAULTS, AckFault, LaneFaults};
 use super::take_proxy::{TakeRelay, ToMember};
-use crate::plan::{Dist, Ns};
+use crate::plan::Ns;
 
 /// From the loss of an ack to the cut of its connection, ns.
 pub const CUT_AFTER_LOSS_NS: Ns = 100_000_000;
@@ -62,20 +62,35 @@ impl LaneProxy {
 
 /// What a proxy spoils, a channel at a time. Shared by those who set it and the proxies that obey.
 #[derive(Default)]
-pub struct ProxyFaults(Mutex<BTreeMap<String, Settings>>);
+pub struct ProxyFaults(Mutex<Spoiling>);
+
+#[derive(Default)]
+struct Spoiling {
+    channels: BTreeMap<String, Settings>,
+    /// Hosts that have spoken only the oldest protocol, whether they still do, and on how many connections.
+    old: BTreeMap<String, (bool, u64)>,
+}
 
 #[derive(Default)]
 pub(super) struct Settings {
-    delay: Option<Dist>,
-    duplicate_ppm: Option<u32>,
-    reorder_ppm: Option<u32>,
-    lose_ppm: Option<u32>,
-    pub(super) forge: bool,
-    pub(super) hits: u64,
+    /// By [`AckFault::number`].
+    active: [Option<AckFault>; ACK_FAULTS],
+    hits: [u64; ACK_FAULTS],
     /// What forging swallowed, by producer process.
     swallowed: BTreeMap<String, Swallowed>,
     /// How often each member joined.
     joins: BTreeMap<String, u64>,
+}
+
+/// What happens to one ack.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spoilt {
+    /// It is lost, and the connection is cut so much later, ns.
+    pub(super) cut_after_ns: Option<Ns>,
+    /// By how much it is late, ns.
+    pub(super) late_ns: Ns,
+    /// It comes twice.
+    pub(super) twice: bool,
 }
 
 impl Settings {
@@ -86,49 +101,81 @@ impl Settings {
         *joins
     }
 
-    /// What happens to an ack: whether it is lost, by how much it is late, ns, and whether it comes twice.
-    pub(super) fn spoil(&mut self, draw: impl Fn(&'static str) -> u64) -> (bool, Ns, bool) {
-        let hit = |stream, ppm: Option<u32>| ppm.is_some_and(|ppm| draw(stream) % 1_000_000 < u64::from(ppm));
-        let lost = hit("ack.lose", self.lose_ppm);
-        let overtaken = hit("ack.reorder", self.reorder_ppm);
-        let delay = self.delay.map_or(0, |add| add.draw(draw("ack.delay")));
-        let twice = hit("ack.duplicate", self.duplicate_ppm);
-        let late_ns = delay + if overtaken { OVERTAKEN_NS } else { 0 };
-        self.hits += u64::from(lost || late_ns > 0 || twice);
-        (lost, late_ns, twice)
+    /// Whether acks are forged; counts one that is.
+    pub(super) fn forges(&mut self) -> bool {
+        let at = AckFault::Forge.number();
+        let forges = self.active[at].is_some();
+        self.hits[at] += u64::from(forges);
+        forges
+    }
+
+    /// Draws what happens to an ack; a fault that is off draws nothing.
+    pub(super) fn spoil(&mut self, draw: impl Fn(&'static str) -> u64) -> Spoilt {
+        let mut spoilt = Spoilt::default();
+        let strikes = |stream, ppm: u32| draw(stream) % 1_000_000 < u64::from(ppm);
+        for fault in self.active.into_iter().flatten() {
+            let struck = match fault {
+                AckFault::Delay(add) => {
+                    spoilt.late_ns += add.draw(draw("ack.delay"));
+                    true
+                }
+                AckFault::Duplicate(ppm) => {
+                    spoilt.twice = strikes("ack.duplicate", ppm);
+                    spoilt.twice
+                }
+                AckFault::Reorder(ppm) => {
+                    let overtaken = strikes("ack.reorder", ppm);
+                    spoilt.late_ns += if overtaken { OVERTAKEN_NS } else { 0 };
+                    overtaken
+                }
+                AckFault::Lose(ppm) => {
+                    let lost = strikes("ack.lose", ppm);
+                    spoilt.cut_after_ns = lost.then_some(CUT_AFTER_LOSS_NS);
+                    lost
+                }
+                AckFault::Redeliver(ppm) => {
+                    let cut = strikes("delivery.duplicate", ppm);
+                    spoilt.cut_after_ns = if cut { Some(0) } else { spoilt.cut_after_ns };
+                    cut
+                }
+                AckFault::Forge => false,
+            };
+            self.hits[fault.number()] += u64::from(struck);
+        }
+        spoilt
     }
 }
 
 impl ProxyFaults {
-    /// That share of acks, in parts per million, is overtaken by later ones; `None` ends it.
-    pub fn set_reorder(&self, channel: &str, ratio_ppm: Option<u32>) {
-        self.with(channel, |settings| settings.reorder_ppm = ratio_ppm);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Settings>> {
+    fn lock(&self) -> MutexGuard<'_, Spoiling> {
         self.0.lock().expect("nothing panics while it holds the settings")
     }
 
     pub(super) fn with<T>(&self, channel: &str, change: impl FnOnce(&mut Settings) -> T) -> T {
-        change(self.lock().entry(channel.to_owned()).or_default())
+        change(self.lock().channels.entry(channel.to_owned()).or_default())
+    }
+
+    /// Whether a connection of `host` is to speak only the oldest protocol; counts one that is.
+    fn ages(&self, host: &str) -> bool {
+        let mut spoiling = self.lock();
+        let Some((old, hits)) = spoiling.old.get_mut(host) else { return false };
+        *hits += u64::from(*old);
+        *old
     }
 }
 
 impl LaneFaults for ProxyFaults {
-    fn set_delay(&self, channel: &str, add: Option<Dist>) {
-        self.with(channel, |settings| settings.delay = add);
+    fn set(&self, channel: &str, fault: AckFault, on: bool) {
+        self.with(channel, |settings| settings.active[fault.number()] = on.then_some(fault));
     }
-    fn set_duplicate(&self, channel: &str, ratio_ppm: Option<u32>) {
-        self.with(channel, |settings| settings.duplicate_ppm = ratio_ppm);
+    fn hits(&self, channel: &str, fault: AckFault) -> u64 {
+        self.lock().channels.get(channel).map_or(0, |settings| settings.hits[fault.number()])
     }
-    fn set_lose(&self, channel: &str, ratio_ppm: Option<u32>) {
-        self.with(channel, |settings| settings.lose_ppm = ratio_ppm);
+    fn set_old(&self, host: &str, on: bool) {
+        self.lock().old.entry(host.to_owned()).or_default().0 = on;
     }
-    fn set_forge(&self, channel: &str, on: bool) {
-        self.with(channel, |settings| settings.forge = on);
-    }
-    fn hits(&self, channel: &str) -> u64 {
-        self.lock().get(channel).map_or(0, |settings| settings.hits)
+    fn old_hits(&self, host: &str) -> u64 {
+        self.lock().old.get(host).map_or(0, |(_, hits)| *hits)
     }
 }
 
@@ -291,7 +338,12 @@ impl Relay<'_> {
 
     fn up(&mut self, mut message: FromProducer) {
         match &mut message.message {
-            Some(from_producer::Message::Hello(hello)) => self.process = hello.process.clone(),
+            Some(from_producer::Message::Hello(hello)) => {
+                self.process = hello.process.clone();
+                if let Some(spoken) = hello.protocol.as_mut().filter(|_| self.proxy.faults.ages(&self.process)) {
+                    spoken.max = spoken.min;
+                }
+            }
             Some(from_producer::Message::Publish(publish)) => {
                 if let Some(ack) = self.forge(publish) {
                     return self.ack(ack);
@@ -306,14 +358,14 @@ impl Relay<'_> {
     fn forge(&self, publish: &mut Publish) -> Option<Ack> {
         let (first, last) = (publish.first, publish.first + (publish.packets.len() as u64).max(1) - 1);
         let forged = self.proxy.faults.with(&publish.channel, |settings| {
+            let forges = settings.forges();
             let swallowed = settings.swallowed.entry(self.process.clone()).or_default();
-            if settings.forge {
+            if forges {
                 swallowed.swallow(first, last);
-                settings.hits += 1;
             } else {
                 publish.first = swallowed.onward(first);
             }
-            settings.forge
+            forges
         });
         forged.then(|| Ack { channel: publish.channel.clone(), upto: last, credits: None })
     }
@@ -341,15 +393,15 @@ impl Relay<'_> {
         }
         let now = self.proxy.clock.mono();
         let key = [xxh3_64(ack.channel.as_bytes()), ack.upto];
-        let (lost, late_ns, twice) = self.proxy.faults.with(&ack.channel, |settings| {
+        let Spoilt { cut_after_ns, late_ns, twice } = self.proxy.faults.with(&ack.channel, |settings| {
             if let Some(swallowed) = settings.swallowed.get(&self.process) {
                 ack.upto = swallowed.back(ack.upto);
             }
             settings.spoil(|stream| self.proxy.seed.draw(stream, &key))
         });
-        if lost {
+        if let Some(after_ns) = cut_after_ns {
             self.lost.insert(ack.channel);
-            self.cut_at_ns = Some(now + CUT_AFTER_LOSS_NS);
+            self.cut_at_ns = Some(self.cut_at_ns.unwrap_or(Ns::MAX).min(now + after_ns));
             return;
         }
         if twice {

@@ -1,23 +1,28 @@
 //! Faults: carry out a plan's steps while the world runs, heal them, and count what they did.
 
 mod disk;
+#[cfg(test)]
+mod every_kind;
 pub(crate) mod driver;
-mod host;
+pub(crate) mod host;
 mod lane;
 pub mod lane_proxy;
 mod net;
+mod node;
 mod sabotage;
 mod sink;
 mod take_proxy;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-pub use lane::LaneFaults;
+pub(crate) use lane::wants_proxy;
+pub use lane::{AckFault, LaneFaults};
 
-use crate::plan::Step;
-use crate::sim::disk::SimDisk;
+use crate::plan::{Ns, Step};
+use crate::sim::machine::Machine;
 use crate::sim::net::Network;
 use crate::sim::recorder::Recorder;
 use crate::system::System;
@@ -64,14 +69,16 @@ pub(crate) struct Controls<'a> {
     pub system: &'a dyn System,
     pub recorder: &'a Recorder,
     pub network: &'a Network,
-    /// Each host's disk, by its place in the table.
-    pub disks: &'a [SimDisk],
+    /// By their place in the table of hosts.
+    pub machines: &'a [Rc<Machine>],
+    /// When the load ends and everything is healed, ns.
+    pub load_end_ns: Ns,
     pub lanes: Option<&'a dyn LaneFaults>,
 }
 
 impl<'a> Controls<'a> {
-    fn disk(&self, host: &str) -> Option<&'a SimDisk> {
-        Some(&self.disks[self.recorder.hosts().index(host)?])
+    fn machine(&self, host: &str) -> Option<&'a Machine> {
+        Some(&self.machines[self.recorder.hosts().index(host)?])
     }
 }
 

@@ -1,12 +1,8 @@
 //! Sabotages: deliberate breaches by the world around the system, each to see one check fail. The kinds of a scenario
 //! (`scenario::kinds::SABOTAGES`) and the list below are the same.
 
-use std::collections::BTreeSet;
-
-use seaworthy_engine::journal::{frame, segment};
-
-use super::Controls;
-use crate::outside;
+use super::lane::AckFault;
+use super::{Controls, disk};
 use crate::plan::Action;
 use crate::sim::lies::Lie;
 use crate::sim::sink::Breach;
@@ -74,10 +70,10 @@ pub(super) fn set(controls: &Controls<'_>, action: &Action, on: bool) -> bool {
             recorder.set_steal(target, on.then(|| Offered::Rejected { reason: "sabotage".to_owned() }));
         }
         Sabotage::Probe(lie) => recorder.set_lie(target, lie, on),
-        Sabotage::LyingSync => controls.disk(target).into_iter().for_each(|disk| disk.set_lying_sync(on)),
-        Sabotage::Rot if on => rot(controls, target),
+        Sabotage::LyingSync => controls.machine(target).into_iter().for_each(|machine| machine.disk.set_lying_sync(on)),
+        Sabotage::Rot if on => disk::rot(controls, target),
         Sabotage::Rot => {}
-        Sabotage::ForgeAck => controls.lanes.into_iter().for_each(|lanes| lanes.set_forge(target, on)),
+        Sabotage::ForgeAck => controls.lanes.into_iter().for_each(|lanes| lanes.set(target, AckFault::Forge, on)),
     }
     true
 }
@@ -85,24 +81,15 @@ pub(super) fn set(controls: &Controls<'_>, action: &Action, on: bool) -> bool {
 /// How often something went wrong there so far.
 pub(super) fn hits(controls: &Controls<'_>, action: &Action) -> Option<u64> {
     let (sabotage, target) = parse(action)?;
-    let disk = || controls.disk(target).map(|disk| disk.fault_hits()).unwrap_or_default();
+    let disk = || controls.machine(target).map(|machine| machine.disk.fault_hits()).unwrap_or_default();
     Some(match sabotage {
         Sabotage::Effect(_) | Sabotage::Stuck => controls.recorder.sink(target).hits(),
         Sabotage::Swallow | Sabotage::Reject => controls.recorder.stolen(target),
         Sabotage::Probe(lie) => controls.recorder.lies(target, lie),
         Sabotage::LyingSync => disk().lying,
         Sabotage::Rot => disk().rot,
-        Sabotage::ForgeAck => controls.lanes.map_or(0, |lanes| lanes.hits(target)),
+        Sabotage::ForgeAck => controls.lanes.map_or(0, |lanes| lanes.hits(target, AckFault::Forge)),
     })
-}
-
-/// Spoils a byte in the middle of the host's journal: long confirmed, and never written again.
-fn rot(controls: &Controls<'_>, host: &str) {
-    let Some(disk) = controls.disk(host) else { return };
-    let frames: BTreeSet<frame::At> = outside::records(&disk.snapshot()).into_iter().map(|(at, _)| at).collect();
-    if let Some(at) = frames.iter().nth(frames.len() / 2) {
-        disk.rot(&segment::name(at.segment), at.offset + frame::HEADER as u64);
-    }
 }
 
 #[cfg(test)]

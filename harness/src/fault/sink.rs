@@ -1,17 +1,23 @@
-//! Faults of sinks: slow ones.
+//! Faults of sinks: slow ones, and ones that are unavailable.
 
 use super::Controls;
 use crate::plan::Action;
 
 /// Switches a fault of a sink; false when it isn't one.
 pub(super) fn set(controls: &Controls<'_>, action: &Action, on: bool) -> bool {
-    let Action::SinkSlow { sink, add } = action else { return false };
-    controls.recorder.sink(sink).set_delay(on.then_some(*add));
+    match action {
+        Action::SinkSlow { sink, add } => controls.recorder.sink(sink).set_delay(on.then_some(*add)),
+        Action::SinkError { sink, ratio_ppm } => controls.recorder.sink(sink).set_errors(on.then_some(*ratio_ppm)),
+        _ => return false,
+    }
     true
 }
 
-/// How often that sink was slow or broken so far.
+/// How often that sink was slow or unavailable so far.
 pub(super) fn hits(controls: &Controls<'_>, action: &Action) -> Option<u64> {
-    let Action::SinkSlow { sink, .. } = action else { return None };
-    Some(controls.recorder.sink(sink).hits())
+    Some(match action {
+        Action::SinkSlow { sink, .. } => controls.recorder.sink(sink).hits(),
+        Action::SinkError { sink, .. } => controls.recorder.sink(sink).errors(),
+        _ => return None,
+    })
 }

@@ -13,7 +13,7 @@ use seaworthy_engine::lane::{LaneError, Mailbox};
 use tonic::{Status, Streaming};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::lane_proxy::{CUT_AFTER_LOSS_NS, LaneProxy};
+use super::lane_proxy::{LaneProxy, Settings, Spoilt};
 use crate::plan::Ns;
 
 /// What goes to the member.
@@ -131,10 +131,7 @@ impl<'a> TakeRelay<'a> {
 
     /// Settles what was granted in the member's name, where that is asked for; the member never gets it.
     fn forge(&self, granted: &Granted) -> Option<Settle> {
-        let forged = self.proxy.faults.with(&self.channel, |settings| {
-            settings.hits += u64::from(settings.forge);
-            settings.forge
-        });
+        let forged = self.proxy.faults.with(&self.channel, Settings::forges);
         let range = |seq| Range { from: seq, to: seq };
         forged.then(|| Settle {
             generation: self.generation,
@@ -153,12 +150,12 @@ impl<'a> TakeRelay<'a> {
         let now = self.proxy.clock.mono();
         let first = settle.ranges.first().map_or(0, |range| range.from);
         let key = [xxh3_64(self.channel.as_bytes()), xxh3_64(self.member.as_bytes()), self.join, settle.lease, first];
-        let (lost, late_ns, twice) = self
+        let Spoilt { cut_after_ns, late_ns, twice } = self
             .proxy
             .faults
             .with(&self.channel, |settings| settings.spoil(|stream| self.proxy.seed.draw(stream, &key)));
-        if lost {
-            self.cut_at_ns = Some(now + CUT_AFTER_LOSS_NS);
+        if let Some(after_ns) = cut_after_ns {
+            self.cut_at_ns = Some(now + after_ns);
             return;
         }
         if twice {

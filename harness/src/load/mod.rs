@@ -1,8 +1,10 @@
 //! The load: every event that a seed offers, with its instant, its number and its content, before anything runs.
 
 mod arrival;
+mod disturb;
 mod rows;
 
+pub use disturb::disturb;
 pub use rows::{Rows, RowsError};
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! Addresses: what a load, a fault or a condition is about, and whether the world has it.
 
+use std::collections::BTreeSet;
+
 use super::error::{ScenarioError, Span, span};
 use super::value::nearest;
 use crate::plan::Link;
@@ -78,6 +80,8 @@ pub enum Target {
     Channel(String),
     /// A link between two hosts.
     Link(Link),
+    /// All hosts, or all links.
+    All,
 }
 
 impl Target {
@@ -91,6 +95,7 @@ impl Target {
             Target::Node(_) => "a node",
             Target::Channel(_) => "a channel",
             Target::Link(_) => "a link",
+            Target::All => "everything",
         }
     }
 }
@@ -123,6 +128,23 @@ impl Address {
 }
 
 impl World {
+    /// The links that channels use, those of one host or all, each once, in order of their hosts' names.
+    pub(super) fn links(&self, of: Option<&str>) -> Vec<Link> {
+        let ends = |channel: &WorldChannel| {
+            let hosts = channel.producers.iter().chain(&channel.consumers).filter(|host| **host != channel.host);
+            let pair = |host: &String| if *host < channel.host { (host.clone(), channel.host.clone()) } else { (channel.host.clone(), host.clone()) };
+            hosts.map(pair).collect::<Vec<_>>()
+        };
+        let pairs: BTreeSet<(String, String)> = self.channels.iter().flat_map(ends).collect();
+        let wanted = pairs.into_iter().filter(|(a, b)| of.is_none_or(|host| a == host || b == host));
+        wanted.map(|(a, b)| Link { a, b, one_way: false }).collect()
+    }
+
+    /// Whether a host keeps what others rely on: a channel that lives there, or the numbers of a producer.
+    pub(super) fn keeps(&self, host: &str) -> bool {
+        self.channels.iter().any(|channel| channel.host == host || channel.producers.iter().any(|end| end == host))
+    }
+
     fn unknown(&self, what: &'static str, name: &str, known: Vec<String>, at: &Span) -> ScenarioError {
         let help = match nearest(name, known.iter().map(String::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),

@@ -1,22 +1,35 @@
 //! Checks the faults of a file: kind, target, parameters, and when they happen.
 
 use super::address::Target;
+use super::atlas;
 use super::check::Checker;
 use super::error::{ScenarioError, Span, span};
-use super::kinds::{self, Kind, On};
+use super::kinds::{self, ALL, Kind, On};
 use super::model::{Effect, Fault, Schedule, Sim};
 use super::shape::{Named, Share, Text};
 use super::spec::FaultText;
 use super::value::{self, MS, SECOND, nearest, show_duration};
-use crate::plan::{Action, DiskOp, Dist, Ns};
+use crate::plan::{Action, DiskOp, Dist, Link, Ns};
 
 /// How often a fault may repeat, and how many cuts a flap may come to.
 const REPEAT_MAX: u64 = 1_000;
 const CUTS_MAX: u64 = 10_000;
+/// Most bytes that a read or write moves under `net.short_io`, unless the file says otherwise.
+const SHORT_BYTES: u64 = 256;
+/// Kinds that need a time: they come to several steps, or change the load before anything runs.
+const TIMED_ONLY: [&str; 5] = ["net.flap", "net.swizzle", "host.rolling_restart", "load.poison", "load.burst"];
 
 pub(super) fn faults(checker: &mut Checker<'_>, texts: Named<FaultText>, sim: Sim, may_sabotage: bool) -> Vec<Fault> {
-    let read = texts.0.into_iter().filter_map(|(id, text)| Some((id, text?)));
-    read.filter_map(|(id, text)| FaultChecker { checker, id: &id, text: &text, sim }.fault(may_sabotage)).collect()
+    let read: Vec<(Text, FaultText)> = texts.0.into_iter().filter_map(|(id, text)| Some((id, text?))).collect();
+    let one = |(id, text): &(Text, FaultText)| FaultChecker { checker: &mut *checker, id, text, sim }.fault(may_sabotage);
+    let faults: Vec<Fault> = read.iter().filter_map(one).collect();
+    if !may_sabotage {
+        for unfair in atlas::unfair(&faults, checker.world) {
+            let (_, text) = read.iter().find(|(id, _)| id.value == unfair.fault).expect("it is a fault of the file");
+            checker.contradiction(unfair.why, &text.kind.at, unfair.help);
+        }
+    }
+    faults
 }
 
 struct FaultChecker<'c, 'a, 't> {
@@ -53,24 +66,12 @@ impl FaultChecker<'_, '_, '_> {
         if let Some(kind) = kinds::find(id) {
             return Some(kind);
         }
-        let error = if kinds::LATER.contains(&id.as_str()) {
-            let near = id.split('.').next().unwrap_or_default();
-            let family: Vec<&str> =
-                kinds::FAULTS.iter().map(|kind| kind.id).filter(|kind| kind.starts_with(near)).collect();
-            let help = if family.is_empty() {
-                "see docs/scenario.md for the kinds of this version".to_owned()
-            } else {
-                format!("this version has {}", family.join(", "))
-            };
-            ScenarioError::NotInThisVersion { what: format!("the fault kind `{id}`"), at: span(at), help }
-        } else {
-            let known: Vec<&str> = kinds::FAULTS.iter().chain(&kinds::SABOTAGES).map(|kind| kind.id).collect();
-            let help = match nearest(id, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("kinds are {}", known[..kinds::FAULTS.len()].join(", ")),
-            };
-            ScenarioError::UnknownKind { kind: id.clone(), at: span(at), help }
+        let known: Vec<&str> = kinds::FAULTS.iter().chain(&kinds::SABOTAGES).map(|kind| kind.id).collect();
+        let help = match nearest(id, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("kinds are {}", known[..kinds::FAULTS.len()].join(", ")),
         };
+        let error = ScenarioError::UnknownKind { kind: id.clone(), at: span(at), help };
         self.checker.errors.push(error);
         None
     }
@@ -79,9 +80,13 @@ impl FaultChecker<'_, '_, '_> {
     fn keys(&mut self, kind: Kind) -> bool {
         let text = self.text;
         let at = |value: &Option<Text>| value.as_ref().map(|text| text.at.clone());
-        let given: [(&str, Option<Span>); 8] = [
+        let given: [(&str, Option<Span>); 12] = [
             ("for", at(&text.lasts)),
             ("add", at(&text.add)),
+            ("rate", at(&text.rate)),
+            ("bytes", at(&text.bytes)),
+            ("by", at(&text.by)),
+            ("operation", text.operation.as_ref().map(|count| count.at.0..count.at.1)),
             ("ratio", text.ratio.as_ref().map(|share| share.0.at.clone())),
             ("op", at(&text.op)),
             ("up", at(&text.up)),
@@ -110,6 +115,11 @@ impl FaultChecker<'_, '_, '_> {
                 None if kind.needs.contains(&key) => {
                     let example = match key {
                         "ratio" => "ratio = \"5%\"",
+                        "rate" => "rate = \"2Mbit/s\"",
+                        "bytes" => "bytes = \"8MiB\"",
+                        "by" if kind.id == "clock.drift" => "by = \"200ppm\"",
+                        "by" => "by = \"-90s\"",
+                        "for" => "for = \"5s\"",
                         "op" => "op = \"sync\"",
                         "add" => "add = \"lognormal(p50 = 5ms, p99 = 200ms)\"",
                         "up" => "up = \"2s\"",
@@ -132,10 +142,15 @@ impl FaultChecker<'_, '_, '_> {
 
     fn target(&mut self, kind: Kind) -> Option<Target> {
         let on = &self.text.on;
+        if on.value == ALL && matches!(kind.on, On::Links | On::Hosts) {
+            return Some(Target::All);
+        }
         let target = self.checker.keep(self.checker.world.find(&on.value, &on.at))?;
         let fits = match (&target, kind.on) {
             (Target::Link(_), On::Link) | (Target::Host(_), On::Host) | (Target::Channel(_), On::Channel) => true,
+            (Target::Host(_), On::Links) => true,
             (Target::Node(node), On::Sink) => node.sink,
+            (Target::Node(node), On::Node) => !node.sink && !node.source,
             (Target::Node(node), On::Source) => node.source,
             // The harness can cut one lane once a pair of hosts has several; today it has one.
             (Target::Channel(_), On::Link) if on.value.contains("->") => {
@@ -216,13 +231,13 @@ impl FaultChecker<'_, '_, '_> {
             }
             (None, None, Some(when)) => {
                 self.checker.condition(when)?;
-                if repeat > 1 || text.kind.value == "net.flap" {
+                if repeat > 1 || TIMED_ONLY.contains(&text.kind.value.as_str()) {
                     let what = if repeat > 1 {
                         "`repeat` with `when`".to_owned()
                     } else {
-                        "a `net.flap` with `when`".to_owned()
+                        format!("a `{}` with `when`", text.kind.value)
                     };
-                    let help = "write it with `at` or `within`, or as a `net.cut`".to_owned();
+                    let help = "write it with `at` or `within`".to_owned();
                     self.checker.errors.push(ScenarioError::NotInThisVersion { what, at: span(&when.at), help });
                     return None;
                 }
@@ -269,48 +284,155 @@ impl FaultChecker<'_, '_, '_> {
 
     fn effect(&mut self, kind: Kind, target: &Target) -> Option<Effect> {
         let text = self.text;
-        let dist =
-            |this: &mut Self, key: &str, text: &Option<Text>| text.as_ref().and_then(|text| this.dist(key, text));
-        let link = || match target {
-            Target::Link(link) => link.clone(),
-            other => unreachable!("{} is done to a link, not {other:?}", kind.id),
-        };
-        let host = || target_name(target);
-        let channel = host;
+        match (kind.on, target) {
+            (On::Link, Target::Link(link)) => self.link_effect(kind, link.clone()),
+            (On::Links, of) => {
+                let host = if let Target::Host(host) = of { Some(host.as_str()) } else { None };
+                let links = self.checker.world.links(host);
+                if links.is_empty() {
+                    let help = "name a host that shares a channel with another one";
+                    self.checker.contradiction("there is no link to cut", &text.on.at, help);
+                    return None;
+                }
+                Some(Effect::Swizzle { links })
+            }
+            (On::Hosts, _) => {
+                let hosts = self.checker.world.hosts.clone();
+                let up = match &text.up {
+                    Some(up) => self.dist("up", up)?,
+                    None => Dist::Constant { ns: SECOND },
+                };
+                Some(Effect::Rolling { hosts, restart_ns: self.restart()?, up })
+            }
+            (On::Channel, channel) => self.channel_action(kind, target_name(channel)).map(Effect::Act),
+            (_, place) => {
+                let name = target_name(place);
+                let action = if kind.id.starts_with("sabotage.") {
+                    let breach = kind.id.trim_start_matches("sabotage.").to_owned();
+                    Some(Action::Sabotage { breach, on: name })
+                } else if kind.on == On::Host {
+                    self.host_action(kind, name)
+                } else {
+                    self.node_action(kind, name)
+                };
+                action.map(Effect::Act)
+            }
+        }
+    }
+
+    fn wanted_dist(&mut self, key: &str, text: Option<&Text>) -> Option<Dist> {
+        self.dist(key, text.expect("keys() saw to what the kind needs"))
+    }
+
+    fn speed(&mut self) -> Option<u64> {
+        let text = self.text.rate.as_ref().expect("keys() saw to what the kind needs");
+        self.checker.value("rate", text, value::speed)
+    }
+
+    fn link_effect(&mut self, kind: Kind, link: Link) -> Option<Effect> {
+        let text = self.text;
         let action = match kind.id {
-            "net.cut" => Action::NetCut { link: link() },
+            "net.cut" => Action::NetCut { link },
             "net.flap" => {
-                let (down, up) = (dist(self, "down", &text.down), dist(self, "up", &text.up));
-                return Some(Effect::Flap { link: link(), down: down?, up: up? });
+                let down = self.wanted_dist("down", text.down.as_ref());
+                let up = self.wanted_dist("up", text.up.as_ref());
+                return Some(Effect::Flap { link, down: down?, up: up? });
             }
-            "net.latency" => Action::NetLatency { link: link(), add: dist(self, "add", &text.add)? },
-            "net.reset" => Action::NetReset { link: link() },
-            "ack.delay" => Action::AckDelay { channel: channel(), add: dist(self, "add", &text.add)? },
-            "ack.duplicate" => Action::AckDuplicate { channel: channel(), ratio_ppm: self.ratio_ppm()? },
-            "ack.lose" => Action::AckLose { channel: channel(), ratio_ppm: self.ratio_ppm()? },
-            "disk.full" => Action::DiskFull { host: host() },
-            "disk.latency" => Action::DiskLatency { host: host(), add: dist(self, "add", &text.add)? },
-            "disk.eio" => Action::DiskEio { host: host(), op: self.op()?, ratio_ppm: self.ratio_ppm()? },
-            "disk.torn" => Action::DiskTorn { host: host() },
-            "host.crash" => Action::HostCrash { host: host(), restart_ns: self.restart()? },
-            "host.power_cut" => Action::HostPowerCut { host: host(), restart_ns: self.restart()? },
-            "host.restart_storm" => Action::HostRestartStorm {
-                host: host(),
-                up: dist(self, "up", &text.up)?,
-                down: match &text.down {
-                    Some(down) => self.dist("down", down)?,
-                    None => Dist::Constant { ns: SECOND / 5 },
-                },
-                power: text.power.unwrap_or(false),
-            },
-            "sink.slow" => Action::SinkSlow { sink: host(), add: dist(self, "add", &text.add)? },
-            sabotage => {
-                let breach =
-                    sabotage.strip_prefix("sabotage.").expect("every other kind of the table has an arm above");
-                Action::Sabotage { breach: breach.to_owned(), on: target_name(target) }
+            "net.latency" => Action::NetLatency { link, add: self.wanted_dist("add", text.add.as_ref())? },
+            "net.loss" => Action::NetLoss { link, ratio_ppm: self.ratio_ppm()? },
+            "net.bandwidth" => Action::NetBandwidth { link, bytes_per_s: self.speed()? },
+            "net.reset" => Action::NetReset { link },
+            "net.half_open" => Action::NetHalfOpen { link },
+            "net.short_io" => {
+                let bytes = match &text.bytes {
+                    Some(bytes) => self.checker.value("bytes", bytes, value::bytes)?,
+                    None => SHORT_BYTES,
+                };
+                Action::NetShortIo { link, bytes: u32::try_from(bytes).unwrap_or(u32::MAX).max(1) }
             }
+            other => unreachable!("the table puts `{other}` on a link, and every such kind has an arm"),
         };
         Some(Effect::Act(action))
+    }
+
+    fn channel_action(&mut self, kind: Kind, channel: String) -> Option<Action> {
+        let text = self.text;
+        Some(match kind.id {
+            "ack.delay" => Action::AckDelay { channel, add: self.wanted_dist("add", text.add.as_ref())? },
+            "ack.duplicate" => Action::AckDuplicate { channel, ratio_ppm: self.ratio_ppm()? },
+            "ack.reorder" => Action::AckReorder { channel, ratio_ppm: self.ratio_ppm()? },
+            "ack.lose" => Action::AckLose { channel, ratio_ppm: self.ratio_ppm()? },
+            "delivery.duplicate" => Action::DeliveryDuplicate { channel, ratio_ppm: self.ratio_ppm()? },
+            sabotage => Action::Sabotage { breach: sabotage.trim_start_matches("sabotage.").to_owned(), on: channel },
+        })
+    }
+
+    fn host_action(&mut self, kind: Kind, host: String) -> Option<Action> {
+        let text = self.text;
+        let by = text.by.as_ref();
+        let wanted = "keys() saw to what the kind needs";
+        Some(match kind.id {
+            "disk.full" => Action::DiskFull { host },
+            "disk.quota" => {
+                let bytes = text.bytes.as_ref().expect(wanted);
+                Action::DiskQuota { host, bytes: self.checker.value("bytes", bytes, value::bytes)? }
+            }
+            "disk.latency" => Action::DiskLatency { host, add: self.wanted_dist("add", text.add.as_ref())? },
+            "disk.stall" => Action::DiskStall { host },
+            "disk.throttle" => Action::DiskThrottle { host, bytes_per_s: self.speed()? },
+            "disk.eio" => Action::DiskEio { host, op: self.op()?, ratio_ppm: self.ratio_ppm()? },
+            "disk.torn" => Action::DiskTorn { host },
+            "disk.rot" => Action::DiskRot { host },
+            "disk.lying_sync" => Action::DiskLyingSync { host },
+            "host.crash" => Action::HostCrash { host, restart_ns: self.restart()? },
+            "host.power_cut" => Action::HostPowerCut { host, restart_ns: self.restart()? },
+            "host.stop" => Action::HostStop { host, restart_ns: self.restart()? },
+            "host.pause" => Action::HostPause { host },
+            "host.wipe" => Action::HostWipe { host, restart_ns: self.restart()? },
+            "host.restart_storm" => self.storm(host)?,
+            "host.mixed_versions" => Action::HostMixedVersions { host },
+            "clock.skew" => {
+                Action::ClockSkew { host, by_ns: self.checker.value("by", by.expect(wanted), value::signed_duration)? }
+            }
+            "clock.drift" => Action::ClockDrift { host, ppm: self.checker.value("by", by.expect(wanted), value::drift)? },
+            "clock.step" => {
+                Action::ClockStep { host, by_ns: self.checker.value("by", by.expect(wanted), value::signed_duration)? }
+            }
+            "cpu.starve" => Action::CpuStarve { host, ratio_ppm: self.ratio_ppm()? },
+            other => unreachable!("the table puts `{other}` on a host, and every such kind has an arm"),
+        })
+    }
+
+    fn node_action(&mut self, kind: Kind, name: String) -> Option<Action> {
+        let text = self.text;
+        Some(match kind.id {
+            "node.slow" => Action::NodeSlow { node: name, add: self.wanted_dist("add", text.add.as_ref())? },
+            "node.panic" => Action::NodePanic { node: name, ratio_ppm: self.ratio_ppm()? },
+            "load.poison" => Action::LoadPoison { source: name, ratio_ppm: self.ratio_ppm()? },
+            "load.burst" => Action::LoadBurst { source: name },
+            "sink.slow" => Action::SinkSlow { sink: name, add: self.wanted_dist("add", text.add.as_ref())? },
+            "sink.error" => Action::SinkError { sink: name, ratio_ppm: self.ratio_ppm()? },
+            other => unreachable!("the table puts `{other}` on a node, and every such kind has an arm"),
+        })
+    }
+
+    fn storm(&mut self, host: String) -> Option<Action> {
+        let text = self.text;
+        let operation = text.operation.as_ref().map(|count| count.value);
+        let up = match (&text.up, operation) {
+            (Some(up), None) => self.dist("up", up)?,
+            (None, Some(1..)) => Dist::Constant { ns: 0 },
+            _ => {
+                let help = "write `up = \"2s\"`, or `operation = 7` to go down at the seventh operation of the disk";
+                self.checker.contradiction("a storm goes by `up` or by `operation`", &text.kind.at, help);
+                return None;
+            }
+        };
+        let down = match &text.down {
+            Some(down) => self.dist("down", down)?,
+            None => Dist::Constant { ns: SECOND / 5 },
+        };
+        Some(Action::HostRestartStorm { host, up, down, power: text.power.unwrap_or(false), operation })
     }
 
     fn op(&mut self) -> Option<DiskOp> {
@@ -335,13 +457,7 @@ impl FaultChecker<'_, '_, '_> {
 
     /// Whether it fits into the run, and between its own repetitions.
     fn fits(&mut self, schedule: &Schedule, lasts: Option<Dist>, effect: &Effect) {
-        let length = match effect {
-            Effect::Act(Action::HostCrash { restart_ns, .. } | Action::HostPowerCut { restart_ns, .. }) => {
-                Some(*restart_ns)
-            }
-            Effect::Act(Action::NetReset { .. }) => Some(0),
-            _ => lasts.and_then(|dist| dist.max_ns()),
-        };
+        let length = effect.own_length().or_else(|| lasts.and_then(|dist| dist.max_ns()));
         let text = self.text;
         let end_help =
             format!("the run lasts {}; begin earlier, or raise sim.duration", show_duration(self.sim.duration_ns));
@@ -412,5 +528,6 @@ fn target_name(target: &Target) -> String {
         Target::Host(name) | Target::Channel(name) => name.clone(),
         Target::Node(node) => format!("{}.{}", node.host, node.node),
         Target::Link(link) => format!("{}<->{}", link.a, link.b),
+        Target::All => ALL.to_owned(),
     }
 }

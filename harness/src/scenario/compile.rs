@@ -3,7 +3,7 @@
 
 use super::draw::draw;
 use super::model::{Effect, Fault, Scenario, Schedule};
-use crate::plan::{Action, Dist, Ns, Plan, Start, Step, unit};
+use crate::plan::{Action, Dist, Link, Ns, Plan, Start, Step, unit};
 
 /// The plan of `seed`: what happens, when, with nothing left to chance but the draws inside distributions, which the
 /// world keys by the same seed.
@@ -52,7 +52,7 @@ impl Compiler {
         let at_ns = match &fault.schedule {
             Schedule::When { when } => {
                 let Effect::Act(action) = &fault.effect else {
-                    unreachable!("a checked flap has a time, not a trigger")
+                    unreachable!("what comes to several steps was checked to have a time, not a trigger")
                 };
                 let start = Start::When { when: when.clone() };
                 return vec![Step { fault: fault.id.clone(), start, for_ns: lasts, action: action.clone() }];
@@ -60,7 +60,7 @@ impl Compiler {
             Schedule::At { at_ns, every_ns, .. } => at_ns + every_ns * index,
             Schedule::Within { from_ns, to_ns, repeat } => {
                 let part = (to_ns - from_ns) / repeat;
-                let room = part.saturating_sub(lasts.unwrap_or_else(|| restart(&fault.effect)));
+                let room = part.saturating_sub(lasts.or(fault.effect.own_length()).unwrap_or(0));
                 let offset = Dist::Uniform { from_ns: 0, to_ns: room }.draw(self.draw(fault, index, "start"));
                 let at_ns = from_ns + part * index + offset;
                 // Down to a whole tick; the window begins on one or the start is its first instant.
@@ -70,6 +70,8 @@ impl Compiler {
         match &fault.effect {
             Effect::Act(action) => vec![step(fault, at_ns, lasts, action.clone())],
             Effect::Flap { .. } => self.flap(fault, index, at_ns, lasts),
+            Effect::Swizzle { links } => self.swizzle(fault, links, index, at_ns, lasts),
+            Effect::Rolling { hosts, restart_ns, up } => self.rolling(fault, hosts, index, at_ns, (*restart_ns, *up)),
         }
     }
 
@@ -90,13 +92,42 @@ impl Compiler {
         }
         cuts
     }
-}
 
-/// How long a host is away; other effects take no time of their own.
-fn restart(effect: &Effect) -> Ns {
-    match effect {
-        Effect::Act(Action::HostCrash { restart_ns, .. } | Action::HostPowerCut { restart_ns, .. }) => *restart_ns,
-        _ => 0,
+    /// Links stop one by one over the first third of the time, and come back one by one, in another order, over the last.
+    fn swizzle(&self, fault: &Fault, links: &[Link], index: u64, from_ns: Ns, lasts: Option<Ns>) -> Vec<Step> {
+        let length_ns = lasts.unwrap_or(self.end_ns.saturating_sub(from_ns));
+        let third_ns = length_ns / 3;
+        let count = links.len() as u64;
+        let order = |field: &str| {
+            let mut order: Vec<usize> = (0..links.len()).collect();
+            order.sort_by_key(|link| (self.draw(fault, (index << 32) | *link as u64, field), *link));
+            order
+        };
+        let back = order("back");
+        let cut = |(place, link): (usize, usize)| {
+            let rank = back.iter().position(|other| *other == link).expect("both orders hold every link") as u64;
+            let begins = self.tick(third_ns * place as u64 / count);
+            let ends = self.tick(length_ns - third_ns + third_ns * (rank + 1) / count);
+            let for_ns = ends.saturating_sub(begins).max(self.tick_ns);
+            step(fault, from_ns + begins, Some(for_ns), Action::NetCut { link: links[link].clone() })
+        };
+        order("stop").into_iter().enumerate().map(cut).collect()
+    }
+
+    /// Down to a whole tick.
+    fn tick(&self, ns: Ns) -> Ns {
+        ns - ns % self.tick_ns
+    }
+
+    /// One host after the other, each once the one before is back.
+    fn rolling(&self, fault: &Fault, hosts: &[String], index: u64, from_ns: Ns, (restart_ns, up): (Ns, Dist)) -> Vec<Step> {
+        let mut at_ns = from_ns;
+        let stop = |(place, host): (usize, &String)| {
+            let step = step(fault, at_ns, None, Action::HostStop { host: host.clone(), restart_ns });
+            at_ns += restart_ns + self.length(up, self.draw(fault, (index << 32) | place as u64, "up"));
+            step
+        };
+        hosts.iter().enumerate().map(stop).collect()
     }
 }
 

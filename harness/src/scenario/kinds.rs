@@ -6,15 +6,24 @@
 pub enum On {
     /// A link between hosts, one way or both.
     Link,
+    /// All links of a host, or of the world.
+    Links,
     /// A host.
     Host,
+    /// All hosts.
+    Hosts,
     /// A channel.
     Channel,
+    /// A node between source and sink.
+    Node,
     /// A sink whose endpoint the harness owns.
     Sink,
     /// A source that a load enters by.
     Source,
 }
+
+/// How a scenario writes all hosts, or all links.
+pub const ALL: &str = "*";
 
 impl On {
     /// In words, with an article and an example.
@@ -22,8 +31,11 @@ impl On {
     pub fn words(self) -> &'static str {
         match self {
             On::Link => "a link, such as \"edge<->hub\" or \"edge->hub\"",
+            On::Links => "a host, whose links are meant, such as \"hub\", or \"*\" for all links",
             On::Host => "a host, such as \"hub\"",
+            On::Hosts => "\"*\", for all hosts",
             On::Channel => "a channel, such as \"edge.uplink\" or \"edge->hub:uplink\"",
+            On::Node => "a node that is neither source nor sink, such as \"edge.strong\"",
             On::Sink => "a sink, such as \"hub.raw\"",
             On::Source => "a source, such as \"edge.feed\"",
         }
@@ -47,23 +59,49 @@ const fn kind(id: &'static str, on: On, needs: &'static [&'static str], takes: &
     Kind { id, on, needs, takes }
 }
 
-/// The faults of this version.
-pub const FAULTS: [Kind; 15] = [
+/// The faults.
+pub const FAULTS: [Kind; 41] = [
     kind("net.cut", On::Link, &[], &["for"]),
     kind("net.flap", On::Link, &["down", "up"], &["for"]),
+    kind("net.swizzle", On::Links, &[], &["for"]),
     kind("net.latency", On::Link, &["add"], &["for"]),
+    kind("net.loss", On::Link, &["ratio"], &["for"]),
+    kind("net.bandwidth", On::Link, &["rate"], &["for"]),
     kind("net.reset", On::Link, &[], &[]),
+    kind("net.half_open", On::Link, &[], &[]),
+    kind("net.short_io", On::Link, &[], &["for", "bytes"]),
     kind("ack.delay", On::Channel, &["add"], &["for"]),
     kind("ack.duplicate", On::Channel, &["ratio"], &["for"]),
+    kind("ack.reorder", On::Channel, &["ratio"], &["for"]),
     kind("ack.lose", On::Channel, &["ratio"], &["for"]),
+    kind("delivery.duplicate", On::Channel, &["ratio"], &["for"]),
     kind("disk.full", On::Host, &[], &["for"]),
+    kind("disk.quota", On::Host, &["bytes"], &["for"]),
     kind("disk.latency", On::Host, &["add"], &["for"]),
+    kind("disk.stall", On::Host, &["for"], &[]),
+    kind("disk.throttle", On::Host, &["rate"], &["for"]),
     kind("disk.eio", On::Host, &["op"], &["for", "ratio"]),
     kind("disk.torn", On::Host, &[], &["for"]),
+    kind("disk.rot", On::Host, &[], &[]),
+    kind("disk.lying_sync", On::Host, &[], &["for"]),
     kind("host.crash", On::Host, &[], &["restart"]),
     kind("host.power_cut", On::Host, &[], &["restart"]),
-    kind("host.restart_storm", On::Host, &["up"], &["for", "down", "power"]),
+    kind("host.stop", On::Host, &[], &["restart"]),
+    kind("host.pause", On::Host, &["for"], &[]),
+    kind("host.wipe", On::Host, &[], &["restart"]),
+    kind("host.restart_storm", On::Host, &[], &["for", "up", "down", "power", "operation"]),
+    kind("host.rolling_restart", On::Hosts, &[], &["restart", "up"]),
+    kind("host.mixed_versions", On::Host, &[], &["for"]),
+    kind("clock.skew", On::Host, &["by"], &["for"]),
+    kind("clock.drift", On::Host, &["by"], &["for"]),
+    kind("clock.step", On::Host, &["by"], &[]),
+    kind("cpu.starve", On::Host, &["ratio"], &["for"]),
+    kind("node.slow", On::Node, &["add"], &["for"]),
+    kind("node.panic", On::Node, &["ratio"], &["for"]),
+    kind("load.poison", On::Source, &["ratio"], &["for"]),
+    kind("load.burst", On::Source, &["for"], &[]),
     kind("sink.slow", On::Sink, &["add"], &["for"]),
+    kind("sink.error", On::Sink, &[], &["for", "ratio"]),
 ];
 
 /// The sabotages: breaches that the world or the lane proxy commits, each to see one check fail. To add one, add a line
@@ -87,36 +125,6 @@ pub const SABOTAGES: [Kind; 18] = [
     kind("sabotage.stuck_sink", On::Sink, &[], &["for"]),
     kind("sabotage.swallow_offer", On::Source, &[], &["for"]),
     kind("sabotage.reject_offer", On::Source, &[], &["for"]),
-];
-
-/// Kinds of HARNESS.md §3 that later versions bring.
-pub const LATER: [&str; 26] = [
-    "net.swizzle",
-    "net.loss",
-    "net.bandwidth",
-    "net.half_open",
-    "net.short_io",
-    "ack.reorder",
-    "delivery.duplicate",
-    "disk.quota",
-    "disk.stall",
-    "disk.throttle",
-    "disk.rot",
-    "disk.lying_sync",
-    "host.stop",
-    "host.pause",
-    "host.wipe",
-    "host.rolling_restart",
-    "host.mixed_versions",
-    "clock.skew",
-    "clock.drift",
-    "clock.step",
-    "cpu.starve",
-    "node.slow",
-    "node.panic",
-    "load.poison",
-    "load.burst",
-    "sink.error",
 ];
 
 /// The keys that say when a fault begins; every kind takes them.

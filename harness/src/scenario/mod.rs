@@ -4,6 +4,7 @@
 //! mean together; `compile` draws. None of them does I/O: the caller reads files and says what the graph has.
 
 mod address;
+mod atlas;
 mod check;
 mod check_fault;
 mod check_load;

@@ -236,6 +236,41 @@ pub enum Effect {
         /// How long it is up between.
         up: Dist,
     },
+    /// Links stop one by one and come back in another order: compiled to cuts.
+    Swizzle {
+        /// Which.
+        links: Vec<Link>,
+    },
+    /// Hosts are stopped and started one after the other: compiled to stops.
+    Rolling {
+        /// Which, in this order.
+        hosts: Vec<String>,
+        /// From a request to stop to the next start.
+        restart_ns: Ns,
+        /// From a start to the next host's stop.
+        up: Dist,
+    },
+}
+
+impl Effect {
+    /// How long it lasts where `for` has no say: a host's time away, nothing for what is over at once. `None` for what lasts
+    /// as long as the file says, or until the heal.
+    #[must_use]
+    pub fn own_length(&self) -> Option<Ns> {
+        match self {
+            Effect::Act(
+                Action::HostCrash { restart_ns, .. }
+                | Action::HostPowerCut { restart_ns, .. }
+                | Action::HostStop { restart_ns, .. }
+                | Action::HostWipe { restart_ns, .. },
+            ) => Some(*restart_ns),
+            Effect::Act(Action::NetReset { .. } | Action::NetHalfOpen { .. } | Action::DiskRot { .. }) => Some(0),
+            Effect::Rolling { hosts, restart_ns, up } => {
+                Some((restart_ns + up.max_ns().unwrap_or(up.median_ns())).saturating_mul(hosts.len() as u64))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Something that must be reached.

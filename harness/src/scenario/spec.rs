@@ -118,8 +118,16 @@ section! {
         "for" => lasts: Option<Text>,
         /// How much later: a distribution of durations.
         "add" => add: Option<Text>,
-        /// Which share of acks or operations.
+        /// Which share of acks, operations, segments, packets, batches or events.
         "ratio" => ratio: Option<Share>,
+        /// How fast bytes move: `2Mbit/s`, `250KiB/s`.
+        "rate" => rate: Option<Text>,
+        /// How many bytes: `8MiB`.
+        "bytes" => bytes: Option<Text>,
+        /// By how much a clock is off: `90s`, `-90s`; how much too fast it runs: `200ppm`, `-5%`.
+        "by" => by: Option<Text>,
+        /// After so many operations of the disk since the boot, instead of `up`.
+        "operation" => operation: Option<Count>,
         /// Which disk operations fail: `read`, `write`, `sync`.
         "op" => op: Option<Text>,
         /// How long it is up: a distribution of durations.

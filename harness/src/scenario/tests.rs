@@ -144,7 +144,12 @@ fn time_and_seeds_are_checked() {
 #[test]
 fn faults_need_a_known_kind_and_a_target_of_its_sort() {
     check_rest("[faults.a]\nkind = \"host.carsh\"\non = \"hub\"\nat = \"1s\"", &[("unknown_kind", 2)]);
-    check_rest("[faults.a]\nkind = \"net.swizzle\"\non = \"hub\"\nat = \"1s\"", &[("not_in_this_version", 2)]);
+    check_rest(
+        "[faults.a]\nkind = \"disk.lying_sync\"\non = \"hub\"\nat = \"1s\"\n\
+         [faults.b]\nkind = \"host.power_cut\"\non = \"hub\"\nat = \"2s\"",
+        &[("contradiction", 6)],
+    );
+    check_rest("[faults.a]\nkind = \"host.wipe\"\non = \"hub\"\nat = \"1s\"", &[("contradiction", 2)]);
     check_rest("[faults.a]\nkind = \"host.crash\"\non = \"hubb\"\nat = \"1s\"", &[("unknown_target", 3)]);
     check_rest("[faults.a]\nkind = \"host.crash\"\non = \"edge<->hub\"\nat = \"1s\"", &[("wrong_target", 3)]);
     check_rest(

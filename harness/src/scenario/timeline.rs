@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::model::Scenario;
 use super::value::{show_dist, show_duration};
-use crate::plan::{Action, DiskOp, Link, Ns, Plan, Start, Step};
+use crate::plan::{Action, DiskOp, Ns, Plan, Start, Step};
 
 /// Columns for the time of the load; the drain comes behind them.
 const WIDTH: u64 = 60;
@@ -72,50 +72,86 @@ fn bar<'a>(steps: impl Iterator<Item = &'a Step>, end: Ns) -> String {
 /// How long a step shows: its own time, a host's time away, or all that is left. `None` for what is over at once.
 fn lasts(step: &Step, left: Ns) -> Option<Ns> {
     match step.action {
-        Action::NetReset { .. } => None,
-        Action::HostCrash { restart_ns, .. } | Action::HostPowerCut { restart_ns, .. } => {
-            Some(restart_ns).filter(|ns| *ns > 0)
-        }
+        Action::NetReset { .. } | Action::NetHalfOpen { .. } | Action::DiskRot { .. } | Action::ClockStep { .. } => None,
+        Action::HostCrash { restart_ns, .. }
+        | Action::HostPowerCut { restart_ns, .. }
+        | Action::HostStop { restart_ns, .. }
+        | Action::HostWipe { restart_ns, .. } => Some(restart_ns).filter(|ns| *ns > 0),
         _ => Some(step.for_ns.unwrap_or(left)),
     }
 }
 
-fn show_link(link: &Link) -> String {
-    format!("{}{}{}", link.a, if link.one_way { "->" } else { "<->" }, link.b)
+/// An action in one line, such as `disk.latency hub, + uniform(1ms, 5ms)`.
+#[must_use]
+pub fn describe(action: &Action) -> String {
+    if let Action::Sabotage { breach, on } = action {
+        return format!("sabotage.{breach} {on}");
+    }
+    let details = details(action);
+    let comma = if details.is_empty() { "" } else { ", " };
+    format!("{} {}{comma}{details}", action.kind(), action.on())
 }
 
-/// An action in one line, such as `disk.latency hub, + uniform(1ms, 5ms)`.
-fn describe(action: &Action) -> String {
+/// What an action's line says behind its kind and target.
+fn details(action: &Action) -> String {
     let share = |ppm: u32| format!("{}%", f64::from(ppm) / 1e4);
+    let signed = |ns: i64| format!("{}{}", if ns < 0 { "-" } else { "" }, show_duration(ns.unsigned_abs()));
     match action {
-        Action::NetCut { link } => format!("net.cut {}", show_link(link)),
-        Action::NetLatency { link, add } => format!("net.latency {}, + {}", show_link(link), show_dist(*add)),
-        Action::NetReset { link } => format!("net.reset {}", show_link(link)),
-        Action::AckDelay { channel, add } => format!("ack.delay {channel}, + {}", show_dist(*add)),
-        Action::AckDuplicate { channel, ratio_ppm } => format!("ack.duplicate {channel}, {}", share(*ratio_ppm)),
-        Action::AckLose { channel, ratio_ppm } => format!("ack.lose {channel}, {}", share(*ratio_ppm)),
-        Action::DiskFull { host } => format!("disk.full {host}"),
-        Action::DiskLatency { host, add } => format!("disk.latency {host}, + {}", show_dist(*add)),
-        Action::DiskEio { host, op, ratio_ppm } => {
+        Action::NetLatency { add, .. }
+        | Action::AckDelay { add, .. }
+        | Action::DiskLatency { add, .. }
+        | Action::NodeSlow { add, .. }
+        | Action::SinkSlow { add, .. } => format!("+ {}", show_dist(*add)),
+        Action::NetLoss { ratio_ppm, .. }
+        | Action::AckDuplicate { ratio_ppm, .. }
+        | Action::AckReorder { ratio_ppm, .. }
+        | Action::AckLose { ratio_ppm, .. }
+        | Action::DeliveryDuplicate { ratio_ppm, .. }
+        | Action::CpuStarve { ratio_ppm, .. }
+        | Action::NodePanic { ratio_ppm, .. }
+        | Action::LoadPoison { ratio_ppm, .. }
+        | Action::SinkError { ratio_ppm, .. } => share(*ratio_ppm),
+        Action::NetBandwidth { bytes_per_s, .. } | Action::DiskThrottle { bytes_per_s, .. } => show_speed(*bytes_per_s),
+        Action::NetShortIo { bytes, .. } => format!("up to {bytes} bytes"),
+        Action::DiskQuota { bytes, .. } => format!("{} KiB", bytes / 1024),
+        Action::DiskEio { op, ratio_ppm, .. } => {
             let op = match op {
                 DiskOp::Read => "reads",
                 DiskOp::Write => "writes",
                 DiskOp::Sync => "syncs",
             };
-            format!("disk.eio {host}, {} of {op}", share(*ratio_ppm))
+            format!("{} of {op}", share(*ratio_ppm))
         }
-        Action::DiskTorn { host } => format!("disk.torn {host}"),
-        Action::HostCrash { host, restart_ns } => {
-            format!("host.crash {host}, back after {}", show_duration(*restart_ns))
-        }
-        Action::HostPowerCut { host, restart_ns } => {
-            format!("host.power_cut {host}, back after {}", show_duration(*restart_ns))
-        }
-        Action::HostRestartStorm { host, up, down, power } => {
+        Action::HostCrash { restart_ns, .. }
+        | Action::HostPowerCut { restart_ns, .. }
+        | Action::HostStop { restart_ns, .. }
+        | Action::HostWipe { restart_ns, .. } => format!("back after {}", show_duration(*restart_ns)),
+        Action::HostRestartStorm { up, down, power, operation, .. } => {
             let how = if *power { "power cuts" } else { "SIGKILLs" };
-            format!("host.restart_storm {host}, {how}, up {}, down {}", show_dist(*up), show_dist(*down))
+            let up = operation.map_or_else(|| format!("up {}", show_dist(*up)), |n| format!("at disk operation {n}"));
+            format!("{how}, {up}, down {}", show_dist(*down))
         }
-        Action::SinkSlow { sink, add } => format!("sink.slow {sink}, + {}", show_dist(*add)),
-        Action::Sabotage { breach, on } => format!("sabotage.{breach} {on}"),
+        Action::ClockSkew { by_ns, .. } | Action::ClockStep { by_ns, .. } => signed(*by_ns),
+        Action::ClockDrift { ppm, .. } => format!("{ppm} ppm"),
+        Action::NetCut { .. }
+        | Action::NetReset { .. }
+        | Action::NetHalfOpen { .. }
+        | Action::DiskFull { .. }
+        | Action::DiskStall { .. }
+        | Action::DiskTorn { .. }
+        | Action::DiskRot { .. }
+        | Action::DiskLyingSync { .. }
+        | Action::HostPause { .. }
+        | Action::HostMixedVersions { .. }
+        | Action::LoadBurst { .. }
+        | Action::Sabotage { .. } => String::new(),
+    }
+}
+
+fn show_speed(bytes_per_s: u64) -> String {
+    match bytes_per_s * 8 {
+        bits if bits.is_multiple_of(1_000_000) => format!("{}Mbit/s", bits / 1_000_000),
+        bits if bits.is_multiple_of(1_000) => format!("{}kbit/s", bits / 1_000),
+        _ => format!("{bytes_per_s}B/s"),
     }
 }

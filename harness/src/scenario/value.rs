@@ -1,6 +1,7 @@
 //! Values as a scenario writes them: durations, distributions, rates, shares, seed ranges. Text in, numbers out.
 
 use crate::plan::{Dist, Ns};
+use crate::sim::clock::DRIFT_MAX_PPM;
 
 /// One millisecond of virtual time.
 pub const MS: Ns = 1_000_000;
@@ -111,6 +112,53 @@ pub fn share(text: &str) -> Result<f64, ValueError> {
         _ => return Err(bad()),
     };
     (0.0..=1.0).contains(&share).then_some(share).ok_or_else(bad)
+}
+
+/// Bytes a second such as `2Mbit/s`, `64kbit/s` or `250KiB/s`.
+///
+/// # Errors
+/// Another unit, or less than a byte a second.
+pub fn speed(text: &str) -> Result<u64, ValueError> {
+    let bad = || wrong(text, "a speed", "write it with a unit, such as \"2Mbit/s\" or \"250KiB/s\"");
+    let (number, unit) = text.strip_suffix("/s").and_then(number_and_unit).ok_or_else(bad)?;
+    let scale = match unit {
+        "kbit" => 125.0,
+        "Mbit" => 125_000.0,
+        "Gbit" => 125_000_000.0,
+        "B" => 1.0,
+        "KiB" => 1024.0,
+        "MiB" => 1024.0 * 1024.0,
+        _ => return Err(bad()),
+    };
+    let bytes = number * scale;
+    if (1.0..=1e12).contains(&bytes) { Ok(bytes as u64) } else { Err(bad()) }
+}
+
+/// A length of time that may be negative, ns: `90s`, `-90s`.
+///
+/// # Errors
+/// As [`duration`].
+pub fn signed_duration(text: &str) -> Result<i64, ValueError> {
+    let (sign, size) = text.strip_prefix('-').map_or((1, text), |size| (-1, size));
+    let ns = duration(size)?;
+    Ok(sign * i64::try_from(ns).expect("a duration is at most a day"))
+}
+
+/// By how many parts per million a clock runs fast; slow where negative: `200ppm`, `-5%`.
+///
+/// # Errors
+/// Another unit, or more than 90 %, beyond which a clock would stand still or race.
+pub fn drift(text: &str) -> Result<i64, ValueError> {
+    let bad = || wrong(text, "a drift", "write \"200ppm\", \"-200ppm\" or \"5%\", up to 90%");
+    let (sign, size) = text.strip_prefix('-').map_or((1.0, text), |size| (-1.0, size));
+    let (number, unit) = number_and_unit(size).ok_or_else(bad)?;
+    let scale = match unit {
+        "ppm" => 1.0,
+        "%" => 10_000.0,
+        _ => return Err(bad()),
+    };
+    let ppm = number * scale;
+    if ppm <= DRIFT_MAX_PPM as f64 { Ok((sign * ppm).round() as i64) } else { Err(bad()) }
 }
 
 /// A number of bytes such as `512`, `64KiB` or `8MiB`.

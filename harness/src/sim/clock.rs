@@ -1,6 +1,7 @@
 //! A host's clock: true virtual time, seen through a skew, a drift and steps that may change while it runs.
 #![expect(clippy::disallowed_methods, reason = "the one place that sleeps on tokio's (virtual) time")]
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use seaworthy_engine::env::{Clock, Fut};
 use tokio::sync::Notify;
 
 use super::Now;
+use super::hosts::Pause;
 
 /// Drift is held to ±90 %, so that time always goes forward.
 pub const DRIFT_MAX_PPM: i64 = 900_000;
@@ -18,9 +20,19 @@ pub struct SimClock(Arc<Shared>);
 
 struct Shared {
     now: Now,
+    pause: Pause,
     reading: Mutex<Reading>,
+    hits: ClockHits,
     /// Sleepers compute their wake-up anew when the rate changes.
     changed: Notify,
+}
+
+/// How often software read a clock that was off, or slept by it.
+#[derive(Debug, Default)]
+struct ClockHits {
+    skew: AtomicU64,
+    drift: AtomicU64,
+    step: AtomicU64,
 }
 
 /// A straight line from true time to this clock's.
@@ -31,6 +43,8 @@ struct Reading {
     unix_ns: i64,
     skew_ns: i64,
     drift_ppm: i64,
+    /// It has jumped.
+    stepped: bool,
 }
 
 impl Reading {
@@ -47,8 +61,22 @@ impl SimClock {
     /// A clock that is right: `unix_ns` at the world's start, and no drift.
     #[must_use]
     pub fn new(now: Now, unix_ns: i64) -> SimClock {
-        let reading = Reading { true_ns: 0, mono_ns: 0, unix_ns, skew_ns: 0, drift_ppm: 0 };
-        SimClock(Arc::new(Shared { now, reading: Mutex::new(reading), changed: Notify::new() }))
+        SimClock::of(now, unix_ns, Pause::default())
+    }
+
+    /// The same, of a host whose software may stand still.
+    pub(crate) fn of(now: Now, unix_ns: i64, pause: Pause) -> SimClock {
+        let reading = Reading { true_ns: 0, mono_ns: 0, unix_ns, skew_ns: 0, drift_ppm: 0, stepped: false };
+        let (reading, changed, hits) = (Mutex::new(reading), Notify::new(), ClockHits::default());
+        SimClock(Arc::new(Shared { now, pause, reading, changed, hits }))
+    }
+
+    /// How often software has read the wall clock while it was skewed, has read or slept by a clock that drifts, and has read
+    /// the wall clock after a step.
+    #[must_use]
+    pub fn hits(&self) -> (u64, u64, u64) {
+        let ClockHits { skew, drift, step } = &self.0.hits;
+        (skew.load(Ordering::Relaxed), drift.load(Ordering::Relaxed), step.load(Ordering::Relaxed))
     }
 
     /// From now on runs faster by `ppm` (slower where negative), held to ±[`DRIFT_MAX_PPM`]. Sleepers follow.
@@ -64,7 +92,10 @@ impl SimClock {
 
     /// Moves the wall clock by `ns`, back where negative; the monotonic one goes on.
     pub fn step(&self, ns: i64) {
-        self.re_anchor(|reading| reading.unix_ns = reading.unix_ns.saturating_add(ns));
+        self.re_anchor(|reading| {
+            reading.unix_ns = reading.unix_ns.saturating_add(ns);
+            reading.stepped = true;
+        });
     }
 
     fn re_anchor(&self, change: impl FnOnce(&mut Reading)) {
@@ -86,11 +117,15 @@ impl SimClock {
 
 impl Clock for SimClock {
     fn mono(&self) -> u64 {
-        self.read().mono_ns
+        let reading = self.read();
+        self.0.hits.drift.fetch_add(u64::from(reading.drift_ppm != 0), Ordering::Relaxed);
+        reading.mono_ns
     }
 
     fn unix_ns(&self) -> i64 {
         let reading = self.read();
+        self.0.hits.skew.fetch_add(u64::from(reading.skew_ns != 0), Ordering::Relaxed);
+        self.0.hits.step.fetch_add(u64::from(reading.stepped), Ordering::Relaxed);
         reading.unix_ns.saturating_add(reading.skew_ns)
     }
 
@@ -100,7 +135,9 @@ impl Clock for SimClock {
             loop {
                 let changed = clock.0.changed.notified();
                 let reading = clock.read();
-                let Some(left) = mono_ns.checked_sub(reading.mono_ns).filter(|left| *left > 0) else { return };
+                let Some(left) = mono_ns.checked_sub(reading.mono_ns).filter(|left| *left > 0) else {
+                    return clock.0.pause.wait_until(clock.0.now.clone(), 0).await;
+                };
                 let rate = (1_000_000 + reading.drift_ppm).unsigned_abs();
                 let left = (u128::from(left) * 1_000_000).div_ceil(u128::from(rate));
                 tokio::select! {

@@ -1,11 +1,15 @@
 //! A host's cores: computation takes no virtual time by itself, so it is charged here and slept off in whole ticks.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use seaworthy_engine::env::{Cpu, Fut, Work};
+use seaworthy_engine::env::{Cpu, Fut, Seed, Work};
+use xxhash_rust::xxh3::xxh3_64;
 
-use super::clock::wait_until;
+use super::hosts::Pause;
+use super::seed::KeyedSeed;
 use super::{Now, TICK_NS};
+use crate::plan::Dist;
 
 /// What one kind of work costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,8 @@ pub struct SimCpu(Arc<Shared>);
 
 struct Shared {
     now: Now,
+    pause: Pause,
+    seed: KeyedSeed,
     model: CpuModel,
     cores: Mutex<Cores>,
 }
@@ -52,45 +58,98 @@ struct Cores {
     /// When each core has done all that it was charged with, virtual ns.
     free_at: Vec<u64>,
     charged_ns: u64,
+    /// The share of the cores that something else takes, in parts per million.
+    starved_ppm: u64,
+    starved_hits: u64,
+    /// Nodes that take longer, by name: by how much each batch, and how many batches did.
+    slow: BTreeMap<String, (Option<Dist>, u64)>,
 }
+
+/// The largest share of the cores that can be taken, in parts per million; software that gets none at all is paused instead.
+pub const STARVE_MAX_PPM: u32 = 990_000;
 
 impl SimCpu {
     /// A host with `cores` (at least one) idle cores.
     #[must_use]
     pub fn new(model: CpuModel, cores: u32, now: Now) -> SimCpu {
-        let cores = Cores { free_at: vec![0; cores.max(1) as usize], charged_ns: 0 };
-        SimCpu(Arc::new(Shared { now, model, cores: Mutex::new(cores) }))
+        SimCpu::of(model, cores, now, Pause::default(), KeyedSeed(0))
+    }
+
+    /// The same, of a host whose software may stand still.
+    pub(crate) fn of(model: CpuModel, cores: u32, now: Now, pause: Pause, seed: KeyedSeed) -> SimCpu {
+        let free_at = vec![0; cores.max(1) as usize];
+        let cores = Cores { free_at, charged_ns: 0, starved_ppm: 0, starved_hits: 0, slow: BTreeMap::new() };
+        SimCpu(Arc::new(Shared { now, pause, seed, model, cores: Mutex::new(cores) }))
+    }
+
+    /// From now on something else takes that share of the cores, in parts per million, at most [`STARVE_MAX_PPM`].
+    pub fn set_starved(&self, ratio_ppm: u32) {
+        self.cores().starved_ppm = ratio_ppm.min(STARVE_MAX_PPM).into();
+    }
+
+    /// From now on the node takes longer for each batch by a draw; `None` ends it.
+    pub fn set_slow(&self, node: &str, add: Option<Dist>) {
+        self.cores().slow.entry(node.to_owned()).or_default().0 = add;
+    }
+
+    /// How much work was charged while the cores were starved.
+    #[must_use]
+    pub fn starved_hits(&self) -> u64 {
+        self.cores().starved_hits
+    }
+
+    /// How many batches of the node took longer.
+    #[must_use]
+    pub fn slow_hits(&self, node: &str) -> u64 {
+        self.cores().slow.get(node).map_or(0, |(_, hits)| *hits)
+    }
+
+    fn cores(&self) -> MutexGuard<'_, Cores> {
+        self.0.cores.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All that was ever charged, ns.
     #[must_use]
     pub fn charged_ns(&self) -> u64 {
-        self.0.cores.lock().unwrap_or_else(PoisonError::into_inner).charged_ns
+        self.cores().charged_ns
     }
 
     /// Forgets work in progress: the host went down.
     pub fn reset(&self) {
-        self.0.cores.lock().unwrap_or_else(PoisonError::into_inner).free_at.fill(0);
+        self.cores().free_at.fill(0);
     }
 }
 
 impl Cpu for SimCpu {
     fn charge(&self, work: Work<'_>, packets: u32, bytes: u64) -> Option<Fut<'static, ()>> {
-        let Shared { now, model, cores } = &*self.0;
+        let Shared { now, pause, seed, model, .. } = &*self.0;
         let cost = match work {
             Work::Node(_) => model.node,
             Work::Journal => model.journal,
             Work::Lane => model.lane,
         };
-        let cost_ns = u64::from(packets) * cost.packet_ns + (bytes * cost.kib_ns).div_ceil(1024);
         let at = now();
-        let mut cores = cores.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cores = self.cores();
+        let mut cost_ns = u64::from(packets) * cost.packet_ns + (bytes * cost.kib_ns).div_ceil(1024);
+        if cores.starved_ppm > 0 {
+            cores.starved_hits += 1;
+            cost_ns = cost_ns * 1_000_000 / (1_000_000 - cores.starved_ppm);
+        }
         cores.charged_ns += cost_ns;
+        // A slow node waits for something else than its core.
+        let wait_ns = match work {
+            Work::Node(node) => cores.slow.get_mut(node).map_or(0, |(add, hits)| {
+                *hits += u64::from(add.is_some());
+                add.map_or(0, |add| add.draw(seed.draw("node.slow", &[xxh3_64(node.as_bytes()), at])))
+            }),
+            Work::Journal | Work::Lane => 0,
+        };
         // First in, first out: the core that is free first takes it.
         let core = cores.free_at.iter_mut().min().expect("a host has at least one core");
         *core = at.max(*core) + cost_ns;
-        let done = *core;
-        (done - at >= TICK_NS).then(|| Box::pin(wait_until(now.clone(), done)) as Fut<'static, ()>)
+        let done = *core + wait_ns;
+        let (now, pause) = (now.clone(), pause.clone());
+        (done - at >= TICK_NS).then(|| Box::pin(async move { pause.wait_until(now, done).await }) as Fut<'static, ()>)
     }
 }
 

@@ -26,7 +26,7 @@ use seaworthy_engine::env::{Disk, File, Io, Open, Seed, check_path};
 use self::device::{Device, Opened, Reply};
 pub use self::fault::DiskHits;
 use super::Now;
-use super::clock::wait_until;
+use super::hosts::Pause;
 use crate::history::DiskFact;
 use crate::plan::{DiskOp, Dist};
 
@@ -93,6 +93,7 @@ pub struct SimDisk(Arc<Shared>);
 
 struct Shared {
     now: Now,
+    pause: Pause,
     /// Handles of an older incarnation are inert.
     incarnation: AtomicU64,
     device: Mutex<Device>,
@@ -102,8 +103,13 @@ impl SimDisk {
     /// An empty disk.
     #[must_use]
     pub fn new(options: DiskOptions, seed: Arc<dyn Seed>, now: Now) -> SimDisk {
+        SimDisk::of(options, seed, now, Pause::default())
+    }
+
+    /// The same, of a host whose software may stand still.
+    pub(crate) fn of(options: DiskOptions, seed: Arc<dyn Seed>, now: Now, pause: Pause) -> SimDisk {
         let device = Mutex::new(Device::new(options, seed));
-        SimDisk(Arc::new(Shared { now, incarnation: AtomicU64::new(0), device }))
+        SimDisk(Arc::new(Shared { now, pause, incarnation: AtomicU64::new(0), device }))
     }
 
     /// The disk for a new incarnation of its host. All older handles become inert: their operations fail and change
@@ -137,6 +143,26 @@ impl SimDisk {
         self.device().faults.full = full;
     }
 
+    /// While set, no more than so many bytes can be allocated: `ENOSPC`.
+    pub fn set_quota(&self, bytes: Option<u64>) {
+        self.device().faults.quota_bytes = bytes;
+    }
+
+    /// No operation that is issued before that time completes before it; 0 ends it.
+    pub fn set_stall(&self, until_ns: u64) {
+        self.device().faults.stall_until_ns = until_ns;
+    }
+
+    /// While set, bytes move only so fast, a second.
+    pub fn set_throttle(&self, bytes_per_s: Option<u64>) {
+        self.device().faults.throttle = bytes_per_s;
+    }
+
+    /// The machine's disk is replaced by an empty one; handles become inert, locks are gone.
+    pub fn wipe(&self) {
+        self.change(Device::wipe);
+    }
+
     /// While set, every operation takes this much longer, and those behind it wait.
     pub fn set_latency(&self, add: Option<Dist>) {
         self.device().faults.latency = add;
@@ -147,7 +173,7 @@ impl SimDisk {
         self.device().faults.eio = eio;
     }
 
-    /// Sabotage: while set, syncs succeed in their time and do nothing.
+    /// While set, syncs succeed in their time and do nothing.
     pub fn set_lying_sync(&self, lying: bool) {
         self.device().faults.lying = lying;
     }
@@ -243,7 +269,8 @@ impl Booted {
         }
         let disk = self.clone();
         Box::pin(async move {
-            wait_until(disk.disk.0.now.clone(), reply.at_ns).await;
+            let Shared { now, pause, .. } = &*disk.disk.0;
+            pause.wait_until(now.clone(), reply.at_ns).await;
             if disk.inert() { Err(gone()) } else { reply.result }
         })
     }

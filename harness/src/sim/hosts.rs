@@ -6,6 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::Now;
+use super::clock::wait_until;
+
 /// A host by its place in the world's table; the load's own host is the last one.
 pub(crate) type HostIndex = usize;
 
@@ -22,6 +25,8 @@ struct Row {
     boots: AtomicU64,
     /// The incarnation that lives, 0 while the host is down.
     live: AtomicU64,
+    /// Its software stands still until then, ns.
+    resumes_ns: Arc<AtomicU64>,
     /// The world's start on the clock of the runtime that the host's software is in; `None` before its first boot.
     origin: Mutex<Option<Instant>>,
 }
@@ -34,6 +39,7 @@ impl Hosts {
             name: name.into(),
             boots: 0.into(),
             live: 0.into(),
+            resumes_ns: Arc::default(),
             origin: None.into(),
         };
         let rows: Vec<Row> = names.into_iter().map(row).collect();
@@ -78,8 +84,24 @@ impl Hosts {
         *self.rows[host].origin.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Its software stands still until then; 0 when it goes on.
+    pub fn pause(&self, host: HostIndex, until_ns: u64) {
+        self.rows[host].resumes_ns.store(until_ns, Ordering::Relaxed);
+    }
+
+    /// Until when its software stands still, ns.
+    pub fn resumes_ns(&self, host: HostIndex) -> u64 {
+        self.rows[host].resumes_ns.load(Ordering::Relaxed)
+    }
+
+    /// The same, for what belongs to the host alone.
+    pub fn pause_of(&self, host: HostIndex) -> Pause {
+        Pause(self.rows[host].resumes_ns.clone())
+    }
+
     /// Makes every handle of the living incarnation inert.
     pub fn end(&self, host: HostIndex) {
+        self.pause(host, 0);
         self.rows[host].live.store(0, Ordering::Relaxed);
     }
 
@@ -91,6 +113,23 @@ impl Hosts {
     /// Whether this very incarnation lives.
     pub fn is_live(&self, host: HostIndex, incarnation: u64) -> bool {
         self.rows[host].live.load(Ordering::Relaxed) == incarnation
+    }
+}
+
+/// Until when a host's software stands still. The default never does.
+#[derive(Clone, Debug, Default)]
+pub struct Pause(Arc<AtomicU64>);
+
+impl Pause {
+    /// Completes once the world's time has reached `at_ns` and the host's software goes on; at once where both hold.
+    pub async fn wait_until(&self, now: Now, at_ns: u64) {
+        loop {
+            let at_ns = at_ns.max(self.0.load(Ordering::Relaxed));
+            if at_ns <= now() {
+                return;
+            }
+            wait_until(now.clone(), at_ns).await;
+        }
     }
 }
 

@@ -40,8 +40,8 @@ pub(crate) struct Machine {
     pub index: HostIndex,
     pub name: String,
     pub disk: SimDisk,
-    clock: SimClock,
-    cpu: SimCpu,
+    pub clock: SimClock,
+    pub cpu: SimCpu,
     recorder: Arc<Recorder>,
     network: Arc<Network>,
     /// Set by the software when it ends; the world takes it at the next border.
@@ -50,6 +50,8 @@ pub(crate) struct Machine {
     pub runtime: Cell<Option<Id>>,
     /// When it starts again; `None` while it is up, or down for good.
     pub restart_ns: Cell<Option<u64>>,
+    /// It was asked to stop: when it must have ended, and when it starts again.
+    pub stopping: Cell<Option<(u64, u64)>>,
     booted_ns: Cell<u64>,
     failures: Cell<u32>,
 }
@@ -65,18 +67,23 @@ impl Machine {
     ) -> Self {
         let time = recorder.clone();
         let now: Now = Arc::new(move || time.now_on_ns(index));
-        let disk = SimDisk::new(DiskOptions::new(&spec.name, spec.disk_bytes), Arc::new(recorder.seed), now.clone());
+        let pause = recorder.hosts().pause_of(index);
+        let options = DiskOptions::new(&spec.name, spec.disk_bytes);
+        let disk = SimDisk::of(options, Arc::new(recorder.seed), now.clone(), pause.clone());
+        // A node's name says nothing of its host, so the host is in the key of the draws.
+        let seed = KeyedSeed(recorder.seed.draw("host.cpu", &[recorder.hosts().key(index)]));
         Machine {
             index,
             name: spec.name.clone(),
             disk,
-            clock: SimClock::new(now.clone(), unix_ns),
-            cpu: SimCpu::new(cpu, spec.cores, now),
+            clock: SimClock::of(now.clone(), unix_ns, pause.clone()),
+            cpu: SimCpu::of(cpu, spec.cores, now, pause, seed),
             recorder: recorder.clone(),
             network: network.clone(),
             exit: RefCell::new(None),
             runtime: Cell::new(None),
             restart_ns: Cell::new(None),
+            stopping: Cell::new(None),
             booted_ns: Cell::new(0),
             failures: Cell::new(0),
         }

@@ -116,6 +116,16 @@ impl Hand {
         }
     }
 
+    /// Waits while the host's software stands still: it takes nothing.
+    async fn resumed(&self, host: &str) {
+        let hosts = self.recorder.hosts();
+        let Some(host) = hosts.index(host) else { return };
+        if hosts.resumes_ns(host) > self.recorder.now_on_ns(self.host) {
+            let (recorder, here) = (self.recorder.clone(), self.host);
+            hosts.pause_of(host).wait_until(Arc::new(move || recorder.now_on_ns(here)), 0).await;
+        }
+    }
+
     async fn offer(&self, entry: &EntryLoad, i: usize) -> (usize, Offered) {
         let (at, event) = &entry.events[i];
         self.recorder.offered(self.host, *at);
@@ -123,7 +133,10 @@ impl Hand {
             Offer { host: entry.host.clone(), entry: entry.node.clone(), seq: event.seq, draft: event.draft.clone() };
         let answer = match self.recorder.steal(&event.entry) {
             Some(answer) => answer,
-            None => self.system.offer(&self.env, offer).await,
+            None => {
+                self.resumed(&entry.host).await;
+                self.system.offer(&self.env, offer).await
+            }
         };
         self.recorder.answered(self.host, *at, &answer);
         (i, answer)

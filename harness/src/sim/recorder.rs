@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use seaworthy_engine::env::Probe;
+use seaworthy_engine::env::{Probe, Seed};
 use seaworthy_engine::observe::{Event, Place, What};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -52,6 +52,8 @@ pub(crate) struct Inner {
     /// What becomes of an entry's next offer, and how many were answered in the system's place so far.
     stolen: BTreeMap<String, (Option<Offered>, u64)>,
     pub(crate) lies: Lies,
+    /// Nodes that panic, as `host.node`: over which share of packets, in parts per million, and how often they did.
+    panics: BTreeMap<String, (Option<u32>, u64)>,
 }
 
 impl Recorder {
@@ -66,6 +68,7 @@ impl Recorder {
             sinks: Sinks::default(),
             stolen: BTreeMap::new(),
             lies: Lies::default(),
+            panics: BTreeMap::new(),
         };
         Arc::new(Recorder {
             seed: KeyedSeed(seed),
@@ -119,8 +122,8 @@ impl Recorder {
     }
 
     /// The system itself reported a loss, with its exact range.
-    pub fn reported_lost(&self, what: String) {
-        self.lock().history.reported_lost.push(what);
+    pub fn reported_lost(&self, host: &str, what: String) {
+        self.lock().history.reported_lost.push((host.to_owned(), what));
     }
 
     /// How often `event` (a name of the probe's catalogue) happened at `place` on `host`; 0 for what isn't known.
@@ -176,6 +179,29 @@ impl Recorder {
         let (answer, hits) = inner.stolen.get_mut(entry)?;
         *hits += u64::from(answer.is_some());
         answer.take()
+    }
+
+    /// From now on the node panics over that share of packets, in parts per million; `None` ends it.
+    pub(crate) fn set_panics(&self, node: &str, ratio_ppm: Option<u32>) {
+        self.lock().panics.entry(node.to_owned()).or_default().0 = ratio_ppm;
+    }
+
+    /// How often the node was made to panic.
+    pub(crate) fn panics(&self, node: &str) -> u64 {
+        self.lock().panics.get(node).map_or(0, |(_, hits)| *hits)
+    }
+
+    /// Whether the node is to panic over this packet now; counts it when it is.
+    pub(crate) fn panics_over(&self, node: &str, packet_id: &str) -> bool {
+        let mut inner = self.lock();
+        let Some((Some(ratio_ppm), hits)) = inner.panics.get_mut(node) else { return false };
+        let key = [xxh3_64(node.as_bytes()), xxh3_64(packet_id.as_bytes())];
+        let panics = self.seed.draw("node.panic", &key) % 1_000_000 < u64::from(*ratio_ppm);
+        *hits += u64::from(panics);
+        if panics {
+            inner.history.panicked.push((node.to_owned(), packet_id.to_owned()));
+        }
+        panics
     }
 
     /// Sabotage: the host's probe tells what never was.

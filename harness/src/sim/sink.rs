@@ -37,6 +37,9 @@ pub(crate) struct Sinks(BTreeMap<String, Sink>);
 #[derive(Default)]
 struct Sink {
     delay: Option<Dist>,
+    /// Which share of batches it refuses as unavailable, in parts per million, and how many it has.
+    errors_ppm: Option<u32>,
+    errors: u64,
     stuck: bool,
     breaches: Vec<Breach>,
     /// The effect that a reorder keeps back.
@@ -100,6 +103,16 @@ impl SinkControls<'_> {
     /// Each batch takes longer by a draw.
     pub fn set_delay(&self, delay: Option<Dist>) {
         self.with(|sink| sink.delay = delay);
+    }
+
+    /// That share of batches, in parts per million, is refused: the sink is unavailable.
+    pub fn set_errors(&self, ratio_ppm: Option<u32>) {
+        self.with(|sink| sink.errors_ppm = ratio_ppm);
+    }
+
+    /// How many batches were refused.
+    pub fn errors(&self) -> u64 {
+        self.with(|sink| sink.errors)
     }
 
     /// No batch ends while this holds.
@@ -170,6 +183,18 @@ impl Endpoint {
             }) {
                 clock.sleep(STUCK_LOOK_NS).await;
             }
+        })
+    }
+
+    /// Whether the outside system is unavailable for the batch that is written now; a sink asks before each batch's effects.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        let now = self.recorder.now_ns();
+        let draw = self.recorder.seed.draw("sink.error", &[xxh3_64(self.name.as_bytes()), now]);
+        self.controls().with(|sink| {
+            let struck = sink.errors_ppm.is_some_and(|ppm| draw % 1_000_000 < u64::from(ppm));
+            sink.errors += u64::from(struck);
+            struck
         })
     }
 

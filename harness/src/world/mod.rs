@@ -20,6 +20,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::check::Violation;
 use crate::fault::driver::Driver;
+use crate::fault::host::How;
 use crate::fault::{Controls, Gauges, LaneFaults, Trigger};
 use crate::history::History;
 use crate::load::{EPOCH_UNIX_NS, LoadEvent};
@@ -140,7 +141,6 @@ struct World {
     recorder: Arc<Recorder>,
     network: Arc<Network>,
     machines: Vec<Rc<Machine>>,
-    disks: Vec<SimDisk>,
     driver: Driver,
     lanes: Option<Arc<dyn LaneFaults>>,
     watch: Box<dyn FnMut(&Gauges<'_>)>,
@@ -211,7 +211,6 @@ impl World {
             system,
             recorder,
             network,
-            disks: machines.iter().map(|machine| machine.disk.clone()).collect(),
             machines,
             driver: Driver::new(seed_plan, options.trigger, options.gauges),
             lanes: options.lanes,
@@ -291,11 +290,19 @@ impl World {
             return Ok(false);
         }
         if phase == Phase::Load {
-            let controls = controls(&*self.system, &self.recorder, &self.network, &self.disks, self.lanes.as_deref());
-            for down in self.driver.tick(self.now_ns, &controls) {
-                self.take_down(down.host, down.power, down.torn, Some(down.until_ns))?;
+            let downs = {
+                let World { system, recorder, network, machines, lanes, options, driver, .. } = self;
+                let controls = controls(&**system, recorder, network, machines, lanes.as_deref(), options.duration_ns);
+                driver.tick(self.now_ns, &controls)
+            };
+            for down in downs {
+                match down.how {
+                    How::Stop => self.ask_to_stop(down.host, down.until_ns),
+                    how => self.take_down(down.host, how, Some(down.until_ns))?,
+                }
             }
         }
+        self.kill_what_will_not_stop()?;
         for machine in &self.machines {
             if machine.restart_ns.get().is_some_and(|at| at <= self.now_ns) {
                 machine.restart_ns.set(None);
@@ -305,8 +312,9 @@ impl World {
         }
         self.network.deliver();
         if phase != Phase::Stop {
-            let controls = controls(&*self.system, &self.recorder, &self.network, &self.disks, self.lanes.as_deref());
-            (self.watch)(&self.driver.gauges(&controls));
+            let World { system, recorder, network, machines, lanes, options, driver, watch, .. } = self;
+            let controls = controls(&**system, recorder, network, machines, lanes.as_deref(), options.duration_ns);
+            watch(&driver.gauges(&controls));
         }
         if self.now_ns.is_multiple_of(SAMPLE_NS) {
             self.sample();
@@ -338,8 +346,9 @@ impl World {
         for at in 0..self.machines.len() {
             let Some(exit) = self.machines[at].exit.take() else { continue };
             let machine = self.machines[at].clone();
+            let asked = machine.stopping.take();
             let (restart_ns, goes_on) = match exit {
-                Exit::Done => (None, true),
+                Exit::Done => (asked.map(|(_, until_ns)| until_ns), true),
                 Exit::Failed(error) => {
                     let final_one = error.exit == 2;
                     self.recorder.exited(machine.index, error.exit, format!("exit {}: {error}", error.exit));
@@ -355,7 +364,7 @@ impl World {
                     (None, false)
                 }
             };
-            self.take_down(machine.index, false, false, restart_ns)?;
+            self.take_down(machine.index, How::Kill, restart_ns)?;
             if !goes_on {
                 return Ok(false);
             }
@@ -363,25 +372,48 @@ impl World {
         Ok(true)
     }
 
+    /// Asks a host's software to end; it starts again at `until_ns`, or when it has ended, whichever is later.
+    fn ask_to_stop(&mut self, host: usize, until_ns: Ns) {
+        let machine = &self.machines[host];
+        if self.is_up(machine) {
+            machine.stopping.set(Some((self.now_ns + STOP_NS, until_ns)));
+            self.system.stop(&machine.name);
+        }
+    }
+
+    /// Kills what was asked to end and hasn't in [`STOP_NS`], as a supervisor does.
+    fn kill_what_will_not_stop(&mut self) -> Result<(), Caught> {
+        for host in 0..self.machines.len() {
+            let late = self.machines[host].stopping.get().filter(|(deadline_ns, _)| *deadline_ns <= self.now_ns);
+            if let Some((_, until_ns)) = late {
+                self.take_down(host, How::Kill, Some(until_ns))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Ends whatever runs on a host. Every handle is made inert first; then the runtime and its tasks are dropped.
-    fn take_down(&mut self, host: usize, power: bool, torn: bool, restart_ns: Option<Ns>) -> Result<(), Caught> {
+    fn take_down(&mut self, host: usize, how: How, restart_ns: Option<Ns>) -> Result<(), Caught> {
         let machine = self.machines[host].clone();
+        let power = matches!(how, How::PowerCut { .. } | How::Wipe);
         self.recorder.hosts().end(host);
         self.recorder.trace(host, Kind::Down, u64::from(power), 0);
         self.network.host_down(host, power);
-        if power {
-            machine.disk.power_cut(torn);
-        } else {
-            machine.disk.crash();
+        match how {
+            How::PowerCut { torn } => machine.disk.power_cut(torn),
+            How::Wipe => machine.disk.wipe(),
+            How::Kill | How::Stop => machine.disk.crash(),
         }
         machine.exit.take();
+        machine.stopping.set(None);
         machine.restart_ns.set(machine.restart_ns.get().max(restart_ns));
         guard(|| self.sim.crash(machine.name.as_str()))
     }
 
     fn heal_all(&mut self) {
-        let controls = controls(&*self.system, &self.recorder, &self.network, &self.disks, self.lanes.as_deref());
-        self.driver.heal_all(self.now_ns, &controls);
+        let World { system, recorder, network, machines, lanes, options, driver, .. } = self;
+        let controls = controls(&**system, recorder, network, machines, lanes.as_deref(), options.duration_ns);
+        driver.heal_all(self.now_ns, &controls);
         for machine in &self.machines {
             machine.restart_ns.set(machine.restart_ns.get().map(|at| at.min(self.now_ns)));
         }
@@ -445,8 +477,9 @@ fn controls<'a>(
     system: &'a dyn System,
     recorder: &'a Recorder,
     network: &'a Network,
-    disks: &'a [SimDisk],
+    machines: &'a [Rc<Machine>],
     lanes: Option<&'a dyn LaneFaults>,
+    load_end_ns: Ns,
 ) -> Controls<'a> {
-    Controls { system, recorder, network, disks, lanes }
+    Controls { system, recorder, network, machines, lanes, load_end_ns }
 }

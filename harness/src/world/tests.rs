@@ -226,6 +226,7 @@ fn a_restart_storm_passes() {
             up: Dist::Uniform { from_ns: MS, to_ns: 400 * MS },
             down: Dist::Uniform { from_ns: 5 * MS, to_ns: 200 * MS },
             power,
+            operation: None,
         };
         for outcome in check(12, &[step(SECOND, Some(4 * SECOND), storm)]) {
             assert!(outcome.history.applied[0].hits > 8, "{:?}", outcome.history.applied);

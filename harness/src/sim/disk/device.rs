@@ -335,7 +335,7 @@ impl Device {
             let room = self.reclaim();
             done = self.inode(file).content.fitting(at, n, room);
         }
-        let mut outcome = if done < n { Err(errno(ENOSPC)) } else { Ok(()) };
+        let mut outcome = if done < n { Err(self.no_room()) } else { Ok(()) };
         if let Err(error) = self.faults.strike(DiskOp::Write, key, at, now) {
             // Some of it may have been written: up to any sector.
             let reached = self.seed.draw("disk.eio.reach", &[self.host_key, key, at, now]) as usize % (n / SECTOR + 1);
@@ -371,8 +371,8 @@ impl Device {
 
     fn queue_write(&mut self, now: u64, service: Service, bytes: u64, key: u64, at: u64) -> u64 {
         self.counts.operations += 1;
-        let extra = self.faults.delay(key, at, now);
-        self.write_busy_until = now.max(self.write_busy_until) + service.ns(bytes) + extra;
+        let begins = now.max(self.write_busy_until);
+        self.write_busy_until = self.faults.done_ns(begins, service.ns(bytes), bytes, (key, at, now));
         self.write_busy_until
     }
 
@@ -384,8 +384,8 @@ impl Device {
 
     fn read_reply<T>(&mut self, now: u64, file: Opened, bytes: u64, at: u64, result: io::Result<T>) -> Reply<T> {
         self.counts.operations += 1;
-        let extra = self.faults.delay(self.inode(file).key, at, now);
-        self.read_busy_until = now.max(self.read_busy_until) + self.options.read.ns(bytes) + extra;
+        let (key, begins) = (self.inode(file).key, now.max(self.read_busy_until));
+        self.read_busy_until = self.faults.done_ns(begins, self.options.read.ns(bytes), bytes, (key, at, now));
         self.file_reply(now, file, self.read_busy_until, result)
     }
 
@@ -408,7 +408,17 @@ impl Device {
     // --- space ---
 
     fn free_blocks(&self) -> u64 {
-        (self.options.capacity_bytes / BLOCK as u64).saturating_sub(self.allocated)
+        (self.capacity_bytes() / BLOCK as u64).saturating_sub(self.allocated)
+    }
+
+    fn capacity_bytes(&self) -> u64 {
+        self.options.capacity_bytes.min(self.faults.quota_bytes.unwrap_or(u64::MAX))
+    }
+
+    /// `ENOSPC`, counted where a quota is to blame.
+    fn no_room(&mut self) -> io::Error {
+        self.faults.hits.quota += u64::from(self.faults.quota_bytes.is_some());
+        errno(ENOSPC)
     }
 
     /// Blocks that are free once removed files are gone for good, which a disk sees to when it needs room.
@@ -420,11 +430,11 @@ impl Device {
 
     fn has_room(&mut self, blocks: u64) -> io::Result<()> {
         self.faults.strike_full(blocks)?;
-        if self.free_blocks() >= blocks || self.reclaim() >= blocks { Ok(()) } else { Err(errno(ENOSPC)) }
+        if self.free_blocks() >= blocks || self.reclaim() >= blocks { Ok(()) } else { Err(self.no_room()) }
     }
 
     pub(super) fn free_bytes(&self) -> u64 {
-        let capacity = self.options.capacity_bytes / BLOCK as u64 * BLOCK as u64;
+        let capacity = self.capacity_bytes() / BLOCK as u64 * BLOCK as u64;
         if self.faults.full { 0 } else { capacity.saturating_sub(self.used_bytes()) }
     }
 
@@ -486,6 +496,15 @@ impl Device {
             now,
             format!("a power cut kept {kept}, lost {dropped} and tore {torn} unsynced sectors, undid {undone} names"),
         );
+    }
+
+    /// Another disk, with nothing on it.
+    pub(super) fn wipe(&mut self, now: u64) {
+        self.crash();
+        self.flights.clear();
+        (self.write_busy_until, self.read_busy_until) = (now, now);
+        (self.names, self.inodes, self.allocated) = (Names::default(), BTreeMap::new(), 0);
+        self.note(now, "the disk was replaced by an empty one".to_owned());
     }
 
     pub(super) fn rot(&mut self, now: u64, path: &str, at: u64) -> bool {

@@ -22,8 +22,14 @@ pub(super) fn errno(number: i32) -> io::Error {
 pub struct DiskHits {
     /// Refused for want of room by `set_full` (a disk that is full by itself doesn't count).
     pub full: u64,
+    /// Refused, or found short, while a quota was set.
+    pub quota: u64,
     /// Delayed.
     pub latency: u64,
+    /// Issued while the disk stood still.
+    pub stall: u64,
+    /// Slowed because bytes moved only so fast.
+    pub throttle: u64,
     /// Failed with `EIO`.
     pub eio: u64,
     /// Syncs that lied.
@@ -36,7 +42,7 @@ impl DiskHits {
     /// All of them.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.full + self.latency + self.eio + self.lying + self.rot
+        self.full + self.quota + self.latency + self.stall + self.throttle + self.eio + self.lying + self.rot
     }
 }
 
@@ -44,6 +50,9 @@ pub(super) struct Faults {
     seed: Arc<dyn Seed>,
     host_key: u64,
     pub(super) full: bool,
+    pub(super) quota_bytes: Option<u64>,
+    pub(super) stall_until_ns: u64,
+    pub(super) throttle: Option<u64>,
     pub(super) latency: Option<Dist>,
     pub(super) eio: Option<(DiskOp, u32)>,
     pub(super) lying: bool,
@@ -52,7 +61,18 @@ pub(super) struct Faults {
 
 impl Faults {
     pub(super) fn new(seed: Arc<dyn Seed>, host_key: u64) -> Faults {
-        Faults { seed, host_key, full: false, latency: None, eio: None, lying: false, hits: DiskHits::default() }
+        Faults {
+            seed,
+            host_key,
+            full: false,
+            quota_bytes: None,
+            stall_until_ns: 0,
+            throttle: None,
+            latency: None,
+            eio: None,
+            lying: false,
+            hits: DiskHits::default(),
+        }
     }
 
     /// Fails an operation of kind `op` with `EIO` where its draw says so. Draws are keyed by what is touched where and
@@ -82,10 +102,23 @@ impl Faults {
         self.lying
     }
 
-    /// How much longer an operation takes, ns.
-    pub(super) fn delay(&mut self, key: u64, at: u64, now: u64) -> u64 {
-        let Some(dist) = self.latency else { return 0 };
-        self.hits.latency += 1;
-        dist.draw(self.seed.draw("disk.latency", &[self.host_key, key, at, now]))
+    /// When the device is done with an operation on `bytes` that it could begin at `begins` and that takes `service_ns`.
+    pub(super) fn done_ns(&mut self, begins: u64, service_ns: u64, bytes: u64, (key, at, now): (u64, u64, u64)) -> u64 {
+        let mut begins = begins;
+        if self.stall_until_ns > now {
+            self.hits.stall += 1;
+            begins = begins.max(self.stall_until_ns);
+        }
+        let mut takes_ns = service_ns;
+        if let Some(dist) = self.latency {
+            self.hits.latency += 1;
+            takes_ns += dist.draw(self.seed.draw("disk.latency", &[self.host_key, key, at, now]));
+        }
+        if let Some(bytes_per_s) = self.throttle.filter(|_| bytes > 0) {
+            self.hits.throttle += 1;
+            let moving_ns = u128::from(bytes) * 1_000_000_000 / u128::from(bytes_per_s.max(1));
+            takes_ns = takes_ns.max(u64::try_from(moving_ns).unwrap_or(u64::MAX));
+        }
+        begins.saturating_add(takes_ns)
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::sim::clock::wait_until;
 use crate::sim::seed::KeyedSeed;
 use crate::sim::{TICK_NS, test_world};
 

@@ -63,7 +63,7 @@ impl State {
         let now_ns = network.recorder.now_ns();
         let gates = [network.gate_index(from, named), network.gate_index(named, from)];
         // Turmoil's own handshake takes the tick that is left off here.
-        let due_ns = now_ns + self.latency_ns(network, gates[0], now_ns) - network.tick_ns;
+        let due_ns = now_ns + self.latency_ns(network, gates[0], now_ns, 0) - network.tick_ns;
         let deadline_ns = now_ns + USER_TIMEOUT_NS;
         self.last_dial += 1;
         let dial = Dial {
@@ -113,7 +113,7 @@ impl State {
                 wakers.extend(dial.waker.take());
             } else {
                 let back = dial.gates[1];
-                let latency_ns = self.latency_ns(network, back, now_ns);
+                let latency_ns = self.latency_ns(network, back, now_ns, 0);
                 let dial = self.dials.get_mut(&id).expect("ids come from the table");
                 (dial.refused, dial.due_ns) = (true, now_ns + latency_ns);
             }
@@ -200,7 +200,8 @@ impl Dialing {
             let mut state = net.network.lock();
             // Gone from the table: its host went down, and this future is inert.
             let Some(dial) = state.dials.get_mut(&id) else { return Poll::Pending };
-            match dial.answer {
+            let paused = net.network.is_paused(net.host);
+            match dial.answer.filter(|_| !paused) {
                 Some(Ok(())) if yes => Poll::Ready(Ok(())),
                 Some(Err(errno)) => Poll::Ready(Err(io::Error::from_raw_os_error(errno))),
                 _ => {
@@ -278,6 +279,7 @@ impl SimListener {
                 biased;
                 Some(greeted) = self.greetings.next(), if !self.greetings.is_empty() => {
                     if let Some(stream) = greeted.and_then(|(inner, id)| self.accepted(inner, id)) {
+                        self.net.network.resumed(self.net.host).await;
                         return Ok(stream);
                     }
                 }

@@ -16,12 +16,13 @@ use std::task::Waker;
 pub(crate) use dial::SimNet;
 use dial::{Dial, DialId};
 use gate::Gate;
+pub(crate) use gate::Hindrance;
 use pipe::{ECONNRESET, ETIMEDOUT, Errno, Fate, Pipe, Side, What, other};
 
 use super::hosts::HostIndex;
 use super::recorder::Recorder;
 use super::trace::Kind;
-use crate::plan::{Dist, Link};
+use crate::plan::Link;
 
 /// How long sent bytes stay unacknowledged, or a connect unanswered, before the caller hears of it, virtual ns.
 pub const USER_TIMEOUT_NS: u64 = 20_000_000_000;
@@ -102,16 +103,10 @@ impl Network {
         hosts.key(gate / hosts.len()) ^ hosts.key(gate % hosts.len()).rotate_left(32)
     }
 
-    /// Closes the link until the step is healed.
-    pub fn cut(&self, step: usize, link: &Link) {
+    /// Hinders what passes the link until the step is healed.
+    pub fn hinder(&self, step: usize, link: &Link, what: Hindrance) {
         let mut state = self.lock();
-        self.gates_of(link).into_iter().for_each(|gate| state.gates[gate].cut(step));
-    }
-
-    /// Slows the link until the step is healed; `key` names the fault in draws.
-    pub fn slow(&self, step: usize, link: &Link, key: u64, add: Dist) {
-        let mut state = self.lock();
-        self.gates_of(link).into_iter().for_each(|gate| state.gates[gate].delay(step, key, add));
+        self.gates_of(link).into_iter().for_each(|gate| state.gates[gate].hinder(step, what));
     }
 
     /// Takes back what the step did to any link; how often it had an effect.
@@ -119,17 +114,31 @@ impl Network {
         self.lock().gates.iter_mut().map(|gate| gate.heal(step)).sum()
     }
 
+    /// Makes the link's open connections go dead, in the link's direction or both: whatever is sent on them from now on, or
+    /// is under way, never arrives. How many there were.
+    pub fn deaden(&self, link: &Link) -> u64 {
+        let gates = self.gates_of(link);
+        let mut state = self.lock();
+        let ids = state.open_over(&gates);
+        for id in &ids {
+            let ways = state.pipe(*id).ways.iter_mut();
+            ways.filter(|way| gates.contains(&way.gate)).for_each(|way| way.dead = true);
+        }
+        ids.len() as u64
+    }
+
+    /// Breaks all open connections of a host, as its restart would.
+    pub fn reset_host(&self, host: &str) -> u64 {
+        let hosts = self.recorder.hosts();
+        let others = (0..hosts.len()).map(|other| hosts.name(other).to_string()).filter(|other| other != host);
+        others.map(|other| self.reset(&Link { a: host.to_owned(), b: other, one_way: false })).sum()
+    }
+
     /// Breaks all open connections of the link with ECONNRESET at both ends; how many there were.
     pub fn reset(&self, link: &Link) -> u64 {
         let gates = self.gates_of(link);
         let mut state = self.lock();
-        let ids: Vec<PipeId> = state
-            .pipes
-            .iter()
-            .filter(|(_, pipe)| pipe.ways.iter().any(|way| gates.contains(&way.gate)))
-            .filter(|(_, pipe)| pipe.ends.iter().all(|end| end.held && end.broken.is_none()))
-            .map(|(id, _)| *id)
-            .collect();
+        let ids = state.open_over(&gates);
         let mut wakers = Vec::new();
         for id in &ids {
             for side in [0, 1] {
@@ -165,6 +174,29 @@ impl Network {
         let gone: Vec<Dial> = state.dials.extract_if(.., |_, dial| dial.from == host).map(|(_, dial)| dial).collect();
         drop(state);
         drop((stale, gone));
+    }
+
+    /// The host's software goes on: it looks at all its connections again.
+    pub fn resume(&self, host: HostIndex) {
+        let mut state = self.lock();
+        let State { pipes, dials, .. } = &mut *state;
+        let ends = pipes.values_mut().flat_map(|pipe| &mut pipe.ends).filter(|end| end.host == host);
+        let mut wakers: Vec<Waker> = ends.flat_map(|end| [end.reader.take(), end.writer.take()]).flatten().collect();
+        wakers.extend(dials.values_mut().filter(|dial| dial.from == host).filter_map(|dial| dial.waker.take()));
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether the host's software stands still.
+    fn is_paused(&self, host: HostIndex) -> bool {
+        self.recorder.hosts().resumes_ns(host) > self.recorder.now_ns()
+    }
+
+    /// Waits until the host's software goes on.
+    async fn resumed(&self, host: HostIndex) {
+        let recorder = self.recorder.clone();
+        let pause = recorder.hosts().pause_of(host);
+        pause.wait_until(Arc::new(move || recorder.now_on_ns(host)), 0).await;
     }
 
     /// The machine has power again.
@@ -208,6 +240,13 @@ impl Network {
 }
 
 impl State {
+    /// The connections over any of these gates that are whole.
+    fn open_over(&self, gates: &[usize]) -> Vec<PipeId> {
+        let over = |pipe: &Pipe| pipe.ways.iter().any(|way| gates.contains(&way.gate));
+        let whole = |pipe: &Pipe| pipe.ends.iter().all(|end| end.held && end.broken.is_none());
+        self.pipes.iter().filter(|(_, pipe)| over(pipe) && whole(pipe)).map(|(id, _)| *id).collect()
+    }
+
     /// The connection, while that end of it is held by a living incarnation.
     fn pipe_of(&mut self, network: &Network, id: PipeId, side: Side) -> Option<&mut Pipe> {
         let pipe = self.pipes.get_mut(&id)?;
@@ -219,15 +258,23 @@ impl State {
         self.pipes.get_mut(&id).expect("ids come from the table and stay for the call")
     }
 
-    fn latency_ns(&mut self, network: &Network, gate: usize, now_ns: u64) -> u64 {
-        let delay = self.gates[gate].delay_ns(network.recorder.seed, network.link_key(gate), now_ns);
+    fn latency_ns(&mut self, network: &Network, gate: usize, now_ns: u64, bytes: usize) -> u64 {
+        let delay = self.gates[gate].delay_ns(network.recorder.seed, network.link_key(gate), now_ns, bytes);
         network.base_ns.saturating_add(delay)
+    }
+
+    /// How many of `wanted` bytes a read or write on the way that leads away from `side` moves.
+    fn moves(&mut self, network: &Network, id: PipeId, side: Side, wanted: usize) -> usize {
+        let gate = self.pipe(id).ways[side].gate;
+        let place = network.link_key(gate) ^ id.rotate_left(17);
+        self.gates[gate].moves(network.recorder.seed, place, network.recorder.now_ns(), wanted)
     }
 
     fn send(&mut self, network: &Network, id: PipeId, side: Side, what: What) {
         let now_ns = network.recorder.now_ns();
         let gate = self.pipe(id).ways[side].gate;
-        let latency_ns = self.latency_ns(network, gate, now_ns);
+        let bytes = if let What::Data(bytes) = what { bytes } else { 0 };
+        let latency_ns = self.latency_ns(network, gate, now_ns, bytes);
         let pipe = self.pipe(id);
         pipe.ways[side].send(what, now_ns, latency_ns);
         let host = pipe.ends[side].host;
@@ -291,14 +338,15 @@ impl State {
             let pipe = pipes.get_mut(&id).expect("ids come from the table and stay for the call");
             let far = pipe.ends[other(side)].host;
             let (gate, back) = (pipe.ways[side].gate, pipe.ways[other(side)].gate);
-            let (there_open, back_open) = (gates[gate].is_open(), gates[back].is_open());
+            let [there_open, back_open] = [(side, gate), (other(side), back)]
+                .map(|(way, gate)| gates[gate].is_open() && !pipe.ways[way].dead);
             let (fate, waker) = pipe.advance(side, now_ns, there_open, back_open, powered[far]);
             wakers.extend(waker);
             match fate {
                 Fate::Wait => {}
                 Fate::Blocked => {
                     let first = pipe.ways[side].segments.front_mut().expect("it is what blocks");
-                    if !there_open && !std::mem::replace(&mut first.held, true) {
+                    if !gates[gate].is_open() && !std::mem::replace(&mut first.held, true) {
                         gates[gate].held();
                     }
                 }

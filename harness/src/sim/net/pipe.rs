@@ -50,6 +50,8 @@ pub(crate) struct End {
 pub(crate) struct Way {
     /// Which gate it passes.
     pub gate: usize,
+    /// What is sent arrives nowhere.
+    pub dead: bool,
     pub segments: VecDeque<Segment>,
     /// Bytes at the far end, ready to be read.
     pub arrived: usize,

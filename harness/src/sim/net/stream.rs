@@ -34,24 +34,29 @@ impl AsyncRead for SimStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let mut state = this.network.lock();
-        // An end that the world has taken away is inert: its reader waits for ever.
-        let Some(pipe) = state.pipe_of(&this.network, this.pipe, this.side) else { return Poll::Pending };
         let (end, way) = (this.side, other(this.side));
-        if buf.remaining() == 0 || (pipe.ways[way].arrived == 0 && pipe.ways[way].ended) {
-            return Poll::Ready(Ok(()));
-        }
-        if pipe.ways[way].arrived == 0 {
-            if let Some(errno) = pipe.ends[end].broken {
-                return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
-            }
+        // An end that the world has taken away is inert: its reader waits for ever.
+        let Some(pipe) = state.pipe_of(&this.network, this.pipe, end) else { return Poll::Pending };
+        let paused = this.network.is_paused(pipe.ends[end].host);
+        if paused || (pipe.ways[way].arrived == 0 && !pipe.ways[way].ended && pipe.ends[end].broken.is_none()) {
             let old = pipe.ends[end].reader.replace(cx.waker().clone());
             drop(state);
             drop(old);
             return Poll::Pending;
         }
-        let before = buf.filled().len();
-        let read = Pin::new(&mut this.inner).poll_read(cx, buf);
-        let n = buf.filled().len() - before;
+        if buf.remaining() == 0 || (pipe.ways[way].arrived == 0 && pipe.ways[way].ended) {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(errno) = pipe.ends[end].broken.filter(|_| pipe.ways[way].arrived == 0) {
+            return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
+        }
+        let wanted = buf.remaining().min(pipe.ways[way].arrived);
+        let most = state.moves(&this.network, this.pipe, way, wanted);
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
+        let read = Pin::new(&mut this.inner).poll_read(cx, &mut part);
+        let n = part.filled().len();
+        buf.advance(n);
+        let pipe = state.pipe(this.pipe);
         let way = &mut pipe.ways[way];
         assert!(n <= way.arrived, "read {n} bytes, but only {} had arrived", way.arrived);
         way.arrived -= n;
@@ -81,14 +86,15 @@ impl AsyncWrite for SimStream {
             return Poll::Ready(Ok(0));
         }
         let n = buf.len().min(way.room()).min(SEGMENT_BYTES_MAX);
-        if n == 0 {
+        if n == 0 || this.network.is_paused(pipe.ends[this.side].host) {
             let old = pipe.ends[this.side].writer.replace(cx.waker().clone());
             drop(state);
             drop(old);
             return Poll::Pending;
         }
+        let n = state.moves(&this.network, this.pipe, this.side, n);
         // Where nobody holds the far end, turmoil's stream may be gone too: the bytes only have to find that out.
-        let n = if pipe.ends[other(this.side)].held {
+        let n = if state.pipe(this.pipe).ends[other(this.side)].held {
             match Pin::new(&mut this.inner).poll_write(cx, &buf[..n]) {
                 Poll::Ready(Ok(n)) => n,
                 rest => return rest,
