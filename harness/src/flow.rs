@@ -78,8 +78,7 @@ pub fn of(plan: &ProcessPlan, members: &Members, registry: &Registry, panicked: 
                 let context =
                     NodeContext { files: env.disk.clone(), env, process: host.to_owned(), node: node.id.to_string() };
                 let built = registry.build_node(&node.plugin, &context, node.config.clone());
-                let inner =
-                    built.unwrap_or_else(|error| panic!("node {host}.{} was checked, but: {error}", node.id));
+                let inner = built.unwrap_or_else(|error| panic!("node {host}.{} was checked, but: {error}", node.id));
                 let over = panicked.iter().filter(|(at, _)| *at == format!("{host}.{}", node.id));
                 let over: BTreeSet<String> = over.map(|(_, packet_id)| packet_id.clone()).collect();
                 FlowWhat::Node(if over.is_empty() { inner } else { Box::new(Panicking { inner, over }) })

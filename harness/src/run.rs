@@ -28,6 +28,7 @@ use crate::outside;
 use crate::plan::Plan;
 use crate::reference;
 use crate::scenario::{self, Expr, Readings, Scenario, ScenarioErrors, World, WorldChannel, WorldNode};
+use crate::sim::disk::SimDisk;
 use crate::sim::recorder::Recorder;
 use crate::sim::trace::Trace;
 use crate::world::{SeedOutcome, WorldOptions, run_seed};
@@ -110,6 +111,10 @@ pub struct Judged {
     pub trace: Trace,
     /// Broken promises, in order of time.
     pub violations: Vec<Violation>,
+    /// Everything that the seed left behind, as its judges saw it.
+    pub history: History,
+    /// The hosts' disks as the run left them.
+    pub disks: BTreeMap<String, SimDisk>,
 }
 
 impl Prepared {
@@ -304,7 +309,7 @@ impl Prepared {
             sometimes,
         };
         let run = seed_run(facts, &history, &ledger, &violations);
-        Ok(Judged { run, trace, violations })
+        Ok(Judged { run, trace, violations, history, disks })
     }
 
     /// What became a dead letter because a fault made a node panic over it. What went through another time is not of them.

@@ -124,17 +124,44 @@ impl Hosted {
         let again: Vec<Event> =
             packets.by_ref().take(skip).map(|(_, packet)| self.refused("lane.duplicate", &packet)).collect();
         self.shared.emit(&again);
+        let mut packets = packets.peekable();
+        // Parts that a frame holds each: a producer's batch may be larger than a frame of this journal.
+        loop {
+            let (mut part, mut bytes, mut last) = (Vec::new(), 0, accept.last);
+            while let Some((seq, packet)) =
+                packets.next_if(|(_, packet)| part.is_empty() || bytes + self.cost(packet) <= limit)
+            {
+                bytes += self.cost(&packet);
+                last = seq;
+                part.push((seq, packet));
+            }
+            let commit = self.append_part(&mut ends, &from, epoch, last, part)?;
+            if packets.peek().is_none() {
+                return Ok((commit, last));
+            }
+        }
+    }
+
+    /// Submits what one transaction holds, up to the producer's number `last`.
+    fn append_part(
+        &self,
+        ends: &mut Ends,
+        from: &Name,
+        epoch: Epoch,
+        last: Seq,
+        part: Vec<(Seq, Bytes)>,
+    ) -> Result<Commit, LaneError> {
         let before = ends.numbers.clone();
-        let Admitted { mut records, keys, mut events, appends } = self.admit(&mut ends, Some(&from), packets);
-        records.push(self.producer(producer, epoch, accept.last));
+        let Admitted { mut records, keys, mut events, appends } = self.admit(ends, Some(from), part.into_iter());
+        records.push(self.producer(from, epoch, last));
         let intent = if appends { Intent::Produce } else { Intent::Drain };
         match self.shared.journal.submit(records, intent) {
             Ok(commit) => {
-                ends.producers.accept(&self.channel, producer, accept.last);
-                let admitted = What::Admitted { producer: from, epoch };
-                events.push(Event { seq: accept.last, ..plain(admitted, &self.name) });
+                ends.producers.accept(&self.channel, from, last);
+                let admitted = What::Admitted { producer: from.clone(), epoch };
+                events.push(Event { seq: last, ..plain(admitted, &self.name) });
                 self.shared.emit(&events);
-                Ok((commit, accept.last))
+                Ok(commit)
             }
             Err(full) => {
                 ends.numbers = before;

@@ -30,6 +30,8 @@ pub(super) fn silent(case: &Case<'_>) -> Vec<(Ns, String)> {
 pub(super) fn reported(case: &Case<'_>) -> Vec<(Ns, String)> {
     let destroyed = |host: &String| case.history.rotted.iter().any(|(rotted, _)| rotted == host);
     let lost = case.history.reported_lost.iter().filter(|(host, _)| !destroyed(host));
-    lost.map(|(host, what)| (case.history.end_ns, format!("{host} reported lost, though no fault destroyed it: {what}")))
-        .collect()
+    lost.map(|(host, what)| {
+        (case.history.end_ns, format!("{host} reported lost, though no fault destroyed it: {what}"))
+    })
+    .collect()
 }

@@ -30,7 +30,7 @@ pub(super) fn set(controls: &Controls<'_>, action: &Action, until_ns: Option<Ns>
             disk(host).into_iter().for_each(|disk| disk.set_eio(on.then_some((*op, *ratio_ppm))));
         }
         Action::DiskLyingSync { host } => disk(host).into_iter().for_each(|disk| disk.set_lying_sync(on)),
-        Action::DiskRot { host } if on => rot(controls, host),
+        Action::DiskRot { host } if on => rot(controls, host, true),
         Action::DiskRot { .. } => {}
         _ => return false,
     }
@@ -54,11 +54,15 @@ pub(super) fn hits(controls: &Controls<'_>, action: &Action) -> Option<u64> {
 }
 
 /// Spoils a byte in the middle of the host's journal: long confirmed, and never written again. What the spoilt frame held
-/// is written down: the system may report just that as lost.
-pub(super) fn rot(controls: &Controls<'_>, host: &str) {
+/// is written down: the system may report just that as lost. A `fair` one spoils a frame of packets alone: who loses what
+/// it settled, or a node's state, can report that, but neither deliver nor count right any more.
+pub(super) fn rot(controls: &Controls<'_>, host: &str, fair: bool) {
     let Some(machine) = controls.machine(host) else { return };
     let records = outside::records(&machine.disk.snapshot());
-    let frames: BTreeSet<frame::At> = records.iter().map(|(at, _)| *at).collect();
+    let more = |record: &Record| !matches!(record, Record::Append { .. } | Record::Producer(_));
+    let unfair: BTreeSet<frame::At> =
+        records.iter().filter(|(_, record)| fair && more(record)).map(|(at, _)| *at).collect();
+    let frames: BTreeSet<frame::At> = records.iter().map(|(at, _)| *at).filter(|at| !unfair.contains(at)).collect();
     let Some(at) = frames.iter().nth(frames.len() / 2) else { return };
     if machine.disk.rot(&segment::name(at.segment), at.offset + frame::HEADER as u64) {
         let held = records.iter().filter(|(place, _)| place == at).filter_map(|(_, record)| packet_id(record));

@@ -38,7 +38,11 @@ const CASES: [(&str, &str, &str); FAULTS.len()] = [
     ("disk.stall", r#"on = "hub", at = "3s", for = "2s""#, ""),
     ("disk.throttle", r#"on = "hub", at = "3s", for = "4s", rate = "1MiB/s""#, ""),
     ("disk.eio", r#"on = "edge", at = "3s", for = "2s", op = "write", ratio = "1%""#, ""),
-    ("disk.torn", r#"on = "edge", at = "3s", for = "4s""#, r#"cut = { kind = "host.power_cut", on = "edge", at = "5s" }"#),
+    (
+        "disk.torn",
+        r#"on = "edge", at = "3s", for = "4s""#,
+        r#"cut = { kind = "host.power_cut", on = "edge", at = "5s" }"#,
+    ),
     ("disk.rot", r#"on = "edge", at = "3s""#, ""),
     ("disk.lying_sync", r#"on = "edge", at = "3s", for = "4s""#, ""),
     ("host.crash", r#"on = "hub", at = "3s""#, ""),

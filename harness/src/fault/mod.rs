@@ -1,9 +1,9 @@
 //! Faults: carry out a plan's steps while the world runs, heal them, and count what they did.
 
 mod disk;
+pub(crate) mod driver;
 #[cfg(test)]
 mod every_kind;
-pub(crate) mod driver;
 pub(crate) mod host;
 mod lane;
 pub mod lane_proxy;

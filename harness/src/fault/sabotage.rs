@@ -71,7 +71,7 @@ pub(super) fn set(controls: &Controls<'_>, action: &Action, on: bool) -> bool {
         }
         Sabotage::Probe(lie) => recorder.set_lie(target, lie, on),
         Sabotage::LyingSync => controls.machine(target).into_iter().for_each(|machine| machine.disk.set_lying_sync(on)),
-        Sabotage::Rot if on => disk::rot(controls, target),
+        Sabotage::Rot if on => disk::rot(controls, target, false),
         Sabotage::Rot => {}
         Sabotage::ForgeAck => controls.lanes.into_iter().for_each(|lanes| lanes.set(target, AckFault::Forge, on)),
     }

@@ -32,7 +32,8 @@ pub fn disturb(events: &mut [LoadEvent], plan: &Plan) -> BTreeMap<usize, u64> {
             }
             Action::LoadBurst { source } => {
                 let meant = events.iter_mut().filter(|event| event.entry == *source && during(event));
-                meant.filter(|event| event.intended_ns > from_ns).map(|event| event.intended_ns = from_ns).count() as u64
+                meant.filter(|event| event.intended_ns > from_ns).map(|event| event.intended_ns = from_ns).count()
+                    as u64
             }
             _ => continue,
         };

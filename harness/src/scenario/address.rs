@@ -132,7 +132,13 @@ impl World {
     pub(super) fn links(&self, of: Option<&str>) -> Vec<Link> {
         let ends = |channel: &WorldChannel| {
             let hosts = channel.producers.iter().chain(&channel.consumers).filter(|host| **host != channel.host);
-            let pair = |host: &String| if *host < channel.host { (host.clone(), channel.host.clone()) } else { (channel.host.clone(), host.clone()) };
+            let pair = |host: &String| {
+                if *host < channel.host {
+                    (host.clone(), channel.host.clone())
+                } else {
+                    (channel.host.clone(), host.clone())
+                }
+            };
             hosts.map(pair).collect::<Vec<_>>()
         };
         let pairs: BTreeSet<(String, String)> = self.channels.iter().flat_map(ends).collect();

@@ -21,7 +21,8 @@ const TIMED_ONLY: [&str; 5] = ["net.flap", "net.swizzle", "host.rolling_restart"
 
 pub(super) fn faults(checker: &mut Checker<'_>, texts: Named<FaultText>, sim: Sim, may_sabotage: bool) -> Vec<Fault> {
     let read: Vec<(Text, FaultText)> = texts.0.into_iter().filter_map(|(id, text)| Some((id, text?))).collect();
-    let one = |(id, text): &(Text, FaultText)| FaultChecker { checker: &mut *checker, id, text, sim }.fault(may_sabotage);
+    let one =
+        |(id, text): &(Text, FaultText)| FaultChecker { checker: &mut *checker, id, text, sim }.fault(may_sabotage);
     let faults: Vec<Fault> = read.iter().filter_map(one).collect();
     if !may_sabotage {
         for unfair in atlas::unfair(&faults, checker.world) {
@@ -394,7 +395,9 @@ impl FaultChecker<'_, '_, '_> {
             "clock.skew" => {
                 Action::ClockSkew { host, by_ns: self.checker.value("by", by.expect(wanted), value::signed_duration)? }
             }
-            "clock.drift" => Action::ClockDrift { host, ppm: self.checker.value("by", by.expect(wanted), value::drift)? },
+            "clock.drift" => {
+                Action::ClockDrift { host, ppm: self.checker.value("by", by.expect(wanted), value::drift)? }
+            }
             "clock.step" => {
                 Action::ClockStep { host, by_ns: self.checker.value("by", by.expect(wanted), value::signed_duration)? }
             }

@@ -120,7 +120,14 @@ impl Compiler {
     }
 
     /// One host after the other, each once the one before is back.
-    fn rolling(&self, fault: &Fault, hosts: &[String], index: u64, from_ns: Ns, (restart_ns, up): (Ns, Dist)) -> Vec<Step> {
+    fn rolling(
+        &self,
+        fault: &Fault,
+        hosts: &[String],
+        index: u64,
+        from_ns: Ns,
+        (restart_ns, up): (Ns, Dist),
+    ) -> Vec<Step> {
         let mut at_ns = from_ns;
         let stop = |(place, host): (usize, &String)| {
             let step = step(fault, at_ns, None, Action::HostStop { host: host.clone(), restart_ns });

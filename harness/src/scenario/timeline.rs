@@ -72,7 +72,9 @@ fn bar<'a>(steps: impl Iterator<Item = &'a Step>, end: Ns) -> String {
 /// How long a step shows: its own time, a host's time away, or all that is left. `None` for what is over at once.
 fn lasts(step: &Step, left: Ns) -> Option<Ns> {
     match step.action {
-        Action::NetReset { .. } | Action::NetHalfOpen { .. } | Action::DiskRot { .. } | Action::ClockStep { .. } => None,
+        Action::NetReset { .. } | Action::NetHalfOpen { .. } | Action::DiskRot { .. } | Action::ClockStep { .. } => {
+            None
+        }
         Action::HostCrash { restart_ns, .. }
         | Action::HostPowerCut { restart_ns, .. }
         | Action::HostStop { restart_ns, .. }

@@ -338,8 +338,8 @@ impl State {
             let pipe = pipes.get_mut(&id).expect("ids come from the table and stay for the call");
             let far = pipe.ends[other(side)].host;
             let (gate, back) = (pipe.ways[side].gate, pipe.ways[other(side)].gate);
-            let [there_open, back_open] = [(side, gate), (other(side), back)]
-                .map(|(way, gate)| gates[gate].is_open() && !pipe.ways[way].dead);
+            let [there_open, back_open] =
+                [(side, gate), (other(side), back)].map(|(way, gate)| gates[gate].is_open() && !pipe.ways[way].dead);
             let (fate, waker) = pipe.advance(side, now_ns, there_open, back_open, powered[far]);
             wakers.extend(waker);
             match fate {
