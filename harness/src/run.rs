@@ -1,5 +1,9 @@
 //! A scenario, start to end: files in, seeds run, judged and pooled. The engine is put into the world here.
 
+#[cfg(test)]
+#[path = "every_kind.rs"]
+mod every_kind;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -376,6 +380,16 @@ impl Prepared {
     }
 }
 
+/// Reads a graph or process graph as a scenario would, and says what faults could be done to it.
+///
+/// # Errors
+/// Everything that is wrong with its files.
+pub fn read_graph(path: &str, read: ReadText<'_>, registry: &Registry) -> Result<(ProcessPlan, World), PrepareError> {
+    let plan = load_graph(path, read, registry, &mut Vec::new())?;
+    let world = world_of(&plan);
+    Ok((plan, world))
+}
+
 fn load_graph(
     path: &str,
     read: ReadText<'_>,
@@ -409,6 +423,7 @@ fn world_of(plan: &ProcessPlan) -> World {
         node: node.id.to_string(),
         source: node.role == Role::Source,
         sink: node.role == Role::Sink,
+        handles: matches!(node.role, Role::Node | Role::StatefulNode),
     };
     World {
         hosts: plan.processes.iter().map(|process| process.id.clone()).collect(),

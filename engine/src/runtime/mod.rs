@@ -62,8 +62,11 @@ pub enum StandIn {
     /// Instead of a sink.
     Sink(Box<dyn Sink>),
     /// Around a node: what its plugin builds, each time that it does, goes through this first.
-    Around(Arc<dyn Fn(Box<dyn Node>) -> Box<dyn Node> + Send + Sync>),
+    Around(Around),
 }
+
+/// What [`StandIn::Around`] makes of a node.
+pub type Around = Arc<dyn Fn(Box<dyn Node>) -> Box<dyn Node> + Send + Sync>;
 
 /// What an engine is started from. Plain data and a fresh `Env`: nothing crosses a crash but the disk.
 pub struct EngineOptions {

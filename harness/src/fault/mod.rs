@@ -2,8 +2,6 @@
 
 mod disk;
 pub(crate) mod driver;
-#[cfg(test)]
-mod every_kind;
 pub(crate) mod host;
 mod lane;
 pub mod lane_proxy;

@@ -17,6 +17,8 @@ pub struct WorldNode {
     pub source: bool,
     /// Whether it is a sink whose endpoint the harness owns.
     pub sink: bool,
+    /// Whether it handles packets: neither source nor sink, nor a channel's end.
+    pub handles: bool,
 }
 
 /// A durable channel of the world.
@@ -144,6 +146,15 @@ impl World {
         let pairs: BTreeSet<(String, String)> = self.channels.iter().flat_map(ends).collect();
         let wanted = pairs.into_iter().filter(|(a, b)| of.is_none_or(|host| a == host || b == host));
         wanted.map(|(a, b)| Link { a, b, one_way: false }).collect()
+    }
+
+    /// The channels that leave a host, each by one address.
+    pub(super) fn lanes(&self) -> Vec<String> {
+        let leaves = |channel: &&WorldChannel| {
+            channel.producers.iter().chain(&channel.consumers).any(|host| *host != channel.host)
+        };
+        let address = |channel: &WorldChannel| Some(format!("{}.{}", channel.producers.first()?, channel.id));
+        self.channels.iter().filter(leaves).filter_map(address).collect()
     }
 
     /// Whether a host keeps what others rely on: a channel that lives there, or the numbers of a producer.

@@ -151,7 +151,7 @@ impl FaultChecker<'_, '_, '_> {
             (Target::Link(_), On::Link) | (Target::Host(_), On::Host) | (Target::Channel(_), On::Channel) => true,
             (Target::Host(_), On::Links) => true,
             (Target::Node(node), On::Sink) => node.sink,
-            (Target::Node(node), On::Node) => !node.sink && !node.source,
+            (Target::Node(node), On::Node) => node.handles,
             (Target::Node(node), On::Source) => node.source,
             // The harness can cut one lane once a pair of hosts has several; today it has one.
             (Target::Channel(_), On::Link) if on.value.contains("->") => {

@@ -18,6 +18,7 @@ pub mod kinds;
 mod model;
 mod shape;
 mod spec;
+pub mod storm;
 #[cfg(test)]
 mod tests;
 mod timeline;

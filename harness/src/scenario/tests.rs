@@ -12,7 +12,13 @@ use crate::plan::{Action, Plan, Start};
 
 /// The reference graph, in names.
 fn world() -> World {
-    let node = |host: &str, node: &str, source, sink| WorldNode { host: host.into(), node: node.into(), source, sink };
+    let node = |host: &str, node: &str, source, sink| WorldNode {
+        host: host.into(),
+        node: node.into(),
+        source,
+        sink,
+        handles: !source && !sink,
+    };
     World {
         hosts: vec!["edge".into(), "hub".into()],
         nodes: vec![

@@ -1,7 +1,6 @@
 //! Values as a scenario writes them: durations, distributions, rates, shares, seed ranges. Text in, numbers out.
 
 use crate::plan::{Dist, Ns};
-use crate::sim::clock::DRIFT_MAX_PPM;
 
 /// One millisecond of virtual time.
 pub const MS: Ns = 1_000_000;
@@ -11,6 +10,9 @@ pub const SECOND: Ns = 1_000_000_000;
 pub const DURATION_MAX: Ns = 24 * 3600 * SECOND;
 /// The highest rate that a file may write, events a second.
 pub const RATE_MAX: f64 = 1_000_000.0;
+
+/// By how many parts per million a clock may run fast or slow: beyond it would stand still, or race.
+const DRIFT_PPM_MAX: f64 = 900_000.0;
 
 /// A text that is not the value it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -158,7 +160,7 @@ pub fn drift(text: &str) -> Result<i64, ValueError> {
         _ => return Err(bad()),
     };
     let ppm = number * scale;
-    if ppm <= DRIFT_MAX_PPM as f64 { Ok((sign * ppm).round() as i64) } else { Err(bad()) }
+    if ppm <= DRIFT_PPM_MAX { Ok((sign * ppm).round() as i64) } else { Err(bad()) }
 }
 
 /// A number of bytes such as `512`, `64KiB` or `8MiB`.
