@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the command reads its arguments' files; the engine asks env.disk")]
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use seaworthy_engine::graph::FILE_BYTES_MAX;
@@ -12,6 +12,14 @@ pub(crate) fn read_text(path: &str) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text)?;
     Ok(text)
+}
+
+/// Writes a file that must not be there yet. Makes the folders that it needs.
+pub(crate) fn write_new(path: &str, text: &str) -> io::Result<()> {
+    if let Some(folder) = Path::new(path).parent() {
+        fs::create_dir_all(folder)?;
+    }
+    File::create_new(path)?.write_all(text.as_bytes())
 }
 
 /// Writes a file whole or not at all: beside it first, then in its place. Makes the folders that it needs.

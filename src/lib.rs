@@ -3,11 +3,13 @@
 //! It parses arguments, prints, asks and exits; it decides nothing.
 
 mod check;
+mod draft;
 mod exit;
 mod explain;
 mod files;
 mod held;
 mod keys;
+mod new;
 mod picture;
 mod plan;
 mod queue;
@@ -16,6 +18,7 @@ mod scenario_files;
 mod show;
 mod sim;
 mod stopwatch;
+mod storm;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -42,6 +45,8 @@ enum Command {
     Explain(explain::Args),
     Sim(sim::Args),
     Plan(plan::Args),
+    Storm(storm::Args),
+    New(new::Args),
     Run(run::Args),
     Keys(keys::Args),
     Queue(queue::Args),
@@ -62,6 +67,8 @@ pub fn main(registry: Registry) -> ExitCode {
         Command::Explain(args) => explain::run(&args, &registry),
         Command::Sim(args) => sim::run(&args, &registry),
         Command::Plan(args) => plan::run(&args, &registry),
+        Command::Storm(args) => storm::run(&args, &registry),
+        Command::New(args) => new::run(&args, &registry),
         Command::Run(args) => run::run(&args, &registry),
         Command::Keys(args) => keys::run(&args),
         Command::Queue(args) => queue::run(&args),

@@ -12,11 +12,14 @@ use crate::show;
 
 /// Reads a scenario and what it names, or shows why it can't be run.
 pub(crate) fn prepare(path: &str, registry: &Registry) -> Result<Prepared, Exit> {
-    Prepared::read(path, &read_text, registry).map_err(|error| {
-        let exit = exit_of(&error);
-        diagnostics(path, error).iter().for_each(|found| show::problem(found.as_ref()));
-        exit
-    })
+    Prepared::read(path, &read_text, registry).map_err(|error| refused(path, error))
+}
+
+/// Shows why a scenario or graph can't be used.
+pub(crate) fn refused(path: &str, error: PrepareError) -> Exit {
+    let exit = exit_of(&error);
+    diagnostics(path, error).iter().for_each(|found| show::problem(found.as_ref()));
+    exit
 }
 
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]

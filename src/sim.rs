@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use seaworthy_engine::node::Registry;
-use seaworthy_harness::run::Prepared;
+use seaworthy_harness::run::{Prepared, RunError};
 use seaworthy_harness::scenario::{Seeds, seeds};
 use seaworthy_reports::pool::Pool;
 use seaworthy_reports::render::{json, text};
@@ -49,7 +49,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-fn default_jobs() -> usize {
+pub(crate) fn default_jobs() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
@@ -131,13 +131,6 @@ fn scenario(args: &Args, prepared: &Prepared) -> Exit {
 }
 
 fn pool(args: &Args, prepared: &Prepared) -> Result<Pool, Exit> {
-    let internal = |error: seaworthy_harness::run::RunError| {
-        problem(
-            error.to_string(),
-            Some("the harness's own books don't balance: this is a bug of Seaworthy; please report it"),
-        );
-        Exit::Internal
-    };
     if let Some(path) = &args.plan {
         let plan = read_text(path)
             .map_err(|error| error.to_string())
@@ -149,7 +142,7 @@ fn pool(args: &Args, prepared: &Prepared) -> Result<Pool, Exit> {
             );
             Exit::Usage
         })?;
-        let judged = prepared.run_plan(&plan, args.trace).map_err(internal)?;
+        let judged = prepared.run_plan(&plan, args.trace).map_err(|error| books(&error))?;
         let mut pool = Pool::default();
         pool.add(&judged.run);
         return Ok(pool);
@@ -172,7 +165,14 @@ fn pool(args: &Args, prepared: &Prepared) -> Result<Pool, Exit> {
         }
     });
     bar.finish_and_clear();
-    pool.map_err(internal)
+    pool.map_err(|error| books(&error))
+}
+
+/// The harness's own books don't balance.
+pub(crate) fn books(error: &RunError) -> Exit {
+    let help = "the harness's own books don't balance: this is a bug of Seaworthy; please report it";
+    problem(error.to_string(), Some(help));
+    Exit::Internal
 }
 
 fn progress(prepared: &Prepared, seeds: usize) -> ProgressBar {
