@@ -1,6 +1,7 @@
 //! Scenarios written for a graph: a load for each of its sources, and room for faults. What `new scenario` prints, and
 //! what `storm` puts its faults into.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Component, Path, PathBuf};
 
@@ -31,30 +32,29 @@ impl Draft<'_> {
             quoted(&graph),
             quoted(self.duration)
         );
+        // Two sources that read one file would bring events of equal names, which nobody could tell apart.
+        let mut read = BTreeSet::new();
         for process in &plan.processes {
             for node in process.plan.nodes.iter().filter(|node| node.role == Role::Source) {
                 let (host, id) = (&process.id, &node.id);
-                let content = self.content(process, node);
-                let _ = write!(
-                    text,
-                    "\n[load.{host}_{id}]\ninto = \"{host}.{id}\"\nrate = \"{}/s\"\n{content}",
-                    self.rate
-                );
+                let content = self.content(process, node, &mut read);
+                let _ =
+                    write!(text, "\n[load.{host}_{id}]\ninto = \"{host}.{id}\"\nrate = \"{}/s\"\n{content}", self.rate);
             }
         }
         text
     }
 
     /// What the source itself reads, where a scenario can; else something made up.
-    fn content(&self, process: &PlannedProcess, node: &PlannedNode) -> String {
+    fn content(&self, process: &PlannedProcess, node: &PlannedNode, read: &mut BTreeSet<String>) -> String {
         let config = |key: &str| node.config.get(key).and_then(serde_json::Value::as_str);
         let rows = config("path").filter(|_| node.plugin == "std:ndjson_source" && config("id") == Some("id"));
-        let Some(rows) = rows else {
+        let rows = rows.map(|rows| Path::new(&process.path).parent().unwrap_or(Path::new("")).join(rows));
+        let rows = rows.map(|rows| relative(self.folder, &rows.to_string_lossy()));
+        let Some(rows) = rows.filter(|rows| read.insert(rows.clone())) else {
             return "json = { key = \"key(12)\", value = \"uniform(0, 100)\" }   # what your source brings\nkey  = \"key\"\n"
                 .to_owned();
         };
-        let beside = Path::new(&process.path).parent().unwrap_or(Path::new("")).join(rows);
-        let rows = relative(self.folder, &beside.to_string_lossy());
         let key = config("key").map(|key| format!("key = {}\n", quoted(key))).unwrap_or_default();
         format!("rows = {}\nrepeat = true\n{key}", quoted(&rows))
     }

@@ -44,7 +44,9 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
     if let Some(first) = cases.first() {
         text.push_str(&format!("\n{}", first.faults));
     }
-    text.push_str("\n[expect]\n\"lost\" = \"== 0\"\n\n# What else this graph can meet; docs/faults.md says what each does:\n");
+    text.push_str(
+        "\n[expect]\n\"lost\" = \"== 0\"\n\n# What else this graph can meet; docs/faults.md says what each does:\n",
+    );
     for case in cases.iter().skip(1) {
         text.push_str(&format!("#   kind = \"{}\", on = \"{}\"\n", case.kind, case.on));
     }

@@ -119,7 +119,9 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
 #[error("{graph} fails with no fault at all, so faults would prove nothing")]
 #[diagnostic(
     code(storm::calm),
-    help("the load is made up where a source is not std:ndjson_source with `id: id`: write your own with `seaworthy new scenario --from …`")
+    help(
+        "the load is made up where a source is not std:ndjson_source with `id: id`: write your own with `seaworthy new scenario --from …`"
+    )
 )]
 struct Calm {
     graph: String,
@@ -132,7 +134,8 @@ fn pair(args: &Args, registry: &Registry, plan: &ProcessPlan, case: &Case) -> Re
     let why = format!("{} on {}: the graph keeps its promises", case.kind, case.on);
     let draft = Draft { why: &why, graph: &args.graph, folder: &args.out, duration: "10s", rate };
     let text = format!("{}\n{}\n[expect]\n{}", draft.text(plan), case.faults, case.expect);
-    let read = |wanted: &str| if wanted == path { Ok(text.clone()) } else { read_text(&plain(wanted).to_string_lossy()) };
+    let read =
+        |wanted: &str| if wanted == path { Ok(text.clone()) } else { read_text(&plain(wanted).to_string_lossy()) };
     let prepared = Prepared::read(&path, &read, registry).map_err(|error| refused(&path, error))?;
     let seeds: Vec<u64> = (1..=args.seeds).collect();
     let mut broken: BTreeMap<u64, (String, String)> = BTreeMap::new();

@@ -47,14 +47,10 @@ pub fn example(kind: &str) -> &'static str {
         }
         "net.loss" => "at = \"3s\"\nfor = \"4s\"\nratio = \"5%\"\n",
         "net.bandwidth" => "at = \"3s\"\nfor = \"4s\"\nrate = \"500kbit/s\"\n",
-        "net.reset"
-        | "net.half_open"
-        | "disk.rot"
-        | "host.crash"
-        | "host.power_cut"
-        | "host.stop"
-        | "host.wipe"
-        | "host.rolling_restart" => "at = \"3s\"\n",
+        "net.reset" | "net.half_open" | "disk.rot" | "host.crash" | "host.power_cut" | "host.stop" | "host.wipe" => {
+            "at = \"3s\"\n"
+        }
+        "host.rolling_restart" => "at = \"2s\"\nrestart = \"300ms\"\nup = \"300ms\"\n",
         "net.short_io" => "at = \"3s\"\nfor = \"2s\"\nbytes = \"64\"\n",
         "ack.duplicate" | "ack.reorder" => "at = \"3s\"\nfor = \"4s\"\nratio = \"30%\"\n",
         "ack.lose" | "delivery.duplicate" => "at = \"3s\"\nfor = \"4s\"\nratio = \"2%\"\n",
