@@ -6,6 +6,7 @@ mod child;
 mod docs;
 mod outcome;
 mod peers;
+mod planted;
 mod result;
 mod simulate;
 mod tidy;
@@ -25,17 +26,26 @@ use tree::Tree;
 #[derive(Parser)]
 #[command(
     name = "cargo ci",
-    after_help = "Examples:\n  cargo ci\n  cargo ci tidy clippy\n  cargo ci seeds\n  cargo ci peers --json ratios.json"
+    after_help = "Examples:\n  cargo ci\n  cargo ci tidy clippy\n  cargo ci seeds\n  cargo ci peers --json ratios.json\n  cargo ci planted --json score.json"
 )]
 struct Options {
     /// Only these, in this order.
     steps: Vec<Step>,
-    /// `peers`: writes ratios and rounds here
+    /// `peers`: writes ratios and rounds here; `planted`: the score
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// `peers`: how often everything is measured [default: 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
+    /// `planted`: tries this patch instead of the project's; may be given again
+    #[arg(long, value_name = "FILE")]
+    patch: Vec<PathBuf>,
+    /// `planted`: only the bug of that id
+    #[arg(long, value_name = "ID")]
+    only: Option<String>,
+    /// `planted`: CPU seconds for each bug [default: 120]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    budget: Option<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -58,6 +68,8 @@ enum Step {
     Determinism,
     /// Paths and commands that the documentation names
     Docs,
+    /// Each planted bug has its header and still applies
+    Patches,
     /// Outside `cargo ci`: the ten core scenarios over 64 seeds, twice
     Seeds,
     /// Outside `cargo ci`: the N:N scenarios over 2,500 seeds each
@@ -66,14 +78,25 @@ enum Step {
     Real,
     /// Outside `cargo ci`: the journal and the lane beside NATS, Redis, SQLite and the bare disk
     Peers,
+    /// Outside `cargo ci`: plants each bug in a copy, builds it, and looks whether the scenarios find it
+    Planted,
 }
 
 /// What a merge needs, the cheapest first.
-const MERGE: [Step; 8] =
-    [Step::Tidy, Step::Fmt, Step::Clippy, Step::Test, Step::Scenarios, Step::MustFail, Step::Determinism, Step::Docs];
+const MERGE: [Step; 9] = [
+    Step::Tidy,
+    Step::Fmt,
+    Step::Patches,
+    Step::Clippy,
+    Step::Test,
+    Step::Scenarios,
+    Step::MustFail,
+    Step::Determinism,
+    Step::Docs,
+];
 
 impl Step {
-    fn run(self, tree: &Tree, peers: &peers::Options) -> Outcome {
+    fn run(self, tree: &Tree, peers: &peers::Options, planted: &planted::Options) -> Outcome {
         match self {
             Step::Tidy => tidy::run(tree),
             Step::Fmt => cargo::fmt(tree),
@@ -87,6 +110,8 @@ impl Step {
             Step::Nn => simulate::nn(tree),
             Step::Real => cargo::real(tree),
             Step::Peers => peers::run(tree, peers),
+            Step::Patches => planted::apply(tree),
+            Step::Planted => planted::score(tree, planted),
         }
     }
 
@@ -97,13 +122,22 @@ impl Step {
 }
 
 fn main() -> ExitCode {
-    let Options { steps, json, rounds } = Options::parse();
-    if (json.is_some() || rounds.is_some()) && !steps.contains(&Step::Peers) {
-        eprintln!("ci: --json and --rounds belong to the step `peers`");
+    let Options { steps, json, rounds, patch, only, budget } = Options::parse();
+    let has = |step| steps.contains(&step);
+    let hunts = !patch.is_empty() || only.is_some() || budget.is_some();
+    let wrong = match () {
+        () if json.is_some() && !has(Step::Peers) && !has(Step::Planted) => "--json belongs to `peers` and `planted`",
+        () if rounds.is_some() && !has(Step::Peers) => "--rounds belongs to `peers`",
+        () if hunts && !has(Step::Planted) => "--patch, --only and --budget belong to `planted`",
+        () => "",
+    };
+    if !wrong.is_empty() {
+        eprintln!("ci: {wrong}");
         return ExitCode::from(2);
     }
     let steps = if steps.is_empty() { MERGE.to_vec() } else { steps };
-    let peers = peers::Options { json, rounds };
+    let peers = peers::Options { json: json.clone(), rounds };
+    let planted = planted::Options { json, patches: patch, only, budget_s: budget };
     let tree = match Tree::find() {
         Ok(tree) => tree,
         Err(why) => {
@@ -119,7 +153,7 @@ fn main() -> ExitCode {
         let name = step.name();
         child::say_now(&format!("      {name}"));
         let step_began = Instant::now();
-        let outcome = step.run(&tree, &peers);
+        let outcome = step.run(&tree, &peers, &planted);
         let seconds = step_began.elapsed().as_secs_f64();
         child::say_now("");
         match outcome {

@@ -64,7 +64,7 @@ pub(super) fn rot(controls: &Controls<'_>, host: &str, fair: bool) {
         records.iter().filter(|(_, record)| fair && more(record)).map(|(at, _)| *at).collect();
     let frames: BTreeSet<frame::At> = records.iter().map(|(at, _)| *at).filter(|at| !unfair.contains(at)).collect();
     let Some(at) = frames.iter().nth(frames.len() / 2) else { return };
-    if machine.disk.rot(&segment::name(at.segment), at.offset + frame::HEADER as u64) {
+    if machine.disk.rot(&segment::name(at.segment), at.offset + frame::HEADER as u64) && fair {
         let held = records.iter().filter(|(place, _)| place == at).filter_map(|(_, record)| packet_id(record));
         let held: BTreeSet<String> = held.collect();
         controls.recorder.with_history(|history| history.rotted.push((host.to_owned(), held)));

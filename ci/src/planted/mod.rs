@@ -1,0 +1,172 @@
+//! Bugs planted on purpose: whether the scenarios find them is what the harness is worth.
+
+mod hunt;
+mod patch;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::child;
+use crate::outcome::{Failed, Outcome, Passed};
+use crate::tree::Tree;
+use hunt::{Hunted, hunt};
+use patch::Patch;
+
+/// Where they are, from the root.
+const DIR: &str = "harness/planted";
+/// Fewer of them would prove little.
+const PATCHES_MIN: usize = 30;
+/// CPU seconds for each, unless the command line says otherwise.
+const BUDGET_S: u32 = 120;
+
+/// What the command line says about this step.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// Where the score goes, as JSON.
+    pub(crate) json: Option<PathBuf>,
+    /// Patches of somebody else's, in place of the project's.
+    pub(crate) patches: Vec<PathBuf>,
+    /// Only the bug of that id.
+    pub(crate) only: Option<String>,
+    /// CPU seconds for each.
+    pub(crate) budget_s: Option<u32>,
+}
+
+/// Each patch has its header and still applies.
+pub(crate) fn apply(tree: &Tree) -> Outcome {
+    let patches = patch::read_all(&tree.root().join(DIR))?;
+    if patches.len() < PATCHES_MIN {
+        return Err(Failed::because(format!("{} planted bugs, at least {PATCHES_MIN} are wanted", patches.len())));
+    }
+    for patch in &patches {
+        git(tree.root(), &["apply", "--check"], Some(&patch.path))
+            .map_err(|failed| Failed::because(format!("{}: {}", patch.id, failed.why)))?;
+    }
+    Ok(Passed::of(format!("{} planted bugs", patches.len())))
+}
+
+/// Plants each bug in a copy of the last commit, builds it, and hunts.
+pub(crate) fn score(tree: &Tree, options: &Options) -> Outcome {
+    let mut patches = match &options.patches[..] {
+        [] => patch::read_all(&tree.root().join(DIR))?,
+        foreign => {
+            foreign.iter().map(|path| absolute(path).map(|path| patch::foreign(&path))).collect::<Result<_, _>>()?
+        }
+    };
+    if let Some(only) = &options.only {
+        patches.retain(|patch| patch.id == *only);
+        if patches.is_empty() {
+            return Err(Failed::because(format!("no planted bug is called `{only}`")));
+        }
+    }
+    let field = Field::new(tree, f64::from(options.budget_s.unwrap_or(BUDGET_S)))?;
+    let mut passed = Passed::default();
+    let mut tell = |line: String| {
+        child::say_now("");
+        println!("      {line}");
+        passed.lines.push(line);
+    };
+    field.build()?;
+    let clean = field.hunt()?;
+    tell(told("(clean)", &clean));
+    let mut bugs = Vec::new();
+    for patch in &patches {
+        let hunted = field.try_patch(patch)?;
+        tell(told(&patch.id, &hunted));
+        bugs.push((patch.id.clone(), hunted));
+    }
+    let mut times: Vec<f64> = bugs.iter().filter(|(_, bug)| bug.check.is_some()).map(|(_, bug)| bug.cpu_s).collect();
+    times.sort_by(f64::total_cmp);
+    let quantile = |part: f64| times.get(((times.len() as f64 * part).ceil() as usize).saturating_sub(1)).copied();
+    let (median_cpu_s, p95_cpu_s) = (quantile(0.5), quantile(0.95));
+    let (total, found, false_alarms) = (bugs.len(), times.len(), u64::from(clean.check.is_some()));
+    if let Some(path) = &options.json {
+        // Nothing shrinks plans yet, so `plan_steps` is not known.
+        let bug = |(id, bug): &(String, Hunted)| json!({"id": id, "found": bug.check.is_some(), "seeds": bug.seeds, "cpu_s": bug.cpu_s, "check": bug.check, "plan_steps": null});
+        let bugs: Vec<serde_json::Value> = bugs.iter().map(bug).collect();
+        let score = json!({"total": total, "found": found, "median_cpu_s": median_cpu_s, "p95_cpu_s": p95_cpu_s, "false_alarms": false_alarms, "bugs": bugs});
+        std::fs::write(path, format!("{score:#}\n"))
+            .map_err(|error| Failed::because(format!("could not write {}: {error}", path.display())))?;
+    }
+    let second = |time: Option<f64>| time.map_or("never".to_owned(), |time| format!("{time:.1} CPU-s"));
+    passed.what = format!(
+        "{} of {} found, median {}, p95 {}, {} false alarms",
+        found,
+        total,
+        second(median_cpu_s),
+        second(p95_cpu_s),
+        false_alarms
+    );
+    // They were told as they came.
+    passed.lines.clear();
+    if false_alarms > 0 {
+        return Err(Failed::because(format!("the clean build fails: {}", passed.what)));
+    }
+    Ok(passed)
+}
+
+fn told(id: &str, hunted: &Hunted) -> String {
+    let Hunted { check, seeds, cpu_s, again } = hunted;
+    match (check, again) {
+        (Some(check), Some(again)) => format!("{id:<28} {cpu_s:>6.1} CPU-s {seeds:>5} seeds  {check}: {again}"),
+        (Some(check), None) => format!("{id:<28} {cpu_s:>6.1} CPU-s {seeds:>5} seeds  {check}"),
+        (None, _) => format!("{id:<28} {cpu_s:>6.1} CPU-s {seeds:>5} seeds  nothing found"),
+    }
+}
+
+/// The copy in which bugs are planted. A copy that an ended run left behind is replaced.
+struct Field {
+    copy: PathBuf,
+    target: PathBuf,
+    out: PathBuf,
+    scenarios: Vec<String>,
+    budget_s: f64,
+}
+
+impl Field {
+    fn new(tree: &Tree, budget_s: f64) -> Result<Field, Failed> {
+        let copy = tree.scratch_for("planted/tree")?;
+        let out = tree.scratch_for("planted/out")?;
+        let place = copy.to_string_lossy();
+        git(tree.root(), &["clone", "--quiet", "--local", ".", &place], None)?;
+        let scenarios = tree.scenarios_in("scenarios")?;
+        Ok(Field { copy, target: tree.scratch().join("planted/target"), out, scenarios, budget_s })
+    }
+
+    fn build(&self) -> Result<(), Failed> {
+        let mut cargo = Command::new("cargo");
+        cargo.current_dir(&self.copy).args(["build", "--quiet", "--bin", "seaworthy"]);
+        cargo.env("CARGO_TARGET_DIR", &self.target);
+        child::run(cargo)?.expect_code(0, "cargo build")?;
+        Ok(())
+    }
+
+    fn hunt(&self) -> Result<Hunted, Failed> {
+        hunt(&self.copy, &self.target.join("debug/seaworthy"), &self.scenarios, &self.out, self.budget_s)
+    }
+
+    /// Plants a bug, hunts it, and takes it out again.
+    fn try_patch(&self, patch: &Patch) -> Result<Hunted, Failed> {
+        let named = |failed: Failed| Failed { why: format!("{}: {}", patch.id, failed.why), ..failed };
+        git(&self.copy, &["apply"], Some(&patch.path)).map_err(named)?;
+        let hunted = self.build().and_then(|()| self.hunt()).map_err(named);
+        git(&self.copy, &["checkout", "--quiet", "."], None)?;
+        hunted
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failed> {
+    std::path::absolute(path).map_err(|error| Failed::because(format!("{}: {error}", path.display())))
+}
+
+fn git(dir: &Path, args: &[&str], file: Option<&Path>) -> Result<(), Failed> {
+    let mut git = Command::new("git");
+    git.current_dir(dir).args(args).args(file);
+    let name = format!("git {}", args.join(" "));
+    let ended = child::run(git)?;
+    let said = ended.lines.join("; ");
+    ended.expect_code(0, &name).map_err(|failed| Failed::because(format!("{}: {said}", failed.why)))?;
+    Ok(())
+}
