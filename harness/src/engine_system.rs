@@ -25,8 +25,9 @@ use crate::system::{Boot, BootError, HostSpec, Offer, Offered, System};
 /// Disk of each simulated host, bytes.
 const DISK_BYTES: u64 = 64 << 20;
 /// Segments and frames of simulated journals: small, so that a minute sees several rotations.
-const SEGMENT_BYTES: u64 = 2 << 20;
-const FRAME_BYTES: usize = 512 << 10;
+/// A load of large payloads gets larger ones.
+const SEGMENT_BYTES: u64 = 1 << 20;
+const FRAME_BYTES: usize = 256 << 10;
 
 /// Processes of the engine, in a world.
 pub struct EngineSystem {
@@ -38,6 +39,7 @@ pub struct EngineSystem {
     intakes: BTreeMap<String, Arc<Intake>>,
     handles: Arc<Mutex<BTreeMap<String, Handle>>>,
     proxies: Vec<Proxy>,
+    frame_bytes: usize,
 }
 
 struct Proxy {
@@ -57,7 +59,23 @@ impl EngineSystem {
         entries: &BTreeSet<String>,
     ) -> Self {
         let intakes = entries.iter().map(|entry| (entry.clone(), Arc::new(Intake::default()))).collect();
-        EngineSystem { recorder, plan, members, registry, intakes, handles: Arc::default(), proxies: Vec::new() }
+        EngineSystem {
+            recorder,
+            plan,
+            members,
+            registry,
+            intakes,
+            handles: Arc::default(),
+            proxies: Vec::new(),
+            frame_bytes: FRAME_BYTES,
+        }
+    }
+
+    /// Makes journals whose frames can hold payloads of so many bytes: half a frame is the most that a packet may have.
+    #[must_use]
+    pub fn for_payloads(self, bytes_max: usize) -> Self {
+        let wanted = (2 * bytes_max + FRAME_BYTES / 2).next_multiple_of(FRAME_BYTES);
+        EngineSystem { frame_bytes: wanted.max(FRAME_BYTES), ..self }
     }
 
     /// Puts a peer in the middle of every lane, for the faults of acks; gives the routes that lead there.
@@ -120,8 +138,8 @@ impl EngineSystem {
             registry: self.registry.clone(),
             stand_ins,
             journal: JournalOptions {
-                segment_bytes: SEGMENT_BYTES,
-                frame_bytes_max: FRAME_BYTES,
+                segment_bytes: SEGMENT_BYTES.max(4 * self.frame_bytes as u64),
+                frame_bytes_max: self.frame_bytes,
                 queue_bytes_max: 1 << 20,
                 tail_bytes_max: 1 << 20,
                 ..JournalOptions::new(&boot.host)

@@ -37,6 +37,9 @@ use crate::sim::recorder::Recorder;
 use crate::sim::trace::Trace;
 use crate::world::{SeedOutcome, WorldOptions, run_seed};
 
+/// Payloads beyond this get journals with larger frames.
+const LARGE_PAYLOAD_BYTES: usize = 64 << 10;
+
 /// Gives the text of a file by path.
 pub type ReadText<'a> = &'a dyn Fn(&str) -> io::Result<String>;
 
@@ -232,6 +235,11 @@ impl Prepared {
             self.registry.clone(),
             &entries,
         );
+        let payload_bytes_max = workload.iter().map(|event| event.draft.payload.len()).max().unwrap_or(0);
+        // Small payloads, such as quakes, leave the small frames as they are.
+        if payload_bytes_max > LARGE_PAYLOAD_BYTES {
+            system = system.for_payloads(payload_bytes_max);
+        }
         let hits = Arc::new(Mutex::new(Sometimes::new(&self.scenario)));
         let mut options = self.options(recorder, &hits);
         if plan.steps.iter().any(|step| wants_proxy(&step.action)) {

@@ -73,8 +73,16 @@ pub(crate) fn score(tree: &Tree, options: &Options) -> Outcome {
     tell(told("(clean)", &clean));
     let mut bugs = Vec::new();
     for patch in &patches {
-        let hunted = field.try_patch(patch)?;
-        tell(told(&patch.id, &hunted));
+        let hunted = match field.try_patch(patch) {
+            Ok(hunted) => hunted,
+            Err(failed) => {
+                tell(format!("{:<28} not tried: {}", patch.id, failed.why));
+                Hunted::default()
+            }
+        };
+        if hunted != Hunted::default() {
+            tell(told(&patch.id, &hunted));
+        }
         bugs.push((patch.id.clone(), hunted));
     }
     let mut times: Vec<f64> = bugs.iter().filter(|(_, bug)| bug.check.is_some()).map(|(_, bug)| bug.cpu_s).collect();
