@@ -62,27 +62,22 @@ pub(crate) fn score(tree: &Tree, options: &Options) -> Outcome {
         }
     }
     let field = Field::new(tree, f64::from(options.budget_s.unwrap_or(BUDGET_S)))?;
-    let mut passed = Passed::default();
-    let mut tell = |line: String| {
+    let tell = |line: String| {
         child::say_now("");
         println!("      {line}");
-        passed.lines.push(line);
     };
     field.build()?;
     let clean = field.hunt()?;
     tell(told("(clean)", &clean));
     let mut bugs = Vec::new();
     for patch in &patches {
-        let hunted = match field.try_patch(patch) {
-            Ok(hunted) => hunted,
-            Err(failed) => {
-                tell(format!("{:<28} not tried: {}", patch.id, failed.why));
-                Hunted::default()
-            }
-        };
-        if hunted != Hunted::default() {
-            tell(told(&patch.id, &hunted));
-        }
+        let tried = field.try_patch(patch);
+        tell(match &tried {
+            Ok(hunted) => told(&patch.id, hunted),
+            Err(failed) => format!("{:<28} not tried: {}", patch.id, failed.why),
+        });
+        // What can't be tried is not found.
+        let hunted = tried.unwrap_or_default();
         bugs.push((patch.id.clone(), hunted));
     }
     let mut times: Vec<f64> = bugs.iter().filter(|(_, bug)| bug.check.is_some()).map(|(_, bug)| bug.cpu_s).collect();
@@ -99,7 +94,7 @@ pub(crate) fn score(tree: &Tree, options: &Options) -> Outcome {
             .map_err(|error| Failed::because(format!("could not write {}: {error}", path.display())))?;
     }
     let second = |time: Option<f64>| time.map_or("never".to_owned(), |time| format!("{time:.1} CPU-s"));
-    passed.what = format!(
+    let what = format!(
         "{} of {} found, median {}, p95 {}, {} false alarms",
         found,
         total,
@@ -107,12 +102,10 @@ pub(crate) fn score(tree: &Tree, options: &Options) -> Outcome {
         second(p95_cpu_s),
         false_alarms
     );
-    // They were told as they came.
-    passed.lines.clear();
     if false_alarms > 0 {
-        return Err(Failed::because(format!("the clean build fails: {}", passed.what)));
+        return Err(Failed::because(format!("the clean build fails: {}", what)));
     }
-    Ok(passed)
+    Ok(Passed::of(what))
 }
 
 fn told(id: &str, hunted: &Hunted) -> String {
@@ -157,10 +150,11 @@ impl Field {
 
     /// Plants a bug, hunts it, and takes it out again.
     fn try_patch(&self, patch: &Patch) -> Result<Hunted, Failed> {
-        let named = |failed: Failed| Failed { why: format!("{}: {}", patch.id, failed.why), ..failed };
-        git(&self.copy, &["apply"], Some(&patch.path)).map_err(named)?;
-        let hunted = self.build().and_then(|()| self.hunt()).map_err(named);
+        git(&self.copy, &["apply"], Some(&patch.path))?;
+        let hunted = self.build().and_then(|()| self.hunt());
         git(&self.copy, &["checkout", "--quiet", "."], None)?;
+        // What it added, too.
+        git(&self.copy, &["clean", "--quiet", "--force", "-d"], None)?;
         hunted
     }
 }
