@@ -6,6 +6,7 @@
 mod address;
 mod atlas;
 mod check;
+mod check_effect;
 mod check_fault;
 mod check_load;
 mod compile;
