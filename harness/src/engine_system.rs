@@ -40,6 +40,8 @@ pub struct EngineSystem {
     handles: Arc<Mutex<BTreeMap<String, Handle>>>,
     proxies: Vec<Proxy>,
     frame_bytes: usize,
+    /// Nodes that a fault makes panic, as `host.node`.
+    panicking: BTreeSet<String>,
 }
 
 struct Proxy {
@@ -68,7 +70,14 @@ impl EngineSystem {
             handles: Arc::default(),
             proxies: Vec::new(),
             frame_bytes: FRAME_BYTES,
+            panicking: BTreeSet::new(),
         }
+    }
+
+    /// Lets these nodes panic where a fault says so; no other node is touched.
+    #[must_use]
+    pub fn with_panicking(self, panicking: BTreeSet<String>) -> Self {
+        EngineSystem { panicking, ..self }
     }
 
     /// Makes journals whose frames can hold payloads of so many bytes: half a frame is the most that a packet may have.
@@ -115,7 +124,7 @@ impl EngineSystem {
             if let Some(intake) = self.intakes.get(&address) {
                 stand_ins.insert(node.id.to_string(), StandIn::Source(Box::new(LoadSource { intake: intake.clone() })));
             }
-            if matches!(node.role, Role::Node | Role::StatefulNode) {
+            if self.panicking.contains(&address) {
                 let (recorder, address) = (self.recorder.clone(), address.clone());
                 let around = move |inner| {
                     let (recorder, address) = (recorder.clone(), address.clone());

@@ -2,6 +2,7 @@
 
 mod adapt;
 pub mod check;
+mod conditions;
 pub mod engine_system;
 pub mod fault;
 pub mod figures;

@@ -138,6 +138,11 @@ pub(crate) fn unit(draw: u64) -> f64 {
     ((draw >> 11) as f64 + 0.5) / (1u64 << 53) as f64
 }
 
+/// Whether a share, in parts per million, strikes what that was drawn for.
+pub(crate) fn strikes(draw: u64, ratio_ppm: u32) -> bool {
+    draw % 1_000_000 < u64::from(ratio_ppm)
+}
+
 /// `whole * u / 2^64`, rounded down.
 fn share(whole: u128, u: u64) -> u64 {
     u64::try_from((whole * u128::from(u)) >> 64).expect("a part of at most 2^64, scaled by less than one, fits")

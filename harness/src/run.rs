@@ -19,9 +19,10 @@ use seaworthy_reports::run::SeedRun;
 
 use crate::adapt;
 use crate::check::{self, Case, ChannelAt, Violation};
+use crate::conditions::{Sometimes, trigger};
 use crate::engine_system::EngineSystem;
 use crate::fault::lane_proxy::ProxyFaults;
-use crate::fault::{Gauges, Trigger, wants_proxy};
+use crate::fault::wants_proxy;
 use crate::figures::{SeedFacts, seed_run};
 use crate::flow::{self, Panicked};
 use crate::history::History;
@@ -29,9 +30,9 @@ use crate::ledger::{self, Declared, LedgerError};
 use crate::load::{LoadError, LoadEvent, Rows, RowsError, disturb, workload};
 use crate::members::{Members, MembersProblem};
 use crate::outside;
-use crate::plan::Plan;
+use crate::plan::{Action, Plan, Step};
 use crate::reference;
-use crate::scenario::{self, Expr, Readings, Scenario, ScenarioErrors, World, WorldChannel, WorldNode};
+use crate::scenario::{self, Scenario, ScenarioErrors, World, WorldChannel, WorldNode};
 use crate::sim::disk::SimDisk;
 use crate::sim::recorder::Recorder;
 use crate::sim::trace::Trace;
@@ -234,7 +235,8 @@ impl Prepared {
             self.members.clone(),
             self.registry.clone(),
             &entries,
-        );
+        )
+        .with_panicking(panicking(plan));
         let payload_bytes_max = workload.iter().map(|event| event.draft.payload.len()).max().unwrap_or(0);
         // Small payloads, such as quakes, leave the small frames as they are.
         if payload_bytes_max > LARGE_PAYLOAD_BYTES {
@@ -388,6 +390,12 @@ impl Prepared {
     }
 }
 
+/// The nodes that a plan makes panic.
+fn panicking(plan: &Plan) -> BTreeSet<String> {
+    let node = |step: &Step| if let Action::NodePanic { node, .. } = &step.action { Some(node.clone()) } else { None };
+    plan.steps.iter().filter_map(node).collect()
+}
+
 /// Reads a graph or process graph as a scenario would, and says what faults could be done to it.
 ///
 /// # Errors
@@ -450,60 +458,5 @@ fn world_of(plan: &ProcessPlan) -> World {
                 consumers: channel.groups.iter().flat_map(|group| group.members.clone()).collect(),
             })
             .collect(),
-    }
-}
-
-/// Live readings of a world.
-struct Live<'a>(&'a Gauges<'a>);
-
-impl Readings for Live<'_> {
-    fn gauge(&self, address: &str) -> Option<u64> {
-        self.0.gauge(address)
-    }
-
-    fn count(&self, host: &str, place: &str, event: &str) -> u64 {
-        // A node and a channel are written alike; the engine's events name the channel as its journal does.
-        self.0.count(host, place, event) + self.0.count(host, &seaworthy_engine::runtime::journal_channel(place), event)
-    }
-
-    fn at_fault(&self, fault: &str, gauge: &str) -> Option<u64> {
-        self.0.at_fault(fault, gauge)
-    }
-}
-
-/// Decides conditions of plans; parses each once.
-fn trigger() -> Trigger {
-    let mut parsed: BTreeMap<String, Expr> = BTreeMap::new();
-    Box::new(move |text, gauges| {
-        if !parsed.contains_key(text) {
-            let expr = Expr::parse(text).expect("a plan's conditions were parsed when the scenario was read");
-            parsed.insert(text.to_owned(), expr);
-        }
-        parsed[text].holds(&Live(gauges))
-    })
-}
-
-/// The `[[sometimes]]` conditions: each time that one becomes true is a hit.
-struct Sometimes {
-    conditions: Vec<(String, Expr, bool, u64)>,
-}
-
-impl Sometimes {
-    fn new(scenario: &Scenario) -> Self {
-        let conditions =
-            scenario.sometimes.iter().map(|some| (some.text.clone(), some.that.clone(), false, 0)).collect();
-        Sometimes { conditions }
-    }
-
-    fn look(&mut self, gauges: &Gauges<'_>) {
-        for (_, expr, held, hits) in &mut self.conditions {
-            let holds = expr.holds(&Live(gauges));
-            *hits += u64::from(holds && !*held);
-            *held = holds;
-        }
-    }
-
-    fn finish(&self) -> Vec<(String, u64)> {
-        self.conditions.iter().map(|(text, _, _, hits)| (text.clone(), *hits)).collect()
     }
 }

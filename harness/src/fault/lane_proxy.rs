@@ -23,7 +23,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::lane::{ACK_FAULTS, AckFault, LaneFaults};
 use super::take_proxy::{TakeRelay, ToMember};
-use crate::plan::Ns;
+use crate::plan::{Ns, strikes};
 
 /// From the loss of an ack to the cut of its connection, ns.
 pub const CUT_AFTER_LOSS_NS: Ns = 100_000_000;
@@ -112,7 +112,6 @@ impl Settings {
     /// Draws what happens to an ack; a fault that is off draws nothing.
     pub(super) fn spoil(&mut self, draw: impl Fn(&'static str) -> u64) -> Spoilt {
         let mut spoilt = Spoilt::default();
-        let strikes = |stream, ppm: u32| draw(stream) % 1_000_000 < u64::from(ppm);
         for fault in self.active.into_iter().flatten() {
             let struck = match fault {
                 AckFault::Delay(add) => {
@@ -120,21 +119,21 @@ impl Settings {
                     true
                 }
                 AckFault::Duplicate(ppm) => {
-                    spoilt.twice = strikes("ack.duplicate", ppm);
+                    spoilt.twice = strikes(draw("ack.duplicate"), ppm);
                     spoilt.twice
                 }
                 AckFault::Reorder(ppm) => {
-                    let overtaken = strikes("ack.reorder", ppm);
+                    let overtaken = strikes(draw("ack.reorder"), ppm);
                     spoilt.late_ns += if overtaken { OVERTAKEN_NS } else { 0 };
                     overtaken
                 }
                 AckFault::Lose(ppm) => {
-                    let lost = strikes("ack.lose", ppm);
+                    let lost = strikes(draw("ack.lose"), ppm);
                     spoilt.cut_after_ns = lost.then_some(CUT_AFTER_LOSS_NS);
                     lost
                 }
                 AckFault::Redeliver(ppm) => {
-                    let cut = strikes("delivery.duplicate", ppm);
+                    let cut = strikes(draw("delivery.duplicate"), ppm);
                     spoilt.cut_after_ns = if cut { Some(0) } else { spoilt.cut_after_ns };
                     cut
                 }

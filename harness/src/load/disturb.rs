@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::LoadEvent;
-use crate::plan::{Action, Ns, Plan, Start, Step};
+use super::{LoadEvent, in_order};
+use crate::plan::{Action, Ns, Plan, Start, Step, strikes};
 use crate::scenario::draw::draw;
 
 /// What a poisoned event carries: JSON that ends too soon.
@@ -23,7 +23,7 @@ pub fn disturb(events: &mut [LoadEvent], plan: &Plan) -> BTreeMap<usize, u64> {
                 let mut changed = 0;
                 for event in events.iter_mut().filter(|event| event.entry == *source && during(event)) {
                     let luck = draw(plan.seed, "load.poison", &step.fault, event.seq.0, source);
-                    if luck % 1_000_000 < u64::from(*ratio_ppm) {
+                    if strikes(luck, *ratio_ppm) {
                         event.draft.payload = Bytes::from_static(POISON);
                         changed += 1;
                     }
@@ -40,7 +40,7 @@ pub fn disturb(events: &mut [LoadEvent], plan: &Plan) -> BTreeMap<usize, u64> {
         hits.insert(at, changed);
     }
     if !hits.is_empty() {
-        events.sort_by(|a, b| (a.intended_ns, &a.entry, a.seq).cmp(&(b.intended_ns, &b.entry, b.seq)));
+        in_order(events);
     }
     hits
 }

@@ -90,9 +90,13 @@ pub fn workload(scenario: &Scenario, seed: u64, rows: &BTreeMap<String, Rows>) -
             return Err(LoadError::Empty { load: load.name.clone() });
         }
     }
-    // Entries have one load each, so within an entry this keeps the order of numbers.
-    events.sort_by(|a, b| (a.intended_ns, &a.entry, a.seq).cmp(&(b.intended_ns, &b.entry, b.seq)));
+    in_order(&mut events);
     Ok(events)
+}
+
+/// In order of arrival, then of entry. Entries have one load each, so within an entry this keeps the order of numbers.
+fn in_order(events: &mut [LoadEvent]) {
+    events.sort_by(|a, b| (a.intended_ns, &a.entry, a.seq).cmp(&(b.intended_ns, &b.entry, b.seq)));
 }
 
 /// What a load's events are made from.

@@ -36,12 +36,10 @@ impl Case {
 #[must_use]
 pub fn example(kind: &str) -> &'static str {
     match kind {
-        "net.cut" | "net.swizzle" | "net.flap" | "disk.torn" | "disk.lying_sync" | "host.mixed_versions" => {
-            match kind {
-                "net.flap" => "at = \"3s\"\nfor = \"4s\"\ndown = \"300ms\"\nup = \"uniform(100ms, 400ms)\"\n",
-                _ => "at = \"3s\"\nfor = \"3s\"\n",
-            }
+        "net.cut" | "net.swizzle" | "disk.torn" | "disk.lying_sync" | "host.mixed_versions" => {
+            "at = \"3s\"\nfor = \"3s\"\n"
         }
+        "net.flap" => "at = \"3s\"\nfor = \"4s\"\ndown = \"300ms\"\nup = \"uniform(100ms, 400ms)\"\n",
         "net.latency" | "ack.delay" | "disk.latency" | "node.slow" | "sink.slow" => {
             "at = \"3s\"\nfor = \"4s\"\nadd = \"uniform(5ms, 50ms)\"\n"
         }

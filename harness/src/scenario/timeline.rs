@@ -84,8 +84,7 @@ fn lasts(step: &Step, left: Ns) -> Option<Ns> {
 }
 
 /// An action in one line, such as `disk.latency hub, + uniform(1ms, 5ms)`.
-#[must_use]
-pub fn describe(action: &Action) -> String {
+fn describe(action: &Action) -> String {
     if let Action::Sabotage { breach, on } = action {
         return format!("sabotage.{breach} {on}");
     }

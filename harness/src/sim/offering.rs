@@ -116,16 +116,6 @@ impl Hand {
         }
     }
 
-    /// Waits while the host's software stands still: it takes nothing.
-    async fn resumed(&self, host: &str) {
-        let hosts = self.recorder.hosts();
-        let Some(host) = hosts.index(host) else { return };
-        if hosts.resumes_ns(host) > self.recorder.now_on_ns(self.host) {
-            let (recorder, here) = (self.recorder.clone(), self.host);
-            hosts.pause_of(host).wait_until(Arc::new(move || recorder.now_on_ns(here)), 0).await;
-        }
-    }
-
     async fn offer(&self, entry: &EntryLoad, i: usize) -> (usize, Offered) {
         let (at, event) = &entry.events[i];
         self.recorder.offered(self.host, *at);
@@ -134,7 +124,10 @@ impl Hand {
         let answer = match self.recorder.steal(&event.entry) {
             Some(answer) => answer,
             None => {
-                self.resumed(&entry.host).await;
+                // Software that stands still takes nothing.
+                if let Some(host) = self.recorder.hosts().index(&entry.host) {
+                    self.recorder.resumed(host, self.host).await;
+                }
                 self.system.offer(&self.env, offer).await
             }
         };

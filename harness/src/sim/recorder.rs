@@ -14,6 +14,7 @@ use super::seed::KeyedSeed;
 use super::sink::{Endpoint, Sinks};
 use super::trace::{Kind, Trace, Tracer, WORLD};
 use crate::history::{Effect, History, OfferRecord, Probed};
+use crate::plan::strikes;
 use crate::system::Offered;
 
 /// The events of the probe's catalogue, counted per place.
@@ -87,6 +88,12 @@ impl Recorder {
     /// The same for who runs on `host`, or between steps; cheaper.
     pub(crate) fn now_on_ns(&self, host: HostIndex) -> u64 {
         self.hosts.get().map_or(0, |hosts| self.time.now_on_ns(hosts, host))
+    }
+
+    /// Waits until the software of `host` goes on, for who runs on `here`; at once where it does not stand still.
+    pub(crate) async fn resumed(self: &Arc<Self>, host: HostIndex, here: HostIndex) {
+        let recorder = self.clone();
+        self.hosts().pause_of(host).wait_until(Arc::new(move || recorder.now_on_ns(here)), 0).await;
     }
 
     /// The endpoint `host.node` as one incarnation of its host sees it; made for each boot.
@@ -196,7 +203,7 @@ impl Recorder {
         let mut inner = self.lock();
         let Some((Some(ratio_ppm), hits)) = inner.panics.get_mut(node) else { return false };
         let key = [xxh3_64(node.as_bytes()), xxh3_64(packet_id.as_bytes())];
-        let panics = self.seed.draw("node.panic", &key) % 1_000_000 < u64::from(*ratio_ppm);
+        let panics = strikes(self.seed.draw("node.panic", &key), *ratio_ppm);
         *hits += u64::from(panics);
         if panics {
             inner.history.panicked.push((node.to_owned(), packet_id.to_owned()));

@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::hosts::HostIndex;
 use super::recorder::Recorder;
 use crate::history::Effect;
-use crate::plan::Dist;
+use crate::plan::{Dist, strikes};
 
 /// How often a stuck sink looks whether it is free again, ns of its host's clock.
 const STUCK_LOOK_NS: u64 = 10_000_000;
@@ -189,10 +189,10 @@ impl Endpoint {
     /// Whether the outside system is unavailable for the batch that is written now; a sink asks before each batch's effects.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
-        let now = self.recorder.now_ns();
-        let draw = self.recorder.seed.draw("sink.error", &[xxh3_64(self.name.as_bytes()), now]);
+        let key = [xxh3_64(self.name.as_bytes()), self.recorder.now_ns()];
+        let draw = || self.recorder.seed.draw("sink.error", &key);
         self.controls().with(|sink| {
-            let struck = sink.errors_ppm.is_some_and(|ppm| draw % 1_000_000 < u64::from(ppm));
+            let struck = sink.errors_ppm.is_some_and(|ppm| strikes(draw(), ppm));
             sink.errors += u64::from(struck);
             struck
         })

@@ -279,7 +279,7 @@ impl SimListener {
                 biased;
                 Some(greeted) = self.greetings.next(), if !self.greetings.is_empty() => {
                     if let Some(stream) = greeted.and_then(|(inner, id)| self.accepted(inner, id)) {
-                        self.net.network.resumed(self.net.host).await;
+                        self.net.network.recorder.resumed(self.net.host, self.net.host).await;
                         return Ok(stream);
                     }
                 }

@@ -2,7 +2,7 @@
 
 use seaworthy_engine::env::Seed;
 
-use crate::plan::{Dist, Ns};
+use crate::plan::{Dist, Ns, strikes};
 use crate::sim::TICK_NS;
 use crate::sim::seed::KeyedSeed;
 
@@ -70,9 +70,7 @@ impl Gate {
                     add.draw(seed.draw("net.latency", &[*key, link, now_ns]))
                 }
                 Hindrance::Loss { key, ratio_ppm } => {
-                    let lost = |again: &u64| {
-                        seed.draw("net.loss", &[*key, link, now_ns, *again]) % 1_000_000 < u64::from(*ratio_ppm)
-                    };
+                    let lost = |again: &u64| strikes(seed.draw("net.loss", &[*key, link, now_ns, *again]), *ratio_ppm);
                     let lost = (0..RETRANSMITS_MAX).take_while(lost).count();
                     *hits += u64::from(lost > 0);
                     RETRANSMIT_NS * ((1 << lost) - 1)

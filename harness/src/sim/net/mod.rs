@@ -192,13 +192,6 @@ impl Network {
         self.recorder.hosts().resumes_ns(host) > self.recorder.now_ns()
     }
 
-    /// Waits until the host's software goes on.
-    async fn resumed(&self, host: HostIndex) {
-        let recorder = self.recorder.clone();
-        let pause = recorder.hosts().pause_of(host);
-        pause.wait_until(Arc::new(move || recorder.now_on_ns(host)), 0).await;
-    }
-
     /// The machine has power again.
     pub fn host_up(&self, host: HostIndex) {
         self.lock().powered[host] = true;
