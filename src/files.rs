@@ -22,6 +22,14 @@ pub(crate) fn write_new(path: &str, text: &str) -> io::Result<()> {
     File::create_new(path)?.write_all(text.as_bytes())
 }
 
+/// Adds a line to the end of a file, which is made when it isn't there, with the folders that it needs.
+pub(crate) fn append_line(path: &str, line: &str) -> io::Result<()> {
+    if let Some(folder) = Path::new(path).parent() {
+        fs::create_dir_all(folder)?;
+    }
+    File::options().create(true).append(true).open(path)?.write_all(format!("{line}\n").as_bytes())
+}
+
 /// Writes a file whole or not at all: beside it first, then in its place. Makes the folders that it needs.
 pub(crate) fn write_whole(path: &str, text: &str) -> io::Result<()> {
     let path = Path::new(path);

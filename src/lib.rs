@@ -6,16 +6,19 @@ mod check;
 mod draft;
 mod exit;
 mod explain;
+mod explore;
 mod files;
 mod held;
 mod keys;
 mod new;
 mod picture;
 mod plan;
+mod plan_files;
 mod queue;
 mod run;
 mod scenario_files;
 mod show;
+mod shrink;
 mod sim;
 mod stopwatch;
 mod storm;
@@ -46,6 +49,8 @@ enum Command {
     Sim(sim::Args),
     Plan(plan::Args),
     Storm(storm::Args),
+    Explore(explore::Args),
+    Shrink(shrink::Args),
     New(new::Args),
     Run(run::Args),
     Keys(keys::Args),
@@ -68,6 +73,8 @@ pub fn main(registry: Registry) -> ExitCode {
         Command::Sim(args) => sim::run(&args, &registry),
         Command::Plan(args) => plan::run(&args, &registry),
         Command::Storm(args) => storm::run(&args, &registry),
+        Command::Explore(args) => explore::run(&args, &registry),
+        Command::Shrink(args) => shrink::run(&args, &registry),
         Command::New(args) => new::run(&args, &registry),
         Command::Run(args) => run::run(&args, &registry),
         Command::Keys(args) => keys::run(&args),

@@ -12,7 +12,8 @@ use seaworthy_reports::render::{json, text};
 use seaworthy_reports::result::{ResultFile, Scenario, Time};
 
 use crate::exit::Exit;
-use crate::files::{read_text, write_whole};
+use crate::files::write_whole;
+use crate::plan_files::read_plan;
 use crate::scenario_files::prepare;
 use crate::show;
 use crate::stopwatch::Stopwatch;
@@ -132,16 +133,7 @@ fn scenario(args: &Args, prepared: &Prepared) -> Exit {
 
 fn pool(args: &Args, prepared: &Prepared) -> Result<Pool, Exit> {
     if let Some(path) = &args.plan {
-        let plan = read_text(path)
-            .map_err(|error| error.to_string())
-            .and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
-        let plan = plan.map_err(|error| {
-            problem(
-                format!("could not use the plan {path}: {error}"),
-                Some("`seaworthy plan SCENARIO --seed N --json` writes one"),
-            );
-            Exit::Usage
-        })?;
+        let plan = read_plan(path, prepared)?;
         let judged = prepared.run_plan(&plan, args.trace).map_err(|error| books(&error))?;
         let mut pool = Pool::default();
         pool.add(&judged.run);

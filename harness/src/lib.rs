@@ -4,6 +4,7 @@ mod adapt;
 pub mod check;
 mod conditions;
 pub mod engine_system;
+pub mod explore;
 pub mod fault;
 pub mod figures;
 mod flow;

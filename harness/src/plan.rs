@@ -11,18 +11,46 @@ use serde::{Deserialize, Serialize};
 /// Nanoseconds of virtual time.
 pub type Ns = u64;
 
+/// The value of `schema` in every plan of this version.
+pub const SCHEMA: &str = "seaworthy.plan/v1";
+
 /// What one seed does.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// `seaworthy.plan/v1`.
+    /// [`SCHEMA`].
     pub schema: String,
     /// The scenario's id (its file's stem).
     pub scenario: String,
     /// The seed that environment randomness is keyed by.
     pub seed: u64,
+    /// The only events of the load that enter, by their number in order of arrival, from 1; `None` for all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Vec<Span>>,
+    /// When the load ends and everything heals, if earlier than the scenario says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_ns: Option<Ns>,
     /// Steps sorted by start; triggered ones last, in order of the file.
     pub steps: Vec<Step>,
+}
+
+/// Numbers from `first` to `last`, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Span {
+    /// The first.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+}
+
+impl Plan {
+    /// Whether the load's event of that number enters.
+    #[must_use]
+    pub fn lets_in(&self, number: u64) -> bool {
+        let Some(only) = &self.only else { return true };
+        only.iter().any(|span| (span.first..=span.last).contains(&number))
+    }
 }
 
 /// One fault, once.

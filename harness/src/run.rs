@@ -15,7 +15,10 @@ use seaworthy_engine::load::{Loaded, Planned, load_any};
 use seaworthy_engine::node::{Class, Registry};
 use seaworthy_engine::process::{PlannedProcess, ProcessPlan};
 use seaworthy_reports::pool::{Pool, ScenarioMeta};
+use seaworthy_reports::render::text;
+use seaworthy_reports::result::Verdict;
 use seaworthy_reports::run::SeedRun;
+use serde::{Deserialize, Serialize};
 
 use crate::adapt;
 use crate::check::{self, Case, ChannelAt, Violation};
@@ -30,9 +33,9 @@ use crate::ledger::{self, Declared, LedgerError};
 use crate::load::{LoadError, LoadEvent, Rows, RowsError, disturb, workload};
 use crate::members::{Members, MembersProblem};
 use crate::outside;
-use crate::plan::{Action, Plan, Step};
+use crate::plan::{Action, Ns, Plan, Step};
 use crate::reference;
-use crate::scenario::{self, Scenario, ScenarioErrors, World, WorldChannel, WorldNode};
+use crate::scenario::{self, PlanProblems, Scenario, ScenarioErrors, World, WorldChannel, WorldNode};
 use crate::sim::disk::SimDisk;
 use crate::sim::recorder::Recorder;
 use crate::sim::trace::Trace;
@@ -106,7 +109,9 @@ pub struct Prepared {
     processes: Arc<ProcessPlan>,
     members: Members,
     registry: Registry,
-    rows: BTreeMap<String, Rows>,
+    rows: Arc<BTreeMap<String, Rows>>,
+    world: World,
+    text: String,
     hash: String,
     path: String,
 }
@@ -123,6 +128,39 @@ pub struct Judged {
     pub history: History,
     /// The hosts' disks as the run left them.
     pub disks: BTreeMap<String, SimDisk>,
+}
+
+/// A promise or an objective that one run broke.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The check, or what the objective is about: `lost`, `order.key`, `latency.p99 @steady`.
+    pub check: String,
+    /// What was seen, in one line.
+    pub message: String,
+    /// When it could first be seen, virtual ns; `None` for an objective.
+    pub at_ns: Option<u64>,
+}
+
+impl Judged {
+    /// The broken promises of this run, in order of time, then the objectives that it misses for itself.
+    #[must_use]
+    pub fn failures(&self, prepared: &Prepared) -> Vec<Failure> {
+        let seen = |violation: &Violation| Failure {
+            check: violation.check.clone(),
+            message: violation.message.clone(),
+            at_ns: Some(violation.at_ns),
+        };
+        let mut failures: Vec<Failure> = self.violations.iter().map(seen).collect();
+        let mut pool = Pool::default();
+        pool.add(&self.run);
+        let missed = pool.finish(&prepared.meta()).expect.into_iter().filter(|found| found.verdict == Verdict::Fail);
+        failures.extend(missed.map(|missed| Failure {
+            message: format!("{} {}, but it is {}", missed.what, missed.limit, text::figure(&missed.got)),
+            check: missed.what,
+            at_ns: None,
+        }));
+        failures
+    }
 }
 
 impl Prepared {
@@ -169,7 +207,9 @@ impl Prepared {
             members,
             processes: Arc::new(processes),
             registry: registry.clone(),
-            rows,
+            rows: Arc::new(rows),
+            world,
+            text,
             hash,
             path: path.to_owned(),
         };
@@ -188,6 +228,50 @@ impl Prepared {
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// What faults can be done to.
+    #[must_use]
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The same scenario with more faults: `tables` are `[faults.ID]` tables, as a file has them.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, or with the scenario that they make: what no system could survive, too.
+    pub fn with_faults(&self, tables: &str) -> Result<Prepared, Box<ScenarioErrors>> {
+        let text = format!("{}\n{tables}", self.text);
+        Ok(Prepared {
+            scenario: scenario::load(&self.path, &text, &self.world)?,
+            processes: self.processes.clone(),
+            members: self.members.clone(),
+            registry: self.registry.clone(),
+            rows: self.rows.clone(),
+            world: self.world.clone(),
+            text,
+            // What a changed scenario gives is compared with nothing.
+            hash: String::new(),
+            path: self.path.clone(),
+        })
+    }
+
+    /// Whether a plan that somebody wrote or changed fits this scenario and its world; one of [`Prepared::plan`] does.
+    ///
+    /// # Errors
+    /// Everything that doesn't fit.
+    pub fn check_plan(&self, plan: &Plan) -> Result<(), PlanProblems> {
+        scenario::check_plan(&self.scenario, &self.world, plan)
+    }
+
+    /// When each event of the load of `seed` is meant to arrive, in order, virtual ns.
+    ///
+    /// # Panics
+    /// Never: the load was made once when the scenario was read.
+    #[must_use]
+    pub fn arrivals(&self, seed: u64) -> Vec<Ns> {
+        let workload = self.workload(seed).expect("the load was made once when the scenario was read");
+        workload.into_iter().map(|event| event.intended_ns).collect()
     }
 
     /// What the reports know of it beside its seeds.
@@ -226,6 +310,11 @@ impl Prepared {
     /// When the harness's own books don't balance.
     pub fn run_plan(&self, plan: &Plan, keep_trace: bool) -> Result<Judged, RunError> {
         let mut workload = self.workload(plan.seed).expect("the load was made once when the scenario was read");
+        let mut number = 0;
+        workload.retain(|_| {
+            number += 1;
+            plan.lets_in(number)
+        });
         let disturbed = disturb(&mut workload, plan);
         let recorder = Recorder::new(plan.seed, keep_trace);
         let entries = self.scenario.loads.iter().map(|load| load.entry.clone()).collect();
@@ -244,6 +333,7 @@ impl Prepared {
         }
         let hits = Arc::new(Mutex::new(Sometimes::new(&self.scenario)));
         let mut options = self.options(recorder, &hits);
+        options.duration_ns = plan.end_ns.unwrap_or(options.duration_ns);
         if plan.steps.iter().any(|step| wants_proxy(&step.action)) {
             let faults = Arc::new(ProxyFaults::default());
             options.routes = system.with_proxies(&faults);

@@ -95,7 +95,7 @@ fn well() -> History {
 fn plan() -> Plan {
     let action = Action::HostPowerCut { host: "hub".into(), restart_ns: S / 2 };
     let step = Step { fault: "cut".into(), start: Start::At { at_ns: 2_500_000_000 }, for_ns: None, action };
-    Plan { schema: "seaworthy.plan/v1".into(), scenario: "test".into(), seed: 1, steps: vec![step] }
+    Plan { seed: 1, steps: vec![step], ..Plan::default() }
 }
 
 fn expected(history: &History) -> Expected {

@@ -79,7 +79,7 @@ mod tests {
 
     fn plan(action: Action) -> Plan {
         let step = Step { fault: "f".to_owned(), start: Start::At { at_ns: 200 }, for_ns: Some(300), action };
-        Plan { schema: String::new(), scenario: String::new(), seed: 1, steps: vec![step] }
+        Plan { seed: 1, steps: vec![step], ..Plan::default() }
     }
 
     #[test]

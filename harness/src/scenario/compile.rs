@@ -3,7 +3,7 @@
 
 use super::draw::draw;
 use super::model::{Effect, Fault, Scenario, Schedule};
-use crate::plan::{Action, Dist, Link, Ns, Plan, Start, Step, unit};
+use crate::plan::{Action, Dist, Link, Ns, Plan, SCHEMA, Start, Step, unit};
 
 /// The plan of `seed`: what happens, when, with nothing left to chance but the draws inside distributions, which the
 /// world keys by the same seed.
@@ -16,7 +16,7 @@ pub fn compile(scenario: &Scenario, seed: u64) -> Plan {
         Start::At { at_ns } => at_ns,
         Start::When { .. } => Ns::MAX,
     });
-    Plan { schema: "seaworthy.plan/v1".to_owned(), scenario: scenario.id.clone(), seed, steps }
+    Plan { schema: SCHEMA.to_owned(), scenario: scenario.id.clone(), seed, steps, ..Plan::default() }
 }
 
 struct Compiler {

@@ -9,6 +9,7 @@ mod check;
 mod check_effect;
 mod check_fault;
 mod check_load;
+mod check_plan;
 mod compile;
 pub(crate) mod draw;
 mod error;
@@ -26,6 +27,7 @@ mod timeline;
 mod value;
 
 pub use address::{Address, Target, World, WorldChannel, WorldNode};
+pub use check_plan::{PlanProblems, check_plan};
 pub use compile::compile;
 pub use error::{ScenarioError, ScenarioErrors, Span, line_of};
 pub use expect::{Limit, Metric, Objective, Phase, Stat, Until};

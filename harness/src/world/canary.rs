@@ -66,7 +66,7 @@ impl System for Canary {
 
 fn run(number: Number) -> Trace {
     let recorder = Recorder::new(7, true);
-    let plan = Plan { schema: String::new(), scenario: String::new(), seed: 7, steps: vec![] };
+    let plan = Plan { seed: 7, ..Plan::default() };
     let options = WorldOptions { duration_ns: 2_000_000_000, ..WorldOptions::new(recorder.clone()) };
     run_seed(Box::new(Canary(recorder, number)), &plan, vec![], options).trace
 }

@@ -79,7 +79,7 @@ where
         for_ns: *for_ns,
         action: action.clone(),
     };
-    let plan = Plan { schema: String::new(), scenario: String::new(), seed, steps: steps.iter().map(step).collect() };
+    let plan = Plan { seed, steps: steps.iter().map(step).collect(), ..Plan::default() };
     let options = WorldOptions { duration_ns: seconds * SECOND, ..WorldOptions::new(recorder) };
     let outcome =
         run_seed(Box::new(Scripts(BTreeMap::from([("a", a), ("b", b)]), log.clone())), &plan, vec![], options);
@@ -274,7 +274,7 @@ fn a_route_puts_another_host_between_and_keeps_the_link() {
     let scripts = ["a", "b", "middle"].map(|name| (name, script(name))).into();
     let start = Start::At { at_ns: SECOND };
     let cut = Step { fault: "f".into(), start, for_ns: Some(SECOND), action: Action::NetCut { link: link() } };
-    let plan = Plan { schema: String::new(), scenario: String::new(), seed: 1, steps: vec![cut] };
+    let plan = Plan { seed: 1, steps: vec![cut], ..Plan::default() };
     let route = crate::sim::net::Route { from: "a".into(), to: "b".into(), via: "middle".into() };
     let options = WorldOptions { duration_ns: 3 * SECOND, routes: vec![route], ..WorldOptions::new(recorder) };
     let outcome = run_seed(Box::new(Scripts(scripts, log.clone())), &plan, vec![], options);

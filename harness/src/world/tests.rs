@@ -59,12 +59,7 @@ impl Run {
     fn go(&self) -> SeedOutcome {
         let recorder = Recorder::new(self.seed, true);
         let toy = Toy::new(&recorder, self.leak, self.panic_at);
-        let plan = Plan {
-            schema: "seaworthy.plan/v1".into(),
-            scenario: "toy".into(),
-            seed: self.seed,
-            steps: self.steps.clone(),
-        };
+        let plan = Plan { seed: self.seed, steps: self.steps.clone(), ..Plan::default() };
         let options = WorldOptions {
             duration_ns: self.duration_ns,
             gauges: vec!["edge.pending".into()],
@@ -324,7 +319,7 @@ fn a_panic_ends_the_seed_with_its_host() {
 fn a_minute_at_200_a_second() {
     let recorder = Recorder::new(1, false);
     let toy = Toy::new(&recorder, false, 0);
-    let plan = Plan { schema: String::new(), scenario: "toy".into(), seed: 1, steps: Vec::new() };
+    let plan = Plan { seed: 1, ..Plan::default() };
     let outcome = run_seed(Box::new(toy), &plan, workload(200, 60 * SECOND), WorldOptions::new(recorder));
     assert_eq!(outcome.history.effects.len(), 12_000);
     assert!(outcome.history.drained);

@@ -102,7 +102,7 @@ fn figures(text: &mut String, file: &ResultFile, scenario: &Scenario) {
     };
     let latency = &all.latency_ms;
     let mut figures =
-        format!("  p50 {}  p95 {}  p99 {} ms ({clock})", plain(&latency.p50), plain(&latency.p95), plain(&latency.p99));
+        format!("  p50 {}  p95 {}  p99 {} ms ({clock})", figure(&latency.p50), figure(&latency.p95), figure(&latency.p99));
     for recovery in &scenario.recovery {
         let of = if scenario.recovery.len() == 1 { String::new() } else { format!("({})", recovery.fault) };
         let p95 = match &recovery.steady_from_heal_ms.p95 {
@@ -204,7 +204,9 @@ fn again(text: &mut String, scenario: &Scenario, heading: &Heading<'_>) {
     line(text, &format!("  again: seaworthy sim {}{seed}", heading.path));
 }
 
-fn plain(figure: &Figure) -> String {
+/// A figure without its unit: `212`, `>= 60000`, `never`, `n/a`.
+#[must_use]
+pub fn figure(figure: &Figure) -> String {
     match figure {
         Figure::V { v } => format!("{}", v.0),
         Figure::Ge { ge } => format!(">= {}", ge.0),

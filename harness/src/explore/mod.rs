@@ -1,0 +1,193 @@
+//! Explores: runs scenarios under faults that nobody wrote, keeps what reaches rare places, and makes failures small.
+//!
+//! Everything is keyed by the number of a trial, and rounds are of one size, so the number of jobs changes nothing: only a
+//! budget of time decides how many rounds there are.
+
+mod coverage;
+mod shrink;
+mod swarm;
+
+pub use coverage::{Coverage, Site};
+pub use shrink::{Progress, ShrinkError, Shrunk, shrink};
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use seaworthy_reports::slo::Metric;
+
+use crate::plan::{Ns, Plan};
+use crate::run::{Failure, Judged, Prepared, RunError};
+use crate::scenario::draw::draw;
+
+/// Trials of one round: what they reach counts for the next.
+const ROUND: usize = 8;
+/// One trial in so many changes one that reached something rare.
+const MUTATE_EVERY: u64 = 3;
+
+/// One run: a scenario, a seed, and the faults that were drawn beside its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// Its number, from 0.
+    pub number: u64,
+    /// Which of the scenarios.
+    pub scenario: usize,
+    /// The seed.
+    pub seed: u64,
+    /// More faults, as tables of a scenario; empty for the scenario as it is.
+    pub faults: String,
+}
+
+/// A trial that broke a promise.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The trial.
+    pub trial: Trial,
+    /// What it did, explicitly.
+    pub plan: Plan,
+    /// What it broke first.
+    pub failure: Failure,
+}
+
+/// Runs trials round by round.
+pub struct Explorer<'a> {
+    scenarios: &'a [Prepared],
+    first_seed: u64,
+    jobs: usize,
+    next: u64,
+    coverage: Coverage,
+}
+
+impl<'a> Explorer<'a> {
+    /// Explores around `scenarios`, with seeds from `first_seed`, in `jobs` worlds at a time.
+    #[must_use]
+    pub fn new(scenarios: &'a [Prepared], first_seed: u64, jobs: usize) -> Explorer<'a> {
+        Explorer { scenarios, first_seed, jobs, next: 0, coverage: Coverage::default() }
+    }
+
+    /// Trials that have run.
+    #[must_use]
+    pub fn trials(&self) -> u64 {
+        self.next
+    }
+
+    /// What was reached so far.
+    #[must_use]
+    pub fn coverage(&self) -> &Coverage {
+        &self.coverage
+    }
+
+    /// Runs the next trials; those that broke a promise, in order of their numbers. Stops before trials that `go_on` no
+    /// longer wants.
+    ///
+    /// # Errors
+    /// When the harness's own books don't balance.
+    pub fn round(&mut self, go_on: &(dyn Fn() -> bool + Sync)) -> Result<Vec<Found>, RunError> {
+        let trials: Vec<Trial> = (self.next..self.next + ROUND as u64).map(|number| self.trial(number)).collect();
+        let done: Vec<Option<Result<Tried, RunError>>> =
+            in_parallel(&trials, self.jobs, |trial| go_on().then(|| self.run(trial)));
+        let mut found = Vec::new();
+        for (trial, tried) in trials.into_iter().zip(done) {
+            let Some(tried) = tried else { break };
+            let tried = tried?;
+            self.next += 1;
+            self.coverage.add(&trial, &tried.judged);
+            let failed = tried.failure.map(|failure| Found { trial, plan: tried.plan, failure });
+            found.extend(failed);
+        }
+        Ok(found)
+    }
+
+    /// What the trial of a number is, given what was reached before its round.
+    fn trial(&self, number: u64) -> Trial {
+        let of = |field: &str| draw(self.first_seed, "explore", field, number, "");
+        // Each scenario as it is, once; the quickest first.
+        let order = self.by_duration();
+        if let Some(scenario) = order.get(number as usize) {
+            return Trial { number, scenario: *scenario, seed: self.first_seed, faults: String::new() };
+        }
+        let seed = self.first_seed + number;
+        if number.is_multiple_of(MUTATE_EVERY)
+            && let Some(kept) = self.coverage.pick(of("kept"))
+        {
+            let faults = swarm::change(&kept.faults, &self.faults(kept.scenario, seed, 1), of("change"));
+            return Trial { number, scenario: kept.scenario, seed, faults };
+        }
+        let scenario = self.scenario(of("scenario"));
+        Trial { number, scenario, seed, faults: self.faults(scenario, seed, 1 + of("count") % 4) }
+    }
+
+    fn by_duration(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.scenarios.len()).collect();
+        order.sort_by_key(|at| (duration_ns(&self.scenarios[*at]), *at));
+        order
+    }
+
+    /// One of the scenarios: a short one more often than a long one, so that each gets as much time.
+    fn scenario(&self, draw: u64) -> usize {
+        let weights: Vec<u64> = self.scenarios.iter().map(|base| u64::MAX / duration_ns(base).max(1)).collect();
+        let sum: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
+        let mut left = (u128::from(draw) * sum) >> 64;
+        for (at, weight) in weights.iter().enumerate() {
+            match left.checked_sub(u128::from(*weight)) {
+                Some(rest) => left = rest,
+                None => return at,
+            }
+        }
+        weights.len() - 1
+    }
+
+    fn faults(&self, scenario: usize, seed: u64, count: u64) -> String {
+        swarm::faults(&self.scenarios[scenario], seed, count)
+    }
+
+    fn run(&self, trial: &Trial) -> Result<Tried, RunError> {
+        let base = &self.scenarios[trial.scenario];
+        // What no system could survive together was drawn in vain: the scenario runs as it is.
+        let more = (!trial.faults.is_empty()).then(|| base.with_faults(&trial.faults).ok()).flatten();
+        let plan = more.as_ref().unwrap_or(base).plan(trial.seed);
+        let judged = base.run_plan(&plan, false)?;
+        let failure = judged.failures(base).into_iter().find(|failure| is_promise(base, failure));
+        Ok(Tried { plan, judged, failure })
+    }
+}
+
+struct Tried {
+    plan: Plan,
+    judged: Judged,
+    failure: Option<Failure>,
+}
+
+fn duration_ns(prepared: &Prepared) -> Ns {
+    prepared.scenario().sim.duration_ns
+}
+
+/// Whether more faults than the scenario's own excuse nothing: objectives of time and share are about its own.
+fn is_promise(base: &Prepared, failure: &Failure) -> bool {
+    failure.at_ns.is_some()
+        || base
+            .meta()
+            .objectives
+            .iter()
+            .any(|objective| objective.what == failure.check && matches!(objective.metric, Metric::Count(..)))
+}
+
+/// Does `work` on all items, `jobs` at a time; what came of each, in their order.
+fn in_parallel<T: Sync, R: Send>(items: &[T], jobs: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.clamp(1, items.len().max(1)) {
+            scope.spawn(|| {
+                while let at = next.fetch_add(1, Ordering::Relaxed)
+                    && let Some(item) = items.get(at)
+                {
+                    let result = work(item);
+                    done.lock().expect("nothing panics while it is locked").push((at, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().expect("nothing panics while it is locked");
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
+}

@@ -1,0 +1,145 @@
+//! Draws faults: a family is on or off as a whole in each trial, so that some trials hold none of what hides a bug.
+
+use std::fmt::Write;
+
+use crate::run::Prepared;
+use crate::scenario::draw::draw;
+use crate::scenario::kinds::{self, Kind};
+use crate::scenario::{Metric, Scenario, storm};
+
+/// A fault begins within this part of the run, and ends within it.
+const WINDOW: (f64, f64) = (0.05, 0.95);
+/// The longest that a drawn fault lasts, as a part of the run.
+const LONGEST: f64 = 0.15;
+
+/// `count` faults for `seed`, as tables of a scenario; fewer where the families that are on have no place here.
+pub(super) fn faults(base: &Prepared, seed: u64, count: u64) -> String {
+    let scenario = base.scenario();
+    let on = |kind: &Kind| draw(seed, "swarm", family(kind.id), 0, "family") & 1 == 1 && is_fair(kind, scenario);
+    let cases = storm::cases(base.world());
+    let mut cases: Vec<(u64, &storm::Case, Kind)> = cases
+        .iter()
+        .filter_map(|case| Some((kinds::find(case.kind)?, case)))
+        .filter(|(kind, _)| on(kind))
+        .map(|(kind, case)| (draw(seed, "swarm", &format!("{} {}", case.kind, case.on), 0, "case"), case, kind))
+        .collect();
+    cases.sort_by_key(|(luck, ..)| *luck);
+    let mut tables = String::new();
+    for (number, (_, case, kind)) in cases.into_iter().take(count as usize).enumerate() {
+        let id = format!("x{seed}-{number}");
+        let luck = |field: &str| draw(seed, "swarm", &id, 0, field);
+        let duration_s = scenario.sim.duration_ns as f64 / 1e9;
+        let (from, to) = (duration_s * WINDOW.0, duration_s * WINDOW.1);
+        let _ = write!(tables, "[faults.{id}]\nkind = \"{}\"\non = \"{}\"\n", kind.id, case.on);
+        let _ = writeln!(tables, "within = \"{from:.1}s..{to:.1}s\"");
+        if kind.needs.contains(&"for") || kind.takes.contains(&"for") {
+            let longest = (duration_s * LONGEST).max(0.2);
+            let _ = writeln!(tables, "for = \"uniform(50ms, {:.0}ms)\"", longest * 1e3);
+        } else if luck("repeat") & 1 == 1 && kind.id != "host.rolling_restart" {
+            let _ = writeln!(tables, "repeat = {}", 2 + luck("times") % 4);
+        }
+        let values = values(kind.id);
+        if !values.is_empty() {
+            tables.push_str(values[(luck("value") % values.len() as u64) as usize]);
+        }
+        tables.push('\n');
+    }
+    tables
+}
+
+/// Kept faults with one left out or one more.
+pub(super) fn change(kept: &str, more: &str, draw: u64) -> String {
+    let tables: Vec<&str> = kept.split_inclusive("\n\n").filter(|table| !table.trim().is_empty()).collect();
+    if draw & 1 == 1 && tables.len() > 1 {
+        let out = (draw >> 1) as usize % tables.len();
+        return tables.iter().enumerate().filter(|(at, _)| *at != out).map(|(_, table)| *table).collect();
+    }
+    format!("{kept}{more}")
+}
+
+fn family(kind: &str) -> &str {
+    kind.split_once('.').map_or(kind, |(family, _)| family)
+}
+
+/// Whether a scenario of this promise can bear such a fault. What spoils data or makes dead letters must be allowed there.
+fn is_fair(kind: &Kind, scenario: &Scenario) -> bool {
+    let allows = |metric: Metric| scenario.expect.iter().any(|objective| objective.what == metric);
+    match kind.id {
+        "node.panic" | "load.poison" => allows(Metric::DeadLettered),
+        "disk.rot" | "disk.lying_sync" | "host.wipe" => false,
+        _ => true,
+    }
+}
+
+/// Values that a kind is tried with, beyond its time and place: from mild to hard.
+fn values(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "net.flap" => &[
+            "down = \"300ms\"\nup = \"uniform(100ms, 400ms)\"\n",
+            "down = \"uniform(20ms, 200ms)\"\nup = \"uniform(20ms, 200ms)\"\n",
+        ],
+        "net.latency" | "ack.delay" | "disk.latency" | "sink.slow" => &[
+            "add = \"uniform(1ms, 20ms)\"\n",
+            "add = \"uniform(10ms, 200ms)\"\n",
+            "add = \"lognormal(p50 = 5ms, p99 = 500ms)\"\n",
+        ],
+        "node.slow" => &["add = \"uniform(1ms, 3ms)\"\n"],
+        "net.loss" => &["ratio = \"1%\"\n", "ratio = \"10%\"\n"],
+        "net.bandwidth" => &["rate = \"2Mbit/s\"\n", "rate = \"500kbit/s\"\n"],
+        "net.short_io" => &["bytes = \"7\"\n", "bytes = \"512\"\n"],
+        "ack.duplicate" | "ack.reorder" => &["ratio = \"5%\"\n", "ratio = \"50%\"\n"],
+        "ack.lose" | "delivery.duplicate" => &["ratio = \"1%\"\n", "ratio = \"10%\"\n"],
+        "disk.quota" => &["bytes = \"1MiB\"\n", "bytes = \"4MiB\"\n"],
+        "disk.throttle" => &["rate = \"1MiB/s\"\n", "rate = \"4MiB/s\"\n"],
+        "disk.eio" => &[
+            "op = \"write\"\nratio = \"1%\"\n",
+            "op = \"sync\"\nratio = \"1%\"\n",
+            "op = \"sync\"\nratio = \"20%\"\n",
+            "op = \"read\"\nratio = \"1%\"\n",
+        ],
+        "host.crash" | "host.power_cut" | "host.stop" => {
+            &["restart = \"50ms\"\n", "restart = \"300ms\"\n", "restart = \"1s\"\n"]
+        }
+        "host.restart_storm" => &[
+            "up = \"uniform(100ms, 2s)\"\ndown = \"uniform(10ms, 200ms)\"\n",
+            "up = \"uniform(100ms, 2s)\"\ndown = \"uniform(10ms, 200ms)\"\npower = true\n",
+            "operation = 7\n",
+            "operation = 40\npower = true\n",
+            "operation = 150\npower = true\n",
+        ],
+        "host.rolling_restart" => &["restart = \"100ms\"\nup = \"200ms\"\n"],
+        "clock.skew" | "clock.step" => &["by = \"-1h\"\n", "by = \"2s\"\n", "by = \"-500ms\"\n", "by = \"1d\"\n"],
+        "clock.drift" => &["by = \"20%\"\n", "by = \"-10%\"\n"],
+        "cpu.starve" => &["ratio = \"50%\"\n", "ratio = \"90%\"\n"],
+        "node.panic" | "load.poison" => &["ratio = \"1%\"\n"],
+        "sink.error" => &["ratio = \"5%\"\n", "ratio = \"50%\"\n"],
+        _ => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_the_values_that_it_needs() {
+        for kind in kinds::FAULTS {
+            let values = values(kind.id);
+            for key in kind.needs.iter().filter(|key| **key != "for") {
+                assert!(!values.is_empty(), "{} needs `{key}`", kind.id);
+                for value in values {
+                    assert!(value.contains(&format!("{key} =")), "{} needs `{key}`: {value}", kind.id);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_takes_one_out_or_adds_one() {
+        let kept = "[faults.a]\nx\n\n[faults.b]\ny\n\n";
+        assert_eq!(change(kept, "[faults.c]\n\n", 0), format!("{kept}[faults.c]\n\n"));
+        assert_eq!(change(kept, "", 1), "[faults.b]\ny\n\n");
+        assert_eq!(change(kept, "", 3), "[faults.a]\nx\n\n");
+        assert_eq!(change("[faults.a]\n\n", "[faults.c]\n\n", 1), "[faults.a]\n\n[faults.c]\n\n");
+    }
+}

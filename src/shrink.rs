@@ -1,0 +1,164 @@
+//! `shrink`: makes a failing seed or plan small while it breaks the same promise.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use seaworthy_engine::node::Registry;
+use seaworthy_harness::explore::{ShrinkError, Shrunk, shrink};
+use seaworthy_harness::plan::Plan;
+use seaworthy_harness::run::Prepared;
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::files::write_whole;
+use crate::plan_files::read_plan;
+use crate::scenario_files::prepare;
+use crate::show;
+use crate::stopwatch::Stopwatch;
+
+/// Finds the smallest plan that breaks the same promise as a failing seed.
+#[derive(clap::Args)]
+#[command(after_help = "Example: seaworthy shrink scenarios/must_fail/disk.toml --seed 1\n\n\
+    Drops steps and events, ends the load early and shortens faults. The plan goes to OUT/SCENARIO/smallest.plan.json;\n\
+    `sim SCENARIO --plan FILE` runs it. Ends with 1, as the plan fails, and with 4 when there is nothing to shrink.")]
+pub(crate) struct Args {
+    /// The scenario (.toml).
+    scenario: String,
+    /// The failing seed.
+    #[arg(long, default_value_t = 1, conflicts_with = "plan")]
+    seed: u64,
+    /// A failing plan in place of a seed's own.
+    #[arg(long)]
+    plan: Option<String>,
+    /// The broken promise or missed objective to keep, as the result names it; by default the first.
+    #[arg(long)]
+    check: Option<String>,
+    /// Most seconds to spend.
+    #[arg(long, default_value_t = 120)]
+    budget: u64,
+    /// Where the plan goes; each scenario has a folder of its own in it.
+    #[arg(long, default_value = "out")]
+    out: String,
+    /// Worlds at a time; changes no result.
+    #[arg(long, default_value_t = crate::sim::default_jobs())]
+    jobs: usize,
+    /// Prints one JSON document instead of lines.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How to shrink, for all commands that do.
+pub(crate) struct Ways<'a> {
+    pub(crate) check: Option<&'a str>,
+    pub(crate) budget: Duration,
+    pub(crate) jobs: usize,
+    pub(crate) path: &'a str,
+}
+
+/// A small plan and where it is.
+#[derive(Serialize)]
+pub(crate) struct Smallest {
+    pub(crate) check: String,
+    pub(crate) message: String,
+    pub(crate) steps: usize,
+    pub(crate) events: u64,
+    pub(crate) runs: u64,
+    pub(crate) finished: bool,
+    pub(crate) plan: String,
+    pub(crate) again: String,
+}
+
+impl Smallest {
+    /// `1 fault, 4 packets`.
+    pub(crate) fn size(&self) -> String {
+        let (faults, packets) =
+            (show::count(self.steps, "fault", "faults"), show::count(self.events as usize, "packet", "packets"));
+        format!("{faults}, {packets}{}", if self.finished { "" } else { " (the budget ended first)" })
+    }
+}
+
+pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
+    let prepared = match prepare(&args.scenario, registry) {
+        Ok(prepared) => prepared,
+        Err(exit) => return exit,
+    };
+    let plan = match &args.plan {
+        Some(path) => match read_plan(path, &prepared) {
+            Ok(plan) => plan,
+            Err(exit) => return exit,
+        },
+        None => prepared.plan(args.seed),
+    };
+    let path = format!("{}/{}/smallest.plan.json", args.out, prepared.scenario().id);
+    let ways = Ways {
+        check: args.check.as_deref(),
+        budget: Duration::from_secs(args.budget),
+        jobs: args.jobs,
+        path: &path,
+    };
+    match smallest(&prepared, &plan, &ways) {
+        Ok(smallest) if args.json => Exit::Failed.and(show::json(&smallest)),
+        Ok(smallest) => Exit::Failed.and(show::report(&format!(
+            "{} breaks with {} ({} runs)\n  {}\n  again: {}\n",
+            smallest.check,
+            smallest.size(),
+            smallest.runs,
+            smallest.message,
+            smallest.again
+        ))),
+        Err(exit) => exit,
+    }
+}
+
+/// Shrinks a plan, writes what is left, and says how to run it.
+pub(crate) fn smallest(prepared: &Prepared, plan: &Plan, ways: &Ways<'_>) -> Result<Smallest, Exit> {
+    let watch = Stopwatch::start();
+    let bar = if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        let style = ProgressStyle::with_template("shrinking {spinner} {msg}").expect("a constant template");
+        ProgressBar::new_spinner().with_style(style)
+    } else {
+        ProgressBar::hidden()
+    };
+    let go_on = || watch.elapsed() < ways.budget;
+    let shrunk = shrink(prepared, plan, ways.check, ways.jobs, &go_on, &|progress| {
+        bar.set_message(format!(
+            "{}, {} after {} runs",
+            show::count(progress.steps, "fault", "faults"),
+            show::count(progress.events as usize, "packet", "packets"),
+            progress.runs
+        ));
+        bar.tick();
+    });
+    bar.finish_and_clear();
+    let Shrunk { plan, events, failure, runs, finished } = shrunk.map_err(|error| match error {
+        ShrinkError::Books(error) => crate::sim::books(&error),
+        error => {
+            show::problem(&Nothing { path: prepared.path().to_owned(), error });
+            Exit::Void
+        }
+    })?;
+    let mut text = serde_json::to_string_pretty(&plan).expect("a plan holds only text, numbers and lists");
+    text.push('\n');
+    if let Err(error) = write_whole(ways.path, &text) {
+        show::notes(&[format!("could not write {}: {error}", ways.path)]);
+        return Err(Exit::Environment);
+    }
+    Ok(Smallest {
+        check: failure.check,
+        message: failure.message,
+        steps: plan.steps.len(),
+        events,
+        runs,
+        finished,
+        plan: ways.path.to_owned(),
+        again: format!("seaworthy sim {} --plan {}", prepared.path(), ways.path),
+    })
+}
+
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error("could not shrink {path}: {error}")]
+#[diagnostic(code(shrink::nothing), help("name a failing seed with --seed, as `seaworthy sim` prints it"))]
+struct Nothing {
+    path: String,
+    error: ShrinkError,
+}
