@@ -153,12 +153,8 @@ fn keep(args: &Args, prepared: &Prepared, found: Found, times: u64) -> Result<Fa
     let id = &prepared.scenario().id;
     let stem: String = failure.check.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect();
     let path = format!("{}/{id}/{stem}-{}.plan.json", args.out, trial.seed);
-    let ways = Ways {
-        check: Some(&failure.check),
-        budget: Duration::from_secs(args.shrink),
-        jobs: args.jobs,
-        path: &path,
-    };
+    let ways =
+        Ways { check: Some(&failure.check), budget: Duration::from_secs(args.shrink), jobs: args.jobs, path: &path };
     let smallest = smallest(prepared, &plan, &ways)?;
     if let Some(corpus) = &args.corpus {
         let plan = crate::plan_files::read_plan(&path, prepared)?;

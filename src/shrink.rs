@@ -90,12 +90,8 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
         None => prepared.plan(args.seed),
     };
     let path = format!("{}/{}/smallest.plan.json", args.out, prepared.scenario().id);
-    let ways = Ways {
-        check: args.check.as_deref(),
-        budget: Duration::from_secs(args.budget),
-        jobs: args.jobs,
-        path: &path,
-    };
+    let ways =
+        Ways { check: args.check.as_deref(), budget: Duration::from_secs(args.budget), jobs: args.jobs, path: &path };
     match smallest(&prepared, &plan, &ways) {
         Ok(smallest) if args.json => Exit::Failed.and(show::json(&smallest)),
         Ok(smallest) => Exit::Failed.and(show::report(&format!(

@@ -1,15 +1,16 @@
-//! The hunt for one bug: the project's scenarios, round by round with fresh seeds, until a promise breaks or the budget of
-//! CPU time is spent.
+//! The hunt for one bug: the project's scenarios as they are, then under drawn faults, until a promise breaks or the budget
+//! is spent; then the failing plan is made small.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
+
+use serde_json::Value;
 
 use crate::child;
 use crate::outcome::Failed;
-use crate::result;
 
-/// Seeds of each scenario in the first round; later rounds have as many fresh ones.
-const SEEDS_A_ROUND: u64 = 4;
+/// Most seconds to make one failing plan small.
+const SHRINK_S: u32 = 120;
 /// Clock ticks a second, in which Linux tells CPU time to programs (`USER_HZ`).
 const TICKS: f64 = 100.0;
 
@@ -18,58 +19,64 @@ const TICKS: f64 = 100.0;
 pub(super) struct Hunted {
     /// The check that found it; `None` when nothing did.
     pub(super) check: Option<String>,
-    /// Seeds that ran.
+    /// Runs of a scenario with a seed and its faults.
     pub(super) seeds: u64,
     /// CPU seconds of all of them.
     pub(super) cpu_s: f64,
+    /// Steps and events of the smallest plan that shows it.
+    pub(super) smallest: Option<(u64, u64)>,
     /// A line to run it again with the same build.
     pub(super) again: Option<String>,
 }
 
-/// Hunts with the command `binary` in `tree`, over `scenarios` in this order.
+/// Hunts with the command `binary` in `tree`, over `scenarios`.
 pub(super) fn hunt(
     tree: &Path,
     binary: &Path,
     scenarios: &[String],
     out: &Path,
-    budget_s: f64,
+    budget_s: u32,
 ) -> Result<Hunted, Failed> {
     let began = children_cpu_s()?;
-    let mut hunted = Hunted::default();
-    for round in 0.. {
-        for scenario in scenarios {
-            hunted.cpu_s = children_cpu_s()? - began;
-            if hunted.cpu_s >= budget_s {
-                return Ok(hunted);
-            }
-            let from = round * SEEDS_A_ROUND + 1;
-            let seeds = format!("{from}..{}", from + SEEDS_A_ROUND - 1);
-            let mut sim = Command::new(binary);
-            sim.current_dir(tree).arg("sim").arg(scenario).args(["--seeds", &seeds, "--out"]).arg(out);
-            let ended = child::run(sim)?;
-            hunted.seeds += SEEDS_A_ROUND;
-            hunted.cpu_s = children_cpu_s()? - began;
-            // A bug may also break the harness's books, or what a scenario must reach: neither is a find.
-            if ended.code == Some(1)
-                && let Some(check) = tripped(out, scenario)?
-            {
-                hunted.again = Some(format!("seaworthy sim {scenario} --seeds {seeds}"));
-                hunted.check = Some(check);
-                return Ok(hunted);
-            }
-        }
-    }
-    unreachable!("a budget ends")
+    let command = || {
+        let mut command = Command::new(binary);
+        command.current_dir(tree);
+        command
+    };
+    // One world at a time, so that seconds are CPU seconds.
+    let mut explore = command();
+    explore.arg("explore").args(scenarios).args(["--first", "--json", "--jobs", "1", "--shrink", "0"]);
+    explore.args(["--budget", &budget_s.to_string()]).arg("--out").arg(out);
+    let explored = said(explore, &[0, 1])?;
+    let cpu_s = children_cpu_s()? - began;
+    let seeds = explored["trials"].as_u64().unwrap_or_default();
+    let failure = &explored["failures"][0];
+    let Some(check) = failure["check"].as_str().map(str::to_owned) else {
+        return Ok(Hunted { seeds, cpu_s, ..Hunted::default() });
+    };
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut shrink = command();
+    shrink.arg("shrink").arg(text(&failure["scenario"])).args(["--check", &check, "--json"]);
+    shrink
+        .args(["--budget", &SHRINK_S.to_string(), "--plan", &text(&failure["smallest"]["plan"])])
+        .arg("--out")
+        .arg(out);
+    let smallest = said(shrink, &[1])?;
+    let size = smallest["steps"].as_u64().zip(smallest["events"].as_u64());
+    Ok(Hunted { check: Some(check), seeds, cpu_s, smallest: size, again: Some(text(&smallest["again"])) })
 }
 
-/// The first check that a scenario's result says was tripped.
-fn tripped(out: &Path, scenario: &str) -> Result<Option<String>, Failed> {
-    let stem = Path::new(scenario).file_stem().unwrap_or_default();
-    let path: PathBuf = out.join(stem).join("result.json");
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| Failed::because(format!("could not read {}: {error}", path.display())))?;
-    let tripped = result::tripped(&text).map_err(|why| Failed::because(format!("{}: {why}", path.display())))?;
-    Ok(tripped.into_iter().next())
+/// Runs a command that prints JSON and ends with one of those codes.
+fn said(command: Command, codes: &[i32]) -> Result<Value, Failed> {
+    let ended = child::run(command)?;
+    let text = ended.lines.join("\n");
+    if !ended.code.is_some_and(|code| codes.contains(&code)) {
+        return Err(Failed::because(format!("ended with {:?}: {text}", ended.code)));
+    }
+    // What goes to stderr may stand before and behind it.
+    let json = text.find("{\n").zip(text.rfind("\n}")).map(|(from, to)| &text[from..to + 2]);
+    let json = json.ok_or_else(|| Failed::because(format!("said no JSON: {text}")))?;
+    serde_json::from_str(json).map_err(|error| Failed::because(format!("{error}: {json}")))
 }
 
 /// CPU seconds of all children that have ended, and of theirs, as Linux tells them in /proc.

@@ -1,4 +1,4 @@
-//! Bugs planted on purpose: whether the scenarios find them is what the harness is worth.
+//! Bugs planted on purpose: whether exploring the scenarios finds them is what the harness is worth.
 
 mod hunt;
 mod patch;
@@ -61,7 +61,7 @@ pub(crate) fn score(tree: &Tree, options: &Options) -> Outcome {
             return Err(Failed::because(format!("no planted bug is called `{only}`")));
         }
     }
-    let field = Field::new(tree, f64::from(options.budget_s.unwrap_or(BUDGET_S)))?;
+    let field = Field::new(tree, options.budget_s.unwrap_or(BUDGET_S))?;
     let tell = |line: String| {
         child::say_now("");
         println!("      {line}");
@@ -86,8 +86,10 @@ pub(crate) fn score(tree: &Tree, options: &Options) -> Outcome {
     let (median_cpu_s, p95_cpu_s) = (quantile(0.5), quantile(0.95));
     let (total, found, false_alarms) = (bugs.len(), times.len(), u64::from(clean.check.is_some()));
     if let Some(path) = &options.json {
-        // Nothing shrinks plans yet, so `plan_steps` is not known.
-        let bug = |(id, bug): &(String, Hunted)| json!({"id": id, "found": bug.check.is_some(), "seeds": bug.seeds, "cpu_s": bug.cpu_s, "check": bug.check, "plan_steps": null});
+        let bug = |(id, bug): &(String, Hunted)| {
+            let (steps, events) = bug.smallest.unzip();
+            json!({"id": id, "found": bug.check.is_some(), "seeds": bug.seeds, "cpu_s": bug.cpu_s, "check": bug.check, "plan_steps": steps, "plan_events": events})
+        };
         let bugs: Vec<serde_json::Value> = bugs.iter().map(bug).collect();
         let score = json!({"total": total, "found": found, "median_cpu_s": median_cpu_s, "p95_cpu_s": p95_cpu_s, "false_alarms": false_alarms, "bugs": bugs});
         std::fs::write(path, format!("{score:#}\n"))
@@ -109,12 +111,12 @@ pub(crate) fn score(tree: &Tree, options: &Options) -> Outcome {
 }
 
 fn told(id: &str, hunted: &Hunted) -> String {
-    let Hunted { check, seeds, cpu_s, again } = hunted;
-    match (check, again) {
-        (Some(check), Some(again)) => format!("{id:<28} {cpu_s:>6.1} CPU-s {seeds:>5} seeds  {check}: {again}"),
-        (Some(check), None) => format!("{id:<28} {cpu_s:>6.1} CPU-s {seeds:>5} seeds  {check}"),
-        (None, _) => format!("{id:<28} {cpu_s:>6.1} CPU-s {seeds:>5} seeds  nothing found"),
-    }
+    let Hunted { check, seeds, cpu_s, smallest, again } = hunted;
+    let spent = format!("{id:<28} {cpu_s:>6.1} CPU-s {seeds:>5} runs");
+    let Some(check) = check else { return format!("{spent}  nothing found") };
+    let size = smallest.map_or_else(String::new, |(steps, events)| format!(", {steps} faults and {events} packets"));
+    let again = again.as_ref().map_or_else(String::new, |again| format!(": {again}"));
+    format!("{spent}  {check}{size}{again}")
 }
 
 /// The copy in which bugs are planted. A copy that an ended run left behind is replaced.
@@ -123,11 +125,11 @@ struct Field {
     target: PathBuf,
     out: PathBuf,
     scenarios: Vec<String>,
-    budget_s: f64,
+    budget_s: u32,
 }
 
 impl Field {
-    fn new(tree: &Tree, budget_s: f64) -> Result<Field, Failed> {
+    fn new(tree: &Tree, budget_s: u32) -> Result<Field, Failed> {
         let copy = tree.scratch_for("planted/tree")?;
         let out = tree.scratch_for("planted/out")?;
         let place = copy.to_string_lossy();
@@ -139,6 +141,8 @@ impl Field {
     fn build(&self) -> Result<(), Failed> {
         let mut cargo = Command::new("cargo");
         cargo.current_dir(&self.copy).args(["build", "--quiet", "--bin", "seaworthy"]);
+        // Dependencies are built once, and each hunt runs them.
+        cargo.args(["--config", "profile.dev.package.\"*\".opt-level=3", "--config", "profile.dev.debug=0"]);
         cargo.env("CARGO_TARGET_DIR", &self.target);
         child::run(cargo)?.expect_code(0, "cargo build")?;
         Ok(())

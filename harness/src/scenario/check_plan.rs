@@ -105,7 +105,9 @@ fn values(action: &Action) -> Option<&'static str> {
         Action::HostCrash { restart_ns, .. }
         | Action::HostPowerCut { restart_ns, .. }
         | Action::HostStop { restart_ns, .. }
-        | Action::HostWipe { restart_ns, .. } => (*restart_ns > LONG_NS).then_some("a host is away for more than a day"),
+        | Action::HostWipe { restart_ns, .. } => {
+            (*restart_ns > LONG_NS).then_some("a host is away for more than a day")
+        }
         _ => None,
     }
 }
@@ -117,8 +119,18 @@ mod tests {
     use crate::scenario::{WorldNode, load};
 
     fn world() -> World {
-        let node = |node: &str, source, sink| WorldNode { host: "edge".into(), node: node.into(), source, sink, handles: false };
-        World { hosts: vec!["edge".into()], nodes: vec![node("feed", true, false), node("raw", false, true)], channels: vec![] }
+        let node = |node: &str, source, sink| WorldNode {
+            host: "edge".into(),
+            node: node.into(),
+            source,
+            sink,
+            handles: false,
+        };
+        World {
+            hosts: vec!["edge".into()],
+            nodes: vec![node("feed", true, false), node("raw", false, true)],
+            channels: vec![],
+        }
     }
 
     fn scenario() -> Scenario {
@@ -160,7 +172,12 @@ mod tests {
             let told = of(start, action);
             assert!(told.contains(why), "{told}");
         }
-        let foreign = Plan { scenario: "other".into(), end_ns: Some(0), only: Some(vec![Span { first: 2, last: 1 }]), ..plan("") };
+        let foreign = Plan {
+            scenario: "other".into(),
+            end_ns: Some(0),
+            only: Some(vec![Span { first: 2, last: 1 }]),
+            ..plan("")
+        };
         assert_eq!(problems(&foreign).len(), 3, "{:?}", problems(&foreign));
     }
 }

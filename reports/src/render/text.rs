@@ -101,8 +101,12 @@ fn figures(text: &mut String, file: &ResultFile, scenario: &Scenario) {
         Time::Wall => "wall".to_owned(),
     };
     let latency = &all.latency_ms;
-    let mut figures =
-        format!("  p50 {}  p95 {}  p99 {} ms ({clock})", figure(&latency.p50), figure(&latency.p95), figure(&latency.p99));
+    let mut figures = format!(
+        "  p50 {}  p95 {}  p99 {} ms ({clock})",
+        figure(&latency.p50),
+        figure(&latency.p95),
+        figure(&latency.p99)
+    );
     for recovery in &scenario.recovery {
         let of = if scenario.recovery.len() == 1 { String::new() } else { format!("({})", recovery.fault) };
         let p95 = match &recovery.steady_from_heal_ms.p95 {
