@@ -48,7 +48,7 @@ pub(crate) struct Args {
     /// Where plans of failures go; each scenario has a folder of its own in it.
     #[arg(long, default_value = "out")]
     out: String,
-    /// Adds each failure to this folder of known ones, which `sim --corpus` runs again.
+    /// Adds each failure to this folder of known ones, which `gate` runs again.
     #[arg(long)]
     corpus: Option<String>,
     /// Worlds at a time; changes no trial.
@@ -63,6 +63,8 @@ pub(crate) struct Args {
 struct Explored {
     schema: &'static str,
     trials: u64,
+    /// Trials of a scenario as it is, without drawn faults.
+    plain: u64,
     /// Different sites that were reached: an event at a place, and the power of two of its count.
     sites: usize,
     failures: Vec<Failed>,
@@ -141,6 +143,7 @@ fn explore(args: &Args, scenarios: &[Prepared]) -> Result<Explored, Exit> {
     Ok(Explored {
         schema: "seaworthy.explore/v1",
         trials: explorer.trials(),
+        plain: explorer.plain(),
         sites: explorer.coverage().sites(),
         failures: told,
         reached,

@@ -30,6 +30,14 @@ pub(crate) fn append_line(path: &str, line: &str) -> io::Result<()> {
     File::options().create(true).append(true).open(path)?.write_all(format!("{line}\n").as_bytes())
 }
 
+/// Writes bytes, in place of what was there. Makes the folders that it needs.
+pub(crate) fn write_bytes(path: &str, bytes: &[u8]) -> io::Result<()> {
+    if let Some(folder) = Path::new(path).parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(path, bytes)
+}
+
 /// Writes a file whole or not at all: beside it first, then in its place. Makes the folders that it needs.
 pub(crate) fn write_whole(path: &str, text: &str) -> io::Result<()> {
     let path = Path::new(path);

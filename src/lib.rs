@@ -3,6 +3,7 @@
 //! It parses arguments, prints, asks and exits; it decides nothing.
 
 mod check;
+mod debug;
 mod draft;
 mod exit;
 mod explain;
@@ -22,6 +23,7 @@ mod shrink;
 mod sim;
 mod stopwatch;
 mod storm;
+mod trace;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -51,6 +53,8 @@ enum Command {
     Storm(storm::Args),
     Explore(explore::Args),
     Shrink(shrink::Args),
+    Debug(debug::Args),
+    Trace(trace::Args),
     New(new::Args),
     Run(run::Args),
     Keys(keys::Args),
@@ -76,6 +80,8 @@ pub fn main(registry: Registry) -> ExitCode {
         Command::Explore(args) => explore::run(&args, &registry),
         Command::Shrink(args) => shrink::run(&args, &registry),
         Command::New(args) => new::run(&args, &registry),
+        Command::Debug(args) => debug::run(&args, &registry),
+        Command::Trace(args) => trace::run(&args, &registry),
         Command::Run(args) => run::run(&args, &registry),
         Command::Keys(args) => keys::run(&args),
         Command::Queue(args) => queue::run(&args),

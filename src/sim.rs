@@ -9,13 +9,14 @@ use seaworthy_harness::run::{Prepared, RunError};
 use seaworthy_harness::scenario::{Seeds, seeds};
 use seaworthy_reports::pool::Pool;
 use seaworthy_reports::render::{json, text};
-use seaworthy_reports::result::{ResultFile, Scenario, Time};
+use seaworthy_reports::result::{ResultFile, Scenario, Time, Verdict};
 
 use crate::exit::Exit;
 use crate::files::write_whole;
 use crate::plan_files::read_plan;
 use crate::scenario_files::prepare;
 use crate::show;
+use crate::shrink::{Smallest, Ways, smallest};
 use crate::stopwatch::Stopwatch;
 
 /// Runs scenarios in the simulated world.
@@ -39,6 +40,9 @@ pub(crate) struct Args {
     /// Where to write result.json and summary.md; each scenario gets a folder of its own in it.
     #[arg(long, default_value = "out")]
     out: String,
+    /// Most seconds to make the plan of the first failing seed small; 0 leaves it as it is.
+    #[arg(long, default_value_t = 20)]
+    shrink: u64,
     /// Writes the trace of each seed beside the result, one line a record.
     #[arg(long)]
     trace: bool,
@@ -112,7 +116,10 @@ fn scenario(args: &Args, prepared: &Prepared) -> Exit {
         duration_ms: prepared.scenario().sim.duration_ns / 1_000_000,
         all_expectations: true,
     };
-    let block = text::scenario(&file, result, &heading);
+    let mut block = text::scenario(&file, result, &heading);
+    if let Some(smallest) = smallest_plan(args, prepared, result) {
+        block.push_str(&format!("  smallest plan: {}   again: {}\n", smallest.size(), smallest.again));
+    }
     let speed = speed(result, wall);
     let dir = format!("{}/{}", args.out, result.id);
     let rendered = json::result(&file);
@@ -129,6 +136,19 @@ fn scenario(args: &Args, prepared: &Prepared) -> Exit {
         show::report(&format!("{block}  {speed}      result: {dir}/result.json\n"))
     };
     Exit::from(result.verdict).and(shown)
+}
+
+/// The smallest plan that breaks what the first failing seed broke first.
+fn smallest_plan(args: &Args, prepared: &Prepared, result: &Scenario) -> Option<Smallest> {
+    let failed = result.seeds.iter().find(|seed| seed.verdict == Verdict::Fail)?;
+    if args.shrink == 0 || args.plan.is_some() || args.json {
+        return None;
+    }
+    let path = format!("{}/{}/smallest.plan.json", args.out, result.id);
+    let check = failed.violations.first().map(|violation| violation.check.as_str());
+    let ways = Ways { check, budget: Duration::from_secs(args.shrink), jobs: args.jobs, path: &path };
+    // What can't be made small has been told as it is.
+    smallest(prepared, &prepared.plan(failed.seed), &ways).ok()
 }
 
 fn pool(args: &Args, prepared: &Prepared) -> Result<Pool, Exit> {

@@ -175,7 +175,13 @@ impl Simulation<'_> {
     /// At the root, as a person would.
     fn here(&self, args: &[&str]) -> Result<Ended, Failed> {
         let mut command = Command::new(self.binary);
-        command.current_dir(self.tree.root()).arg("sim").args(self.scenarios).args(args).arg("--out").arg(self.out);
+        command
+            .current_dir(self.tree.root())
+            .args(["sim", "--shrink", "0"])
+            .args(self.scenarios)
+            .args(args)
+            .arg("--out")
+            .arg(self.out);
         child::run(command)
     }
 
@@ -189,7 +195,7 @@ impl Simulation<'_> {
             }
             Err(why) => (Command::new(self.binary), vec![format!("NOT RUN core_set: {why}")]),
         };
-        command.arg("sim").args(self.scenarios.iter().map(|path| self.tree.root().join(path)));
+        command.args(["sim", "--shrink", "0"]).args(self.scenarios.iter().map(|path| self.tree.root().join(path)));
         command.args(args).arg("--out").arg(self.out).current_dir(self.tree.scratch_for("elsewhere")?);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command

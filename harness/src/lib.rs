@@ -19,5 +19,6 @@ pub mod reference;
 pub mod run;
 pub mod scenario;
 pub mod sim;
+pub mod story;
 pub mod system;
 pub mod world;

@@ -4,6 +4,7 @@ mod channels;
 mod command;
 mod conformance;
 mod diagnostics;
+mod exploring;
 mod journal;
 mod must_fail;
 mod real;

@@ -54,6 +54,7 @@ pub struct Explorer<'a> {
     first_seed: u64,
     jobs: usize,
     next: u64,
+    plain: u64,
     coverage: Coverage,
 }
 
@@ -61,13 +62,19 @@ impl<'a> Explorer<'a> {
     /// Explores around `scenarios`, with seeds from `first_seed`, in `jobs` worlds at a time.
     #[must_use]
     pub fn new(scenarios: &'a [Prepared], first_seed: u64, jobs: usize) -> Explorer<'a> {
-        Explorer { scenarios, first_seed, jobs, next: 0, coverage: Coverage::default() }
+        Explorer { scenarios, first_seed, jobs, next: 0, plain: 0, coverage: Coverage::default() }
     }
 
     /// Trials that have run.
     #[must_use]
     pub fn trials(&self) -> u64 {
         self.next
+    }
+
+    /// Trials of a scenario as it is: the first of each, and where no system could survive what was drawn.
+    #[must_use]
+    pub fn plain(&self) -> u64 {
+        self.plain
     }
 
     /// What was reached so far.
@@ -90,6 +97,7 @@ impl<'a> Explorer<'a> {
             let Some(tried) = tried else { break };
             let tried = tried?;
             self.next += 1;
+            self.plain += u64::from(tried.plain);
             self.coverage.add(&trial, &tried.judged);
             let failed = tried.failure.map(|failure| Found { trial, plan: tried.plan, failure });
             found.extend(failed);
@@ -147,7 +155,7 @@ impl<'a> Explorer<'a> {
         let plan = more.as_ref().unwrap_or(base).plan(trial.seed);
         let judged = base.run_plan(&plan, false)?;
         let failure = judged.failures(base).into_iter().find(|failure| is_promise(base, failure));
-        Ok(Tried { plan, judged, failure })
+        Ok(Tried { plan, judged, failure, plain: more.is_none() })
     }
 }
 
@@ -155,6 +163,7 @@ struct Tried {
     plan: Plan,
     judged: Judged,
     failure: Option<Failure>,
+    plain: bool,
 }
 
 fn duration_ns(prepared: &Prepared) -> Ns {

@@ -3,6 +3,7 @@
 //! Delta debugging (Zeller, Hildebrandt 2002) over the steps and then over the events; candidates of one pass run in
 //! parallel, and the first in their order wins, so the number of jobs changes nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -77,7 +78,7 @@ pub fn shrink(
         Some(_) if failures.is_empty() => return Err(ShrinkError::Passes),
         Some(check) => failures.iter().find(|failure| failure.check == check).ok_or_else(|| ShrinkError::Other {
             wanted: check.to_owned(),
-            broken: failures.iter().map(|failure| failure.check.clone()).collect(),
+            broken: failures.iter().map(|failure| failure.check.clone()).collect::<BTreeSet<_>>().into_iter().collect(),
         })?,
     };
     let arrivals = prepared.arrivals(plan.seed);

@@ -1,0 +1,242 @@
+//! What happened in a run, as lines that a person can follow: one a thing, in order of virtual time, with names in place of
+//! numbers. What `debug` prints, `trace diff` compares and `history.jsonl` holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use seaworthy_engine::observe::What;
+use seaworthy_engine::packet::{Identity, Seq};
+use serde::Serialize;
+
+use crate::history::History;
+use crate::plan::{Ns, Plan};
+use crate::run::Judged;
+use crate::scenario::World;
+use crate::sim::trace::{Kind, Record, WORLD};
+
+/// Nodes on the way of a packet, at most: what is made of it further on keeps its number alone.
+const GENERATIONS: usize = 8;
+/// Outputs of one node for one packet whose names are known, at most.
+const OUTPUTS: u32 = 4;
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// Virtual ns since the world's start.
+    pub at_ns: Ns,
+    /// The host; `None` for the world itself and what is outside.
+    pub host: Option<String>,
+    /// What, in a word: `accepted`, `committed`, `fault`, `down`.
+    pub what: String,
+    /// Node, channel, sink or fault.
+    pub place: String,
+    /// The packet's name: that of the event that entered, with the nodes behind it.
+    pub packet: Option<String>,
+    /// Its number at that place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
+    /// More of it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub more: String,
+}
+
+impl Line {
+    /// Whether it is about the world rather than about a packet: faults, hosts, phases, disks.
+    #[must_use]
+    pub fn is_of_the_world(&self) -> bool {
+        self.packet.is_none() && self.number.is_none()
+    }
+
+    /// Whether it is about that packet, or one that was made of it.
+    #[must_use]
+    pub fn is_about(&self, packet: &str) -> bool {
+        let made_of_it =
+            |name: &String| name == packet || name.strip_prefix(packet).is_some_and(|rest| rest.starts_with(" > "));
+        self.packet.as_ref().is_some_and(made_of_it)
+    }
+
+    /// The line as text, without its time: `hub    committed  channel/uplink #12  quakes-7`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let host = self.host.as_deref().unwrap_or("-");
+        let number = self.number.map_or_else(String::new, |number| format!(" #{number}"));
+        let packet = self.packet.as_deref().unwrap_or("");
+        let text =
+            format!("{host:<8} {:<14} {:<26} {packet}  {}", self.what, format!("{}{number}", self.place), self.more);
+        text.trim_end().to_owned()
+    }
+}
+
+/// Where a host was at one time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HostState {
+    /// The host.
+    pub host: String,
+    /// Which incarnation, from 1; `None` while it is down.
+    pub incarnation: Option<u64>,
+    /// Since when, virtual ns.
+    pub since_ns: Ns,
+    /// Bytes on its disk at the last sample.
+    pub disk_bytes: u64,
+}
+
+/// Everything that happened in a run of `plan`, in order of time. Hosts and their incarnations come from the trace, so they are
+/// missing where it was not kept.
+#[must_use]
+pub fn lines(world: &World, plan: &Plan, judged: &Judged) -> Vec<Line> {
+    let history = &judged.history;
+    let names = names(world, history);
+    let line = |at_ns, host: Option<&str>, what: &str, place: &str| Line {
+        at_ns,
+        host: host.map(str::to_owned),
+        what: what.to_owned(),
+        place: place.to_owned(),
+        packet: None,
+        number: None,
+        more: String::new(),
+    };
+    let mut lines = Vec::new();
+    for offer in &history.offers {
+        let about = |line: Line| Line { packet: Some(offer.packet_id.to_string()), number: Some(offer.seq.0), ..line };
+        let host = offer.entry.split_once('.').map(|(host, _)| host);
+        lines.push(about(line(offer.intended_ns, host, "due", &offer.entry)));
+        if let Some(at_ns) = offer.accepted_ns {
+            let more = if offer.attempts > 1 { format!("at the {}. attempt", offer.attempts) } else { String::new() };
+            lines.push(Line { more, ..about(line(at_ns, host, "accepted", &offer.entry)) });
+        }
+    }
+    for probed in &history.events {
+        let event = &probed.event;
+        let more = match &event.what {
+            What::Dropped { reason } | What::Refused { reason } => reason.to_string(),
+            What::Asserted { id } => id.to_string(),
+            What::Settled { took_effect: false } => "had been settled before".to_owned(),
+            What::Admitted { producer, epoch } => format!("from {producer}, epoch {}", epoch.0),
+            _ if event.attempt > 1 => format!("delivery {}", event.attempt),
+            _ => String::new(),
+        };
+        lines.push(Line {
+            packet: event
+                .identity
+                .map(|identity| names.get(&identity).cloned().unwrap_or_else(|| identity.to_string())),
+            number: (event.seq != Seq(0)).then_some(event.seq.0),
+            more,
+            ..line(probed.at_ns, Some(&probed.host), event.what.name(), &event.place)
+        });
+    }
+    for effect in &history.effects {
+        let (host, _) = effect.endpoint.split_once('.').unwrap_or((&effect.endpoint, ""));
+        lines.push(Line {
+            packet: Some(effect.packet_id.clone()),
+            more: format!("{} bytes", effect.content.len()),
+            ..line(effect.at_ns, Some(host), "visible", &effect.endpoint)
+        });
+    }
+    for applied in &history.applied {
+        let of = |what: &str, at_ns| Line {
+            more: plan
+                .steps
+                .get(applied.step)
+                .map_or_else(String::new, |step| format!("{} {}", step.action.kind(), step.action.on())),
+            ..line(at_ns, None, what, &applied.fault)
+        };
+        lines.push(of("fault", applied.from_ns));
+        let healed = of("heal", applied.to_ns);
+        lines.push(Line { more: format!("{}, felt {} times", healed.more, applied.hits), ..healed });
+    }
+    for fact in &history.disk {
+        lines.push(Line { more: fact.what.clone(), ..line(fact.at_ns, Some(&fact.host), "disk", "") });
+    }
+    for (host, at_ns, message) in &history.exits {
+        lines.push(Line { more: message.clone(), ..line(*at_ns, Some(host), "ended", "") });
+    }
+    for violation in &judged.violations {
+        lines.push(Line {
+            more: violation.message.clone(),
+            ..line(violation.at_ns, None, "VIOLATION", &violation.check)
+        });
+    }
+    for record in &judged.trace.records {
+        let host = world.hosts.get(usize::from(record.host)).map(String::as_str);
+        let told = |what: &str, more: String| Line { more, ..line(record.at_ns, host, what, "") };
+        match record {
+            Record { kind, a, .. } if *kind == Kind::Boot as u16 => lines.push(told("up", format!("incarnation {a}"))),
+            Record { kind, a, .. } if *kind == Kind::Down as u16 => {
+                lines.push(told("down", if *a == 1 { "power cut" } else { "killed" }.to_owned()));
+            }
+            Record { kind, a, host, .. } if *kind == Kind::Phase as u16 && *host == WORLD => {
+                let phase = ["load", "drain", "stop"].get(*a as usize).copied().unwrap_or("end");
+                lines.push(told("phase", phase.to_owned()));
+            }
+            _ => {}
+        }
+    }
+    // Stable: what happened at one instant stays in the order of its kind.
+    lines.sort_by_key(|line| line.at_ns);
+    lines
+}
+
+/// Where each host was at `at_ns`.
+#[must_use]
+pub fn hosts_at(world: &World, judged: &Judged, at_ns: Ns) -> Vec<HostState> {
+    let state = |(index, host): (usize, &String)| {
+        let mut state = HostState { host: host.clone(), incarnation: None, since_ns: 0, disk_bytes: 0 };
+        let records = judged.trace.records.iter().filter(|record| usize::from(record.host) == index);
+        for record in records.take_while(|record| record.at_ns <= at_ns) {
+            if record.kind == Kind::Boot as u16 {
+                (state.incarnation, state.since_ns) = (Some(record.a), record.at_ns);
+            } else if record.kind == Kind::Down as u16 && state.incarnation.is_some() {
+                (state.incarnation, state.since_ns) = (None, record.at_ns);
+            }
+        }
+        let samples = judged.history.disk_used.iter().filter(|(of, sampled_ns, _)| of == host && *sampled_ns <= at_ns);
+        state.disk_bytes = samples.last().map_or(0, |(.., bytes)| *bytes);
+        state
+    };
+    world.hosts.iter().enumerate().map(state).collect()
+}
+
+/// The packets that a message names, by the names that the load stamped; at most `most`.
+#[must_use]
+pub fn named_in(message: &str, history: &History, most: usize) -> Vec<String> {
+    let known: BTreeSet<&str> = history.offers.iter().map(|offer| &*offer.packet_id).collect();
+    let words =
+        message.split(|c: char| c.is_whitespace() || "(),;".contains(c)).map(|word| word.trim_end_matches([':', '.']));
+    let mut named: Vec<String> = Vec::new();
+    for word in words.filter(|word| known.contains(word)) {
+        if !named.iter().any(|name| name == word) && named.len() < most {
+            named.push(word.to_owned());
+        }
+    }
+    named
+}
+
+/// Names of the packets of a run: those of the load, and what nodes made of them as `NAME > NODE`.
+fn names(world: &World, history: &History) -> BTreeMap<Identity, String> {
+    let offers: BTreeMap<(&str, Seq), &str> =
+        history.offers.iter().map(|offer| ((&*offer.entry, offer.seq), &*offer.packet_id)).collect();
+    let seen: BTreeSet<Identity> = history.events.iter().filter_map(|probed| probed.event.identity).collect();
+    let mut names = BTreeMap::new();
+    let mut fresh: Vec<(Identity, String)> = Vec::new();
+    for probed in history.events.iter().filter(|probed| probed.event.what == What::Entered) {
+        let entry = format!("{}.{}", probed.host, probed.event.place);
+        if let (Some(identity), Some(name)) = (probed.event.identity, offers.get(&(entry.as_str(), probed.event.seq))) {
+            fresh.push((identity, (*name).to_owned()));
+        }
+    }
+    let nodes: Vec<String> =
+        world.nodes.iter().filter(|node| node.handles).map(|node| format!("{}.{}", node.host, node.node)).collect();
+    for _ in 0..GENERATIONS {
+        let mut next = Vec::new();
+        for (identity, name) in fresh {
+            if names.insert(identity, name.clone()).is_some() {
+                continue;
+            }
+            for node in &nodes {
+                let made = (0..OUTPUTS).map(|index| identity.derive(node, index)).filter(|made| seen.contains(made));
+                next.extend(made.map(|made| (made, format!("{name} > {node}"))));
+            }
+        }
+        fresh = next;
+    }
+    names
+}

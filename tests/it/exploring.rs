@@ -1,0 +1,158 @@
+//! Explore, shrink, debug and trace diff through the command, on the repository's own scenarios.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const FORGED: &str = "scenarios/must_fail/forge_ack.toml";
+
+#[expect(clippy::disallowed_methods, reason = "the binary runs as a person would run it")]
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_seaworthy"))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("the binary is built with its tests")
+}
+
+#[track_caller]
+fn said(arguments: &[&str], code: i32) -> String {
+    let output = run(arguments);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {out}{err}");
+    format!("{out}{err}")
+}
+
+#[track_caller]
+fn json(arguments: &[&str], code: i32) -> Value {
+    serde_json::from_str(&said(arguments, code)).expect("it prints one document")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("temporary paths are text")
+}
+
+#[test]
+fn a_failure_shrinks_to_a_plan_that_fails_alike_whatever_the_jobs() {
+    let dir = tempfile::tempdir().expect("tests have a temporary directory");
+    let out = text(dir.path());
+    let plan = format!("{out}/forge_ack/smallest.plan.json");
+    let mut plans = Vec::new();
+    for jobs in ["1", "2"] {
+        let small = json(&["shrink", FORGED, "--check", "lost", "--json", "--jobs", jobs, "--out", out], 1);
+        assert_eq!((&small["steps"], &small["events"]), (&1.into(), &1.into()), "{small}");
+        assert_eq!(small["finished"], true);
+        plans.push(std::fs::read_to_string(&plan).expect("the plan was written"));
+    }
+    assert_eq!(plans[0], plans[1]);
+    let again = said(&["sim", FORGED, "--plan", &plan, "--out", out], 1);
+    assert!(again.contains("lost 1 "), "{again}");
+    let passes = said(&["shrink", "scenarios/nn_1_2.toml", "--out", out], 4);
+    assert!(passes.contains("breaks no promise"), "{passes}");
+    let other = said(&["shrink", FORGED, "--check", "order.key", "--out", out], 4);
+    assert!(other.contains("`order.key`, but"), "{other}");
+}
+
+#[test]
+fn sim_says_the_smallest_plan_of_what_fails() {
+    let dir = tempfile::tempdir().expect("tests have a temporary directory");
+    let told = said(&["sim", "scenarios/must_fail/lose_effect.toml", "--seed", "1", "--out", text(dir.path())], 1);
+    assert!(told.contains("smallest plan: 1 fault, 1 packet"), "{told}");
+}
+
+#[test]
+fn plans_that_do_not_fit_are_refused_with_each_reason() {
+    let dir = tempfile::tempdir().expect("tests have a temporary directory");
+    let path = dir.path().join("p.json");
+    let plan = |text: &str| {
+        std::fs::write(&path, text).expect("it takes a small file");
+        said(&["sim", "scenarios/nn_1_2.toml", "--plan", self::text(&path)], 2)
+    };
+    assert!(plan("{").contains("could not use the plan"));
+    let told = plan(
+        r#"{"schema": "seaworthy.plan/v1", "scenario": "nn_1_2", "seed": 1, "steps": [{"fault": "f", "start": {"at": {"at_ns": 1}}, "action": {"kind": "disk.full", "host": "moon"}}]}"#,
+    );
+    assert!(told.contains("step 0: `moon` is not a"), "{told}");
+    let told = plan(r#"{"schema": "seaworthy.plan/v9", "scenario": "other", "seed": 1, "steps": []}"#);
+    assert!(told.contains("`seaworthy.plan/v9`") && told.contains("`other`"), "{told}");
+}
+
+#[test]
+fn exploring_is_the_same_whatever_the_jobs_and_finds_nothing_in_a_sound_build() {
+    let explore = |jobs: &str| {
+        json(
+            &[
+                "explore",
+                "scenarios/nn_1_2.toml",
+                "scenarios/nn_2_1.toml",
+                "--trials",
+                "24",
+                "--budget",
+                "600",
+                "--jobs",
+                jobs,
+                "--json",
+            ],
+            0,
+        )
+    };
+    let one = explore("1");
+    assert_eq!(one["trials"], 24);
+    // What can't be survived together is drawn seldom.
+    assert!(one["plain"].as_u64() <= Some(6), "{one}");
+    assert!(one["sites"].as_u64() > Some(50), "{one}");
+    assert_eq!(one, explore("2"));
+}
+
+#[test]
+fn exploring_finds_what_a_sabotage_breaks_and_keeps_it() {
+    let dir = tempfile::tempdir().expect("tests have a temporary directory");
+    let out = text(dir.path());
+    let corpus = format!("{out}/corpus");
+    let found = json(&["explore", FORGED, "--first", "--json", "--out", out, "--corpus", &corpus, "--shrink", "30"], 1);
+    let failure = &found["failures"][0];
+    assert!(failure["smallest"]["steps"].as_u64() <= Some(2), "{failure}");
+    let line = std::fs::read_to_string(format!("{corpus}/forge_ack.jsonl")).expect("the failure was kept");
+    let line = line.lines().next().expect("a failure has its line");
+    let kept: Value = serde_json::from_str(line).expect("a line is a document");
+    assert_eq!(kept["check"], failure["check"]);
+    assert_eq!(kept["plan"]["scenario"], "forge_ack");
+}
+
+#[test]
+fn debug_tells_the_story_of_a_lost_packet_and_keeps_the_disks() {
+    let dir = tempfile::tempdir().expect("tests have a temporary directory");
+    let kept = text(dir.path());
+    let told = said(&["debug", FORGED, "--keep", kept], 1);
+    for part in
+        ["FAIL forge_ack, seed 1", "lost: ", "sabotage uplink", "accepted", "hosts then", "next: seaworthy shrink"]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let fsck = said(&["queue", "fsck", &format!("{kept}/hub")], 0);
+    assert!(fsck.contains("clean"), "{fsck}");
+    let history = std::fs::read_to_string(dir.path().join("history.jsonl")).expect("the history was kept");
+    assert!(history.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+    let one = json(&["debug", FORGED, "--host", "hub", "--until", "1.5s", "--lines", "5", "--json"], 1);
+    let lines = one["lines"].as_array().expect("there are lines");
+    assert_eq!(lines.len(), 5);
+    assert!(lines.iter().all(|line| line["host"] == "hub" && line["at_ns"].as_u64() <= Some(1_500_000_000)), "{one}");
+    let nobody = said(&["debug", FORGED, "--host", "moon"], 2);
+    assert!(nobody.contains("there is no host `moon`"), "{nobody}");
+    said(&["debug", "scenarios/nn_1_2.toml"], 0);
+}
+
+#[test]
+fn trace_diff_finds_where_a_fault_begins_to_matter() {
+    let diff = json(&["trace", "diff", "scenarios/hub_crash.toml", "--seed", "2", "--json"], 0);
+    let first = &diff["twin"][0];
+    assert_eq!(first["host"], "hub", "{first}");
+    let plan = json(&["plan", "scenarios/hub_crash.toml", "--seed", "2", "--json"], 0);
+    let began = plan["steps"][0]["start"]["at"]["at_ns"].as_u64().expect("the crash has a time");
+    assert!(first["at_ns"].as_u64() >= Some(began), "{first} {began}");
+    let told = said(&["trace", "diff", "scenarios/smoke.toml"], 0);
+    assert!(told.contains("nothing differs") || told.contains("the same in both"), "{told}");
+    let unknown = said(&["trace", "diff", "scenarios/hub_crash.toml", "--without", "moon"], 2);
+    assert!(unknown.contains("no fault `moon`"), "{unknown}");
+}
