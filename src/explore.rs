@@ -201,7 +201,7 @@ fn text(explored: &Explored) -> String {
             failed.message
         ));
         let smallest = &failed.smallest;
-        text.push_str(&format!("  smallest plan: {}\n  again: {}\n", smallest.size(), smallest.again));
+        text.push_str(&format!("  smallest plan: {}\n  again: {}\n", smallest.size, smallest.again));
     }
     text.push_str(&format!(
         "{} trials, {} sites reached, {}\n",

@@ -60,21 +60,14 @@ pub(crate) struct Ways<'a> {
 pub(crate) struct Smallest {
     pub(crate) check: String,
     pub(crate) message: String,
+    /// `1 fault, 4 packets`.
+    pub(crate) size: String,
     pub(crate) steps: usize,
     pub(crate) events: u64,
     pub(crate) runs: u64,
     pub(crate) finished: bool,
     pub(crate) plan: String,
     pub(crate) again: String,
-}
-
-impl Smallest {
-    /// `1 fault, 4 packets`.
-    pub(crate) fn size(&self) -> String {
-        let (faults, packets) =
-            (show::count(self.steps, "fault", "faults"), show::count(self.events as usize, "packet", "packets"));
-        format!("{faults}, {packets}{}", if self.finished { "" } else { " (the budget ended first)" })
-    }
 }
 
 pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
@@ -96,11 +89,7 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
         Ok(smallest) if args.json => Exit::Failed.and(show::json(&smallest)),
         Ok(smallest) => Exit::Failed.and(show::report(&format!(
             "{} breaks with {} ({} runs)\n  {}\n  again: {}\n",
-            smallest.check,
-            smallest.size(),
-            smallest.runs,
-            smallest.message,
-            smallest.again
+            smallest.check, smallest.size, smallest.runs, smallest.message, smallest.again
         ))),
         Err(exit) => exit,
     }
@@ -126,13 +115,15 @@ pub(crate) fn smallest(prepared: &Prepared, plan: &Plan, ways: &Ways<'_>) -> Res
         bar.tick();
     });
     bar.finish_and_clear();
-    let Shrunk { plan, events, failure, runs, finished } = shrunk.map_err(|error| match error {
+    let shrunk = shrunk.map_err(|error| match error {
         ShrinkError::Books(error) => crate::sim::books(&error),
         error => {
             show::problem(&Nothing { path: prepared.path().to_owned(), error });
             Exit::Void
         }
     })?;
+    let size = shrunk.size();
+    let Shrunk { plan, events, failure, runs, finished } = shrunk;
     let mut text = serde_json::to_string_pretty(&plan).expect("a plan holds only text, numbers and lists");
     text.push('\n');
     if let Err(error) = write_whole(ways.path, &text) {
@@ -142,6 +133,7 @@ pub(crate) fn smallest(prepared: &Prepared, plan: &Plan, ways: &Ways<'_>) -> Res
     Ok(Smallest {
         check: failure.check,
         message: failure.message,
+        size,
         steps: plan.steps.len(),
         events,
         runs,

@@ -118,7 +118,7 @@ fn scenario(args: &Args, prepared: &Prepared) -> Exit {
     };
     let mut block = text::scenario(&file, result, &heading);
     if let Some(smallest) = smallest_plan(args, prepared, result) {
-        block.push_str(&format!("  smallest plan: {}   again: {}\n", smallest.size(), smallest.again));
+        block.push_str(&format!("  smallest plan: {}   again: {}\n", smallest.size, smallest.again));
     }
     let speed = speed(result, wall);
     let dir = format!("{}/{}", args.out, result.id);

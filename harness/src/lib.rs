@@ -21,4 +21,7 @@ pub mod scenario;
 pub mod sim;
 pub mod story;
 pub mod system;
+pub mod testing;
 pub mod world;
+
+pub use testing::scenario;

@@ -9,3 +9,4 @@ mod journal;
 mod must_fail;
 mod real;
 mod regressions;
+mod testing;

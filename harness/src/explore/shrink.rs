@@ -58,6 +58,16 @@ pub struct Shrunk {
     pub finished: bool,
 }
 
+impl Shrunk {
+    /// `1 fault, 4 packets`, and whether there was time to make it smaller.
+    #[must_use]
+    pub fn size(&self) -> String {
+        let count = |n: u64, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
+        let size = format!("{}, {}", count(self.plan.steps.len() as u64, "fault"), count(self.events, "packet"));
+        if self.finished { size } else { format!("{size} (the budget ended first)") }
+    }
+}
+
 /// Makes `plan` of `prepared` small while it breaks `check`, or what it breaks first. `go_on` is asked before each run;
 /// `told` hears of each step forward.
 ///
