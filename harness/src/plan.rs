@@ -27,7 +27,7 @@ pub struct Plan {
     /// The only events of the load that enter, by their number in order of arrival, from 1; `None` for all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<Vec<Span>>,
-    /// When the load ends and everything heals, if earlier than the scenario says.
+    /// When the load ends and everything heals, if earlier than the scenario says. Later events don't enter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_ns: Option<Ns>,
     /// Steps sorted by start; triggered ones last, in order of the file.
@@ -45,6 +45,14 @@ pub struct Span {
 }
 
 impl Plan {
+    /// Ends the load at `end_ns`, if that is before `duration_ns`: what would begin later doesn't.
+    pub(crate) fn end_in(&mut self, end_ns: Ns, duration_ns: Ns) {
+        if end_ns < duration_ns {
+            self.end_ns = Some(end_ns);
+            self.steps.retain(|step| !matches!(step.start, Start::At { at_ns } if at_ns >= end_ns));
+        }
+    }
+
     /// Whether the load's event of that number enters.
     #[must_use]
     pub fn lets_in(&self, number: u64) -> bool {

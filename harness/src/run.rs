@@ -311,9 +311,9 @@ impl Prepared {
     pub fn run_plan(&self, plan: &Plan, keep_trace: bool) -> Result<Judged, RunError> {
         let mut workload = self.workload(plan.seed).expect("the load was made once when the scenario was read");
         let mut number = 0;
-        workload.retain(|_| {
+        workload.retain(|event| {
             number += 1;
-            plan.lets_in(number)
+            plan.lets_in(number) && plan.end_ns.is_none_or(|end_ns| event.intended_ns < end_ns)
         });
         let disturbed = disturb(&mut workload, plan);
         let recorder = Recorder::new(plan.seed, keep_trace);

@@ -21,6 +21,9 @@ use crate::scenario::draw::draw;
 
 /// Trials of one round: what they reach counts for the next.
 const ROUND: usize = 8;
+/// Trials with drawn faults end then, but for one in so many: what a minute shows, many short runs show sooner.
+const SHORT_NS: Ns = 15_000_000_000;
+const WHOLE_EVERY: u64 = 4;
 /// One trial in so many changes one that reached something rare.
 const MUTATE_EVERY: u64 = 3;
 
@@ -35,6 +38,8 @@ pub struct Trial {
     pub seed: u64,
     /// More faults, as tables of a scenario; empty for the scenario as it is.
     pub faults: String,
+    /// When its load ends, virtual ns.
+    pub end_ns: Ns,
 }
 
 /// A trial that broke a promise.
@@ -109,19 +114,23 @@ impl<'a> Explorer<'a> {
     fn trial(&self, number: u64) -> Trial {
         let of = |field: &str| draw(self.first_seed, "explore", field, number, "");
         // Each scenario as it is, once; the quickest first.
-        let order = self.by_duration();
-        if let Some(scenario) = order.get(number as usize) {
-            return Trial { number, scenario: *scenario, seed: self.first_seed, faults: String::new() };
+        if let Some(scenario) = self.by_duration().get(number as usize) {
+            let end_ns = duration_ns(&self.scenarios[*scenario]);
+            return Trial { number, scenario: *scenario, seed: self.first_seed, faults: String::new(), end_ns };
         }
         let seed = self.first_seed + number;
-        if number.is_multiple_of(MUTATE_EVERY)
-            && let Some(kept) = self.coverage.pick(of("kept"))
-        {
-            let faults = swarm::change(&kept.faults, &self.faults(kept.scenario, seed, 1), of("change"));
-            return Trial { number, scenario: kept.scenario, seed, faults };
+        let kept = number.is_multiple_of(MUTATE_EVERY).then(|| self.coverage.pick(of("kept"))).flatten();
+        let scenario = kept.map_or_else(|| self.scenario(of("scenario")), |kept| kept.scenario);
+        let whole_ns = duration_ns(&self.scenarios[scenario]);
+        let end_ns = if of("whole").is_multiple_of(WHOLE_EVERY) { whole_ns } else { whole_ns.min(SHORT_NS) };
+        let drawn = |count| swarm::faults(&self.scenarios[scenario], seed, count, end_ns);
+        match kept {
+            Some(kept) => {
+                let faults = swarm::change(&kept.faults, &drawn(1), of("change"));
+                Trial { number, scenario, seed, faults, end_ns: kept.end_ns.max(end_ns) }
+            }
+            None => Trial { number, scenario, seed, faults: drawn(1 + of("count") % 4), end_ns },
         }
-        let scenario = self.scenario(of("scenario"));
-        Trial { number, scenario, seed, faults: self.faults(scenario, seed, 1 + of("count") % 4) }
     }
 
     fn by_duration(&self) -> Vec<usize> {
@@ -144,15 +153,12 @@ impl<'a> Explorer<'a> {
         weights.len() - 1
     }
 
-    fn faults(&self, scenario: usize, seed: u64, count: u64) -> String {
-        swarm::faults(&self.scenarios[scenario], seed, count)
-    }
-
     fn run(&self, trial: &Trial) -> Result<Tried, RunError> {
         let base = &self.scenarios[trial.scenario];
         // What no system could survive together was drawn in vain: the scenario runs as it is.
         let more = (!trial.faults.is_empty()).then(|| base.with_faults(&trial.faults).ok()).flatten();
-        let plan = more.as_ref().unwrap_or(base).plan(trial.seed);
+        let mut plan = more.as_ref().unwrap_or(base).plan(trial.seed);
+        plan.end_in(trial.end_ns, duration_ns(base));
         let judged = base.run_plan(&plan, false)?;
         let failure = judged.failures(base).into_iter().find(|failure| is_promise(base, failure));
         Ok(Tried { plan, judged, failure, plain: more.is_none() })

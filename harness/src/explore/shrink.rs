@@ -92,7 +92,9 @@ pub fn shrink(
         })?,
     };
     let arrivals = prepared.arrivals(plan.seed);
-    let events: Vec<u64> = (1..=arrivals.len() as u64).filter(|number| plan.lets_in(*number)).collect();
+    let ends = |number: u64| plan.end_ns.is_none_or(|end_ns| arrivals[number as usize - 1] < end_ns);
+    let events: Vec<u64> =
+        (1..=arrivals.len() as u64).filter(|number| plan.lets_in(*number) && ends(*number)).collect();
     let mut shrinker = Shrinker {
         prepared,
         check: first.check.clone(),
@@ -204,8 +206,7 @@ impl Shrinker<'_> {
         let end_ns = self.end_ns();
         let Some(failed_ns) = failed_ns.map(|at_ns| at_ns + AFTER_NS).filter(|at_ns| *at_ns < end_ns) else { return };
         let mut plan = self.best.clone();
-        plan.end_ns = Some(failed_ns);
-        plan.steps.retain(|step| !matches!(step.start, Start::At { at_ns } if at_ns >= failed_ns));
+        plan.end_in(failed_ns, end_ns);
         let events: Vec<u64> = self.events.iter().copied().filter(|number| self.due_ns(*number) < failed_ns).collect();
         plan.only = Some(spans(&events));
         if self.take_if_failing(plan) {

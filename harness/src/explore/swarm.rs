@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::plan::{Ns, unit};
 use crate::run::Prepared;
 use crate::scenario::draw::draw;
 use crate::scenario::kinds::{self, Kind};
@@ -12,23 +13,30 @@ const WINDOW: (f64, f64) = (0.05, 0.95);
 /// The longest that a drawn fault lasts, as a part of the run.
 const LONGEST: f64 = 0.15;
 
-/// `count` faults for `seed`, as tables of a scenario; fewer where the families that are on have no place here.
-pub(super) fn faults(base: &Prepared, seed: u64, count: u64) -> String {
+/// `count` faults for `seed` within a run that ends at `end_ns`, as tables of a scenario; fewer where the families that are on
+/// have no place here.
+pub(super) fn faults(base: &Prepared, seed: u64, count: u64, end_ns: Ns) -> String {
     let scenario = base.scenario();
     let on = |kind: &Kind| draw(seed, "swarm", family(kind.id), 0, "family") & 1 == 1 && is_fair(kind, scenario);
     let cases = storm::cases(base.world());
-    let mut cases: Vec<(u64, &storm::Case, Kind)> = cases
+    let places = |kind: &Kind| cases.iter().filter(|case| case.kind == kind.id).count();
+    // A race of exponential clocks: a kind comes as often as its weight says, wherever its places are many.
+    let arrives = |kind: &Kind, case: &storm::Case| {
+        let luck = unit(draw(seed, "swarm", &format!("{} {}", case.kind, case.on), 0, "case"));
+        -luck.ln() * places(kind) as f64 / weight(kind.id)
+    };
+    let mut cases: Vec<(f64, &storm::Case, Kind)> = cases
         .iter()
         .filter_map(|case| Some((kinds::find(case.kind)?, case)))
         .filter(|(kind, _)| on(kind))
-        .map(|(kind, case)| (draw(seed, "swarm", &format!("{} {}", case.kind, case.on), 0, "case"), case, kind))
+        .map(|(kind, case)| (arrives(&kind, case), case, kind))
         .collect();
-    cases.sort_by_key(|(luck, ..)| *luck);
+    cases.sort_by(|(a, ..), (b, ..)| a.total_cmp(b));
     let mut tables = String::new();
     for (number, (_, case, kind)) in cases.into_iter().take(count as usize).enumerate() {
         let id = format!("x{seed}-{number}");
         let luck = |field: &str| draw(seed, "swarm", &id, 0, field);
-        let duration_s = scenario.sim.duration_ns as f64 / 1e9;
+        let duration_s = end_ns as f64 / 1e9;
         let (from, to) = (duration_s * WINDOW.0, duration_s * WINDOW.1);
         let _ = write!(tables, "[faults.{id}]\nkind = \"{}\"\non = \"{}\"\n", kind.id, case.on);
         let _ = writeln!(tables, "within = \"{from:.1}s..{to:.1}s\"");
@@ -45,6 +53,18 @@ pub(super) fn faults(base: &Prepared, seed: u64, count: u64) -> String {
         tables.push('\n');
     }
     tables
+}
+
+/// How often a kind is drawn, beside the others. What takes software down in the middle of its work finds most.
+fn weight(kind: &str) -> f64 {
+    match kind {
+        "host.restart_storm" => 6.0,
+        "host.crash" | "host.power_cut" => 4.0,
+        "net.cut" | "net.reset" | "ack.lose" | "delivery.duplicate" | "disk.eio" | "sink.slow" => 3.0,
+        "net.flap" | "net.half_open" | "ack.delay" | "disk.latency" | "disk.full" | "disk.torn" | "disk.stall"
+        | "host.pause" | "sink.error" => 2.0,
+        _ => 1.0,
+    }
 }
 
 /// Kept faults with one left out or one more.
@@ -103,8 +123,11 @@ fn values(kind: &str) -> &'static [&'static str] {
         "host.restart_storm" => &[
             "up = \"uniform(100ms, 2s)\"\ndown = \"uniform(10ms, 200ms)\"\n",
             "up = \"uniform(100ms, 2s)\"\ndown = \"uniform(10ms, 200ms)\"\npower = true\n",
+            "operation = 2\npower = true\n",
             "operation = 7\n",
-            "operation = 40\npower = true\n",
+            "operation = 13\npower = true\n",
+            "operation = 40\n",
+            "operation = 41\npower = true\n",
             "operation = 150\npower = true\n",
         ],
         "host.rolling_restart" => &["restart = \"100ms\"\nup = \"200ms\"\n"],
