@@ -1,8 +1,11 @@
 //! Plain run data in, figures, verdicts and renderings out. It knows neither the engine nor the harness.
 
+pub mod compare;
 pub mod histogram;
+pub mod merge;
 pub mod phases;
 pub mod pool;
+pub mod read;
 pub mod recovery;
 pub mod render;
 pub mod result;

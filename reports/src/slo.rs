@@ -177,6 +177,18 @@ impl fmt::Display for Limit {
     }
 }
 
+/// The limit's operator, value in the unit of the figure, and the unit's name, read back from its canonical text.
+pub(crate) fn limit_parts(limit: &str) -> Option<(&str, f64, &str)> {
+    let (op, value) = limit.split_once(' ')?;
+    let digits = value.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(value.len());
+    let number: f64 = value[..digits].parse().ok()?;
+    match &value[digits..] {
+        "s" => Some((op, number * 1000.0, "ms")),
+        "%" => Some((op, number / 100.0, "%")),
+        unit => Some((op, number, unit)),
+    }
+}
+
 /// Holds a figure against a limit: a lower bound and never fail, what can't be told is void.
 #[must_use]
 pub fn judge(got: &Figure, limit: &Limit) -> Verdict {

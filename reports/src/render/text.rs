@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::result::{Expectation, Figure, ResultFile, Scenario, Time, Verdict, Violation};
+use crate::slo::limit_parts;
 
 /// Violations of one seed that are printed; the rest is counted.
 const SHOWN_VIOLATIONS: usize = 5;
@@ -139,20 +140,8 @@ fn expected(expectation: &Expectation) -> String {
     out
 }
 
-/// The limit's operator, value in the unit of the figure, and the unit's name, read back from its canonical text.
-fn parts(limit: &str) -> Option<(&str, f64, &str)> {
-    let (op, value) = limit.split_once(' ')?;
-    let digits = value.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(value.len());
-    let number: f64 = value[..digits].parse().ok()?;
-    match &value[digits..] {
-        "s" => Some((op, number * 1000.0, "ms")),
-        "%" => Some((op, number / 100.0, "%")),
-        unit => Some((op, number, unit)),
-    }
-}
-
 fn with_unit(got: &Figure, limit: &str) -> String {
-    let unit = parts(limit).map_or("", |(_, _, unit)| unit);
+    let unit = limit_parts(limit).map_or("", |(_, _, unit)| unit);
     let show = |v: f64| match unit {
         "%" => percent(v),
         "" => format!("{v}"),
@@ -170,7 +159,7 @@ fn with_unit(got: &Figure, limit: &str) -> String {
 
 /// How much of an upper limit is left, in whole percent of it.
 fn margin(got: &Figure, limit: &str) -> Option<String> {
-    let (op, value, _) = parts(limit)?;
+    let (op, value, _) = limit_parts(limit)?;
     let Figure::V { v } = got else { return None };
     (op.starts_with('<') && value > 0.0).then(|| format!("{} %", ((1.0 - v.0 / value) * 100.0).floor()))
 }
