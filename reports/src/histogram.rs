@@ -111,6 +111,11 @@ impl Latency {
         self.came_us.len()
     }
 
+    /// The delays of those that came, µs.
+    pub(crate) fn came_us(&self) -> &Histogram<u64> {
+        &self.came_us
+    }
+
     /// A percentile over all events, in ms; what did not come lies above everything that came.
     #[must_use]
     pub fn figure(&self, percentile: Percentile) -> Figure {

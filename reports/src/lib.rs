@@ -10,6 +10,7 @@ pub mod recovery;
 pub mod render;
 pub mod result;
 pub mod run;
+pub mod series;
 pub mod slo;
 
 #[cfg(test)]

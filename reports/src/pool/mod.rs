@@ -4,7 +4,7 @@ mod measure;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::histogram::Percentile;
+use crate::histogram::{Latency, Percentile};
 use crate::phases::{self, Phase, Totals};
 use crate::recovery::{self, Group};
 use crate::result::{Recovery, Scenario, Seed, Sometimes, Spread, Verdict, Violation};
@@ -97,6 +97,13 @@ impl Pool {
             }
         }
         sum
+    }
+
+    /// The latency of each phase at each sink.
+    pub fn latencies(&self) -> impl Iterator<Item = (&Phase, &str, &Latency)> {
+        self.phases.iter().flat_map(|(phase, totals)| {
+            totals.latency.iter().map(move |(sink, latency)| (phase, sink.as_str(), latency))
+        })
     }
 
     /// The recoveries of all groups that hold all of `faults`, seed by seed.

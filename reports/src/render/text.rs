@@ -122,7 +122,7 @@ fn figures(text: &mut String, file: &ResultFile, scenario: &Scenario) {
 }
 
 /// `pass  latency.p99 @steady <= 400ms   got 212 ms   margin 47 %`.
-fn expected(expectation: &Expectation) -> String {
+pub(crate) fn expected(expectation: &Expectation) -> String {
     let Expectation { what, limit, got, verdict, line } = expectation;
     let word = match verdict {
         Verdict::Pass => "pass",
@@ -215,7 +215,7 @@ fn seconds(s: f64) -> String {
 }
 
 /// `0`, `1.8 %`, and `< 0.01 %` for what rounding would hide.
-fn percent(ratio: f64) -> String {
+pub(crate) fn percent(ratio: f64) -> String {
     let hundredths = (ratio * 10_000.0).round() / 100.0;
     match ratio {
         0.0 => "0".to_owned(),

@@ -1,0 +1,146 @@
+//! Charts as SVG, in colours that can be read on white and on black.
+
+use plotters::prelude::*;
+use plotters::style::RGBColor;
+
+use crate::series::Series;
+
+const SIZE: (u32, u32) = (960, 300);
+/// Axes and texts.
+const INK: RGBColor = RGBColor(128, 128, 128);
+/// Lines, in the order in which they are drawn: told apart by people who don't see all colours, too (Okabe, Ito 2002).
+const LINES: [RGBColor; 6] = [
+    RGBColor(0, 114, 178),
+    RGBColor(230, 159, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(213, 94, 0),
+];
+const FAULT: RGBColor = RGBColor(213, 94, 0);
+const FONT: &str = "sans-serif";
+/// A delay below this is drawn here: a logarithm has no zero.
+const LEAST_MS: f64 = 0.5;
+
+/// A line: x and y.
+pub(super) type Points = Vec<(f64, f64)>;
+
+/// Draws into a text; an SVG in memory can't fail to be written.
+fn svg(
+    label: &str,
+    draw: impl FnOnce(&DrawingArea<SVGBackend<'_>, plotters::coord::Shift>) -> Result<(), String>,
+) -> String {
+    let mut text = String::new();
+    {
+        let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+        draw(&area).expect("memory takes all that is drawn");
+        area.present().expect("memory takes all that is drawn");
+    }
+    // Read out by a screen reader, and as wide as the page.
+    let opened = format!("<svg role=\"img\" aria-label=\"{label}\" viewBox=\"0 0 {} {}\" ", SIZE.0, SIZE.1);
+    let rest = text.split_once("<svg").map_or(text.as_str(), |(_, rest)| rest);
+    let rest = rest.split_once('>').map_or(rest, |(_, rest)| rest);
+    format!("{opened}xmlns=\"http://www.w3.org/2000/svg\">{rest}")
+}
+
+/// The worst delay of each moment of a seed and of its twin, over time, with a band a fault.
+pub(super) fn timeline(run: &Series, twin: Option<&Series>) -> String {
+    let end_s = run.load_end_ms as f64 / 1000.0;
+    let points = |series: &Series| -> Vec<(f64, f64)> {
+        series
+            .moments
+            .iter()
+            .filter(|m| m.came > 0)
+            .map(|m| (m.at_ms as f64 / 1000.0, m.worst_ms.max(LEAST_MS)))
+            .collect()
+    };
+    let mut lines = Vec::new();
+    lines.extend(twin.map(points));
+    lines.push(points(run));
+    let top = lines.iter().flatten().map(|(_, ms)| *ms).fold(10.0, f64::max) * 1.5;
+    svg("worst delay over time, with the faults as bands", |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(8)
+            .x_label_area_size(34)
+            .y_label_area_size(64)
+            .build_cartesian_2d(0.0..end_s.max(0.001), (LEAST_MS..top).log_scale())
+            .map_err(|error| error.to_string())?;
+        chart
+            .configure_mesh()
+            .axis_style(INK)
+            .bold_line_style(INK.mix(0.25))
+            .light_line_style(TRANSPARENT)
+            .label_style((FONT, 13).into_font().color(&INK))
+            .x_desc("virtual time, s")
+            .y_desc("worst delay, ms")
+            .draw()
+            .map_err(|error| error.to_string())?;
+        for band in &run.faults {
+            let from = band.from_ms as f64 / 1000.0;
+            let to = (band.to_ms as f64 / 1000.0).min(end_s).max(from + end_s / 400.0);
+            chart
+                .draw_series([Rectangle::new([(from, LEAST_MS), (to, top)], FAULT.mix(0.18).filled())])
+                .map_err(|error| error.to_string())?;
+        }
+        draw_lines(&mut chart, lines)?;
+        let lost = run.moments.iter().filter(|m| m.missing > 0).map(|m| (m.at_ms as f64 / 1000.0, top / 1.4));
+        chart
+            .draw_series(lost.map(|at| Cross::new(at, 5, FAULT.stroke_width(2))))
+            .map_err(|error| error.to_string())?;
+        Ok(())
+    })
+}
+
+/// Delays by percentile, a line a phase: the tail is spread out.
+pub(super) fn spectrum(lines: Vec<Points>) -> String {
+    let all = || lines.iter().flatten();
+    let right = all().map(|(x, _)| *x).fold(100.0, f64::max);
+    let top = all().map(|(_, y)| *y).fold(10.0, f64::max) * 1.5;
+    svg("delay by percentile, a line a phase", |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(8)
+            .x_label_area_size(34)
+            .y_label_area_size(64)
+            .build_cartesian_2d((1.0..right).log_scale(), (LEAST_MS..top).log_scale())
+            .map_err(|error| error.to_string())?;
+        chart
+            .configure_mesh()
+            .axis_style(INK)
+            .bold_line_style(INK.mix(0.25))
+            .light_line_style(TRANSPARENT)
+            .label_style((FONT, 13).into_font().color(&INK))
+            .x_label_formatter(&|x| percentile(*x))
+            .x_desc("percentile")
+            .y_desc("delay, ms")
+            .draw()
+            .map_err(|error| error.to_string())?;
+        let clipped = lines.into_iter().map(|line| line.into_iter().map(|(x, ms)| (x, ms.max(LEAST_MS))).collect());
+        draw_lines(&mut chart, clipped.collect())
+    })
+}
+
+/// `1 / (1 - quantile)` as a percentile: 100 is 99 %.
+fn percentile(x: f64) -> String {
+    let percent = (1.0 - 1.0 / x) * 100.0;
+    format!("{}", (percent * 1e4).round() / 1e4)
+}
+
+type Chart<'a, 'b, X, Y> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, Y>>;
+
+fn draw_lines<X, Y>(chart: &mut Chart<'_, '_, X, Y>, lines: Vec<Points>) -> Result<(), String>
+where
+    X: Ranged<ValueType = f64>,
+    Y: Ranged<ValueType = f64>,
+{
+    for (line, colour) in lines.into_iter().zip(LINES.iter().cycle()) {
+        let series = LineSeries::new(line, colour.stroke_width(2));
+        chart.draw_series(series).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// The colour of a chart's line, by its number, as CSS.
+pub(super) fn colour(line: usize) -> String {
+    let RGBColor(r, g, b) = LINES[line % LINES.len()];
+    format!("rgb({r},{g},{b})")
+}

@@ -1,0 +1,111 @@
+//! `latency.hlog`: the histograms of each phase and sink as an HdrHistogram interval log, version 2 of the encoding, which
+//! the tools of HdrHistogram read. Values are µs, maxima ms. Events that never came are no values: a comment counts them.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag};
+use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
+
+use crate::pool::Pool;
+
+/// A log that can't be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an HdrHistogram interval log: {0}")]
+pub struct LogError(String);
+
+/// The log of all phases and sinks of a scenario. A line's tag is `PHASE/SINK`, and its interval is the whole run.
+///
+/// # Panics
+/// Never: memory takes all that is written, and a histogram of µs can always be encoded.
+#[must_use]
+pub fn render(pool: &Pool, id: &str) -> String {
+    let mut text = Vec::new();
+    let mut serializer = V2DeflateSerializer::new();
+    let mut builder = IntervalLogWriterBuilder::new();
+    builder
+        .add_comment(&format!("seaworthy {id}: delays in us, a line a phase and sink"))
+        .with_max_value_divisor(1000.0);
+    let mut writer = builder.begin_log_with(&mut text, &mut serializer).expect("memory takes all that is written");
+    for (phase, sink, latency) in pool.latencies() {
+        let tag = format!("{phase}/{sink}").replace([',', ' ', '\n', '\r'], "_");
+        if latency.came() < latency.n() {
+            let missing = format!("{tag}: {} of {} never came", latency.n() - latency.came(), latency.n());
+            writer.write_comment(&missing).expect("memory takes all that is written");
+        }
+        let tag = Tag::new(&tag).expect("commas, blanks and ends of lines were replaced");
+        writer
+            .write_histogram(latency.came_us(), Duration::ZERO, Duration::from_secs(1), Some(tag))
+            .expect("a histogram of us can be encoded, and memory takes it");
+    }
+    String::from_utf8(text).expect("an interval log is text")
+}
+
+/// The tags of a log and their histograms.
+///
+/// # Errors
+/// Anything that is not such a log.
+pub fn parse(text: &str) -> Result<Vec<(String, Histogram<u64>)>, LogError> {
+    let wrong = |what: &dyn std::fmt::Debug| LogError(format!("{what:?}"));
+    let mut found = Vec::new();
+    for entry in IntervalLogIterator::new(text.as_bytes()) {
+        let LogEntry::Interval(interval) = entry.map_err(|error| wrong(&error))? else { continue };
+        let bytes = STANDARD.decode(interval.encoded_histogram()).map_err(|error| wrong(&error))?;
+        let histogram = Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(|error| wrong(&error))?;
+        found.push((interval.tag().map_or_else(String::new, |tag| tag.as_str().to_owned()), histogram));
+    }
+    Ok(found)
+}
+
+/// Points of a percentile spectrum: `1 / (1 - quantile)` and ms, up to what the sample carries.
+#[must_use]
+pub fn spectrum(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
+    let n = histogram.len();
+    let mut points = Vec::new();
+    let mut below = 0;
+    for bucket in histogram.iter_recorded() {
+        let quantile = below as f64 / n as f64;
+        points.push((1.0 / (1.0 - quantile), bucket.value_iterated_to() as f64 / 1000.0));
+        below += bucket.count_since_last_iteration();
+    }
+    if let Some((_, last)) = points.last().copied() {
+        points.push((n as f64, last));
+    }
+    points
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::histogram::Percentile;
+    use crate::phases::Phase;
+    use crate::result::Figure;
+    use crate::sample;
+
+    fn pool() -> Pool {
+        let mut pool = Pool::default();
+        (1..=8).for_each(|seed| pool.add(&sample::cut(seed)));
+        pool
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_with_its_counts_and_percentiles() {
+        let pool = pool();
+        let log = parse(&render(&pool, "uplink_cut")).unwrap();
+        let (_, steady) = log.iter().find(|(tag, _)| tag == "steady/hub.raw").unwrap();
+        let totals = pool.phase(&Phase::Steady).unwrap();
+        assert_eq!(steady.len(), totals.latency["hub.raw"].came());
+        let Figure::V { v } = totals.worst(Percentile::P99) else { panic!("it can be told") };
+        assert!((steady.value_at_quantile(0.99) as f64 / 1000.0 / v.0 - 1.0).abs() < 0.01);
+        let points = spectrum(steady);
+        assert!(points.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1), "{points:?}");
+    }
+
+    #[test]
+    fn a_foreign_text_is_refused() {
+        assert!(parse("0,1,2,notbase64!\n").is_err());
+        assert!(parse("hello").is_err());
+    }
+}

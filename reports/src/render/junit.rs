@@ -1,0 +1,73 @@
+//! `junit.xml`: a suite a scenario, a case an objective and a seed, as CI systems show them.
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+use crate::result::{ResultFile, Scenario, Verdict};
+
+/// The result as JUnit XML. Nothing in it depends on a clock.
+///
+/// # Panics
+/// Never: memory takes all that is written.
+#[must_use]
+pub fn render(file: &ResultFile) -> String {
+    let mut report = Report::new("seaworthy");
+    for scenario in &file.scenarios {
+        report.add_test_suite(suite(scenario));
+    }
+    report.to_string().expect("memory takes all that is written")
+}
+
+fn suite(scenario: &Scenario) -> TestSuite {
+    let mut suite = TestSuite::new(scenario.id.as_str());
+    suite.add_property(("hash", scenario.hash.as_str()));
+    for why in &scenario.void {
+        suite.add_test_case(failed("proved something", "void", why));
+    }
+    for expectation in &scenario.expect {
+        let name = format!("{} {}", expectation.what, expectation.limit);
+        let got = super::text::figure(&expectation.got);
+        suite.add_test_case(match expectation.verdict {
+            Verdict::Pass => TestCase::new(name.as_str(), TestCaseStatus::success()),
+            Verdict::Void => failed(&name, "void", &format!("it can't be told: {got}")),
+            _ => failed(&name, "objective", &format!("got {got} (line {})", expectation.line)),
+        });
+    }
+    for seed in &scenario.seeds {
+        let name = format!("seed {}", seed.seed);
+        let mut case = match seed.violations.first() {
+            None => TestCase::new(name.as_str(), TestCaseStatus::success()),
+            Some(first) => {
+                let mut case = failed(&name, &first.check, &format!("{}: {}", first.check, first.message));
+                let all = seed
+                    .violations
+                    .iter()
+                    .map(|broken| format!("{} ms {}: {}\n", broken.at_ms, broken.check, broken.message));
+                case.set_system_out(all.collect::<String>());
+                case
+            }
+        };
+        case.set_classname(scenario.id.as_str());
+        suite.add_test_case(case);
+    }
+    suite
+}
+
+fn failed(name: &str, kind: &str, message: &str) -> TestCase {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    status.set_type(kind).set_message(message);
+    TestCase::new(name, status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn junit_of_a_pass_a_failure_and_nothing() {
+        insta::assert_snapshot!("junit_failing", render(&sample::failing()));
+        let passing = render(&sample::passing());
+        assert!(passing.contains("failures=\"0\"") && passing.contains("seed 8"), "{passing}");
+        assert!(render(&sample::void()).contains("type=\"void\""));
+    }
+}

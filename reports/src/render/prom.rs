@@ -1,0 +1,91 @@
+//! `metrics.prom`: the figures of a result as Prometheus text, for a node exporter's textfile collector or a push gateway.
+
+use std::fmt::Write;
+
+use crate::result::{Figure, ResultFile, Verdict};
+
+/// The result in the text format of Prometheus, version 0.0.4. What can't be told has no sample; what never comes is +Inf.
+#[must_use]
+pub fn render(file: &ResultFile) -> String {
+    let mut text = String::new();
+    let mut family = |name: &str, help: &str, samples: Vec<(String, f64)>| {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for (labels, value) in samples {
+            let value = if value.is_infinite() { "+Inf".to_owned() } else { value.to_string() };
+            let _ = writeln!(text, "{name}{{{labels}}} {value}");
+        }
+    };
+    let scenarios = &file.scenarios;
+    let each = |figure: &dyn Fn(&crate::result::Scenario) -> f64| {
+        scenarios.iter().map(|s| (format!("scenario=\"{}\"", label(&s.id)), figure(s))).collect::<Vec<_>>()
+    };
+    family(
+        "seaworthy_passed",
+        "1 when the scenario passed, else 0.",
+        each(&|s| f64::from(u8::from(s.verdict == Verdict::Pass))),
+    );
+    family("seaworthy_seeds", "Seeds that ran.", each(&|s| s.seeds.len() as f64));
+    let mut events = Vec::new();
+    let mut ratios = Vec::new();
+    let mut latencies = Vec::new();
+    for scenario in scenarios {
+        for (name, phase) in &scenario.phases {
+            let at = format!("scenario=\"{}\",phase=\"{}\"", label(&scenario.id), label(name));
+            for (fate, count) in [
+                ("offered", phase.offered),
+                ("accepted", phase.accepted),
+                ("visible", phase.visible),
+                ("lost", phase.lost + phase.lost_reported + phase.lost_window),
+                ("unresolved", phase.unresolved),
+                ("rejected", phase.rejected),
+                ("dead_lettered", phase.dead_lettered),
+                ("shed", phase.shed),
+                ("expired", phase.expired),
+                ("unexpected", phase.unexpected),
+            ] {
+                events.push((format!("{at},fate=\"{fate}\""), count as f64));
+            }
+            for (of, ratio) in
+                [("drop", phase.drop_ratio), ("duplicate", phase.duplicate_ratio), ("replay", phase.replay_ratio)]
+            {
+                ratios.push((format!("{at},of=\"{of}\""), ratio));
+            }
+            let latency = &phase.latency_ms;
+            for (quantile, figure) in
+                [("0.5", &latency.p50), ("0.95", &latency.p95), ("0.99", &latency.p99), ("0.999", &latency.p99_9)]
+            {
+                let seconds = match figure {
+                    Figure::V { v } => v.0 / 1000.0,
+                    Figure::Ge { .. } | Figure::Never { .. } => f64::INFINITY,
+                    Figure::Na { .. } => continue,
+                };
+                latencies.push((format!("{at},quantile=\"{quantile}\""), seconds));
+            }
+        }
+    }
+    family("seaworthy_events", "Events by what became of them.", events);
+    family("seaworthy_ratio", "Shares: dropped, duplicate, replayed.", ratios);
+    family("seaworthy_latency_seconds", "Latency over all offered events, of the worst sink.", latencies);
+    text
+}
+
+/// A label's value, escaped.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn prometheus_text_of_a_failing_run() {
+        insta::assert_snapshot!("prom_failing", render(&sample::failing()));
+    }
+
+    #[test]
+    fn labels_are_escaped() {
+        assert_eq!(label("a\"b\\c\n"), "a\\\"b\\\\c\\n");
+    }
+}
