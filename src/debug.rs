@@ -94,7 +94,7 @@ fn debug(args: &Args, registry: &Registry) -> Result<Exit, Exit> {
         Some(path) => read_plan(path, &prepared)?,
         None => prepared.plan(args.seed),
     };
-    let judged = prepared.run_plan(&plan, true).map_err(|error| crate::sim::books(&error))?;
+    let judged = prepared.run_plan(&plan, true).map_err(|error| crate::worlds::books(&error))?;
     let failures = judged.failures(&prepared);
     let lines = story::lines(prepared.world(), &plan, &judged);
     if let Some(folder) = &args.keep {

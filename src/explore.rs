@@ -52,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long)]
     corpus: Option<String>,
     /// Worlds at a time; changes no trial.
-    #[arg(long, default_value_t = crate::sim::default_jobs())]
+    #[arg(long, default_value_t = crate::worlds::default_jobs())]
     jobs: usize,
     /// Prints one JSON document instead of lines.
     #[arg(long)]
@@ -120,8 +120,8 @@ fn explore(args: &Args, scenarios: &[Prepared]) -> Result<Explored, Exit> {
     let mut explorer = Explorer::new(scenarios, args.seed, args.jobs);
     let mut failures: BTreeMap<(usize, String), (Found, u64)> = BTreeMap::new();
     let bar = bar();
-    while go_on() && args.trials.is_none_or(|most| explorer.trials() < most) && !(args.first && !failures.is_empty()) {
-        for found in explorer.round(&go_on).map_err(|error| crate::sim::books(&error))? {
+    while go_on() && args.trials.is_none_or(|most| explorer.trials() < most) && (!args.first || failures.is_empty()) {
+        for found in explorer.round(&go_on).map_err(|error| crate::worlds::books(&error))? {
             let signature = (found.trial.scenario, found.failure.check.clone());
             failures.entry(signature).and_modify(|(_, times)| *times += 1).or_insert((found, 1));
         }

@@ -7,6 +7,16 @@ use std::path::Path;
 
 use seaworthy_engine::graph::FILE_BYTES_MAX;
 
+/// Bytes of a result or log at most: a release's, many times over.
+const RESULT_BYTES_MAX: u64 = 256 << 20;
+
+/// A text that a run wrote. What lies behind the last byte that is read makes it a broken one.
+pub(crate) fn read_written(path: &str) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(RESULT_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// A text; what lies behind the first byte too many is not read, so that the reader can refuse the file.
 pub(crate) fn read_text(path: &str) -> io::Result<String> {
     let mut text = String::new();
@@ -20,6 +30,19 @@ pub(crate) fn write_new(path: &str, text: &str) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     File::create_new(path)?.write_all(text.as_bytes())
+}
+
+/// The files of a folder whose names end so, in order of their names.
+pub(crate) fn list(folder: &str, ending: &str) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path().to_string_lossy().into_owned();
+        if path.ends_with(ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Adds a line to the end of a file, which is made when it isn't there, with the folders that it needs.

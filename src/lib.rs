@@ -5,17 +5,21 @@
 mod check;
 mod debug;
 mod draft;
+mod elsewhere;
 mod exit;
 mod explain;
 mod explore;
 mod files;
+mod gate;
 mod held;
 mod keys;
 mod new;
+mod pages;
 mod picture;
 mod plan;
 mod plan_files;
 mod queue;
+mod results;
 mod run;
 mod scenario_files;
 mod show;
@@ -24,6 +28,8 @@ mod sim;
 mod stopwatch;
 mod storm;
 mod trace;
+mod waivers;
+mod worlds;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -56,6 +62,10 @@ enum Command {
     Debug(debug::Args),
     Trace(trace::Args),
     New(new::Args),
+    Gate(gate::Args),
+    Compare(results::CompareArgs),
+    Merge(results::MergeArgs),
+    Report(results::ReportArgs),
     Run(run::Args),
     Keys(keys::Args),
     Queue(queue::Args),
@@ -82,6 +92,10 @@ pub fn main(registry: Registry) -> ExitCode {
         Command::New(args) => new::run(&args, &registry),
         Command::Debug(args) => debug::run(&args, &registry),
         Command::Trace(args) => trace::run(&args, &registry),
+        Command::Gate(args) => gate::run(&args, &registry),
+        Command::Compare(args) => results::run_compare(&args),
+        Command::Merge(args) => results::run_merge(&args),
+        Command::Report(args) => results::run_report(&args),
         Command::Run(args) => run::run(&args, &registry),
         Command::Keys(args) => keys::run(&args),
         Command::Queue(args) => queue::run(&args),

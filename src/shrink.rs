@@ -7,6 +7,7 @@ use seaworthy_engine::node::Registry;
 use seaworthy_harness::explore::{ShrinkError, Shrunk, shrink};
 use seaworthy_harness::plan::Plan;
 use seaworthy_harness::run::Prepared;
+use seaworthy_reports::result::{Scenario, Verdict};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -40,7 +41,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "out")]
     out: String,
     /// Worlds at a time; changes no result.
-    #[arg(long, default_value_t = crate::sim::default_jobs())]
+    #[arg(long, default_value_t = crate::worlds::default_jobs())]
     jobs: usize,
     /// Prints one JSON document instead of lines.
     #[arg(long)]
@@ -95,6 +96,25 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
     }
 }
 
+/// Shrinks the first failing seed of a result: one that broke a promise, or else one that misses by itself what all miss.
+/// `None` where no seed alone shows it, or nothing failed; what can't be made small has been told as it is.
+pub(crate) fn of_result(
+    prepared: &Prepared,
+    result: &Scenario,
+    budget: Duration,
+    jobs: usize,
+    path: &str,
+) -> Option<Smallest> {
+    let broken = result.seeds.iter().find_map(|seed| Some((seed, seed.violations.first()?.check.clone())));
+    let missed = || {
+        let missed = result.expect.iter().find(|expectation| expectation.verdict == Verdict::Fail)?;
+        let seed = result.seeds.iter().find(|seed| seed.lost > 0).or(result.seeds.first())?;
+        Some((seed, missed.what.clone()))
+    };
+    let (seed, check) = broken.or_else(missed)?;
+    smallest(prepared, &prepared.plan(seed.seed), &Ways { check: Some(&check), budget, jobs, path }).ok()
+}
+
 /// Shrinks a plan, writes what is left, and says how to run it.
 pub(crate) fn smallest(prepared: &Prepared, plan: &Plan, ways: &Ways<'_>) -> Result<Smallest, Exit> {
     let watch = Stopwatch::start();
@@ -116,7 +136,7 @@ pub(crate) fn smallest(prepared: &Prepared, plan: &Plan, ways: &Ways<'_>) -> Res
     });
     bar.finish_and_clear();
     let shrunk = shrunk.map_err(|error| match error {
-        ShrinkError::Books(error) => crate::sim::books(&error),
+        ShrinkError::Books(error) => crate::worlds::books(&error),
         error => {
             show::problem(&Nothing { path: prepared.path().to_owned(), error });
             Exit::Void

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use seaworthy_engine::node::Registry;
-use seaworthy_harness::run::{Prepared, RunError};
+use seaworthy_harness::run::Prepared;
 use seaworthy_harness::scenario::{Seeds, seeds};
 use seaworthy_reports::pool::Pool;
 use seaworthy_reports::render::{json, text};
@@ -13,11 +13,13 @@ use seaworthy_reports::result::{ResultFile, Scenario, Time, Verdict};
 
 use crate::exit::Exit;
 use crate::files::write_whole;
+use crate::pages::{self, Timed};
 use crate::plan_files::read_plan;
 use crate::scenario_files::prepare;
 use crate::show;
-use crate::shrink::{Smallest, Ways, smallest};
+use crate::shrink::{Smallest, of_result};
 use crate::stopwatch::Stopwatch;
+use crate::worlds::{books, commit, default_jobs, problem};
 
 /// Runs scenarios in the simulated world.
 #[derive(clap::Args)]
@@ -54,25 +56,8 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn default_jobs() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
 fn parse_seeds(text: &str) -> Result<Seeds, String> {
     seeds(text).map_err(|error| error.to_string())
-}
-
-#[derive(Debug, thiserror::Error, miette::Diagnostic)]
-#[error("{message}")]
-#[diagnostic(code(sim::failed))]
-struct Problem {
-    message: String,
-    #[help]
-    help: Option<String>,
-}
-
-fn problem(message: String, help: Option<&str>) {
-    show::problem(&Problem { message, help: help.map(str::to_owned) });
 }
 
 pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
@@ -102,7 +87,8 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
 
 fn scenario(args: &Args, prepared: &Prepared) -> Exit {
     let watch = Stopwatch::start();
-    let pool = match pool(args, prepared) {
+    let mut timed = Timed::default();
+    let pool = match pool(args, prepared, &mut timed) {
         Ok(pool) => pool,
         Err(exit) => return exit,
     };
@@ -122,41 +108,38 @@ fn scenario(args: &Args, prepared: &Prepared) -> Exit {
     }
     let speed = speed(result, wall);
     let dir = format!("{}/{}", args.out, result.id);
-    let rendered = json::result(&file);
     let summary = format!("```text\n{block}```\n\n{speed}\n");
-    for (name, text) in [("result.json", &rendered), ("summary.md", &summary)] {
-        if let Err(error) = write_whole(&format!("{dir}/{name}"), text) {
-            problem(format!("could not write {dir}/{name}: {error}"), Some("name another folder with --out"));
-            return Exit::Environment;
-        }
+    let timelines = timed.timelines(prepared, result);
+    let paths = [(result.id.clone(), prepared.path().to_owned())].into();
+    let written = pages::write_scenario(&dir, &pool, &result.id, timelines.as_ref())
+        .and_then(|()| pages::write_result(&dir, &file, &summary, &paths, None));
+    if let Err(exit) = written {
+        return exit;
     }
     let shown = if args.json {
-        show::report(&rendered)
+        show::report(&json::result(&file))
     } else {
-        show::report(&format!("{block}  {speed}      result: {dir}/result.json\n"))
+        show::report(&format!("{block}  {speed}      report: {dir}/report.html\n"))
     };
     Exit::from(result.verdict).and(shown)
 }
 
 /// The smallest plan that breaks what the first failing seed broke first.
 fn smallest_plan(args: &Args, prepared: &Prepared, result: &Scenario) -> Option<Smallest> {
-    let failed = result.seeds.iter().find(|seed| seed.verdict == Verdict::Fail)?;
-    if args.shrink == 0 || args.plan.is_some() || args.json {
+    if result.verdict != Verdict::Fail || args.shrink == 0 || args.plan.is_some() || args.json {
         return None;
     }
     let path = format!("{}/{}/smallest.plan.json", args.out, result.id);
-    let check = failed.violations.first().map(|violation| violation.check.as_str());
-    let ways = Ways { check, budget: Duration::from_secs(args.shrink), jobs: args.jobs, path: &path };
-    // What can't be made small has been told as it is.
-    smallest(prepared, &prepared.plan(failed.seed), &ways).ok()
+    of_result(prepared, result, Duration::from_secs(args.shrink), args.jobs, &path)
 }
 
-fn pool(args: &Args, prepared: &Prepared) -> Result<Pool, Exit> {
+fn pool(args: &Args, prepared: &Prepared, timed: &mut Timed) -> Result<Pool, Exit> {
     if let Some(path) = &args.plan {
         let plan = read_plan(path, prepared)?;
         let judged = prepared.run_plan(&plan, args.trace).map_err(|error| books(&error))?;
         let mut pool = Pool::default();
         pool.add(&judged.run);
+        timed.add(&judged);
         return Ok(pool);
     }
     let wanted = match (args.seed, &args.seeds) {
@@ -167,6 +150,7 @@ fn pool(args: &Args, prepared: &Prepared) -> Result<Pool, Exit> {
     let bar = progress(prepared, wanted.len());
     let pool = prepared.run_seeds(&wanted, args.jobs, args.trace, |judged| {
         bar.inc(1);
+        timed.add(judged);
         if args.trace
             && let Err(error) = write_whole(
                 &format!("{}/{}/trace-{}.txt", args.out, prepared.scenario().id, judged.run.seed),
@@ -178,13 +162,6 @@ fn pool(args: &Args, prepared: &Prepared) -> Result<Pool, Exit> {
     });
     bar.finish_and_clear();
     pool.map_err(|error| books(&error))
-}
-
-/// The harness's own books don't balance.
-pub(crate) fn books(error: &RunError) -> Exit {
-    let help = "the harness's own books don't balance: this is a bug of Seaworthy; please report it";
-    problem(error.to_string(), Some(help));
-    Exit::Internal
 }
 
 fn progress(prepared: &Prepared, seeds: usize) -> ProgressBar {
@@ -208,9 +185,4 @@ fn speed(result: &Scenario, wall: Duration) -> String {
         simulated as f64 / 1e3,
         simulated as f64 / 1e3 / seconds
     )
-}
-
-/// The commit that this binary was built from, as far as its build knows.
-fn commit() -> String {
-    option_env!("SEAWORTHY_COMMIT").unwrap_or("unknown").to_owned()
 }

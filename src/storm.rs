@@ -35,7 +35,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "storm")]
     out: String,
     /// Worlds at a time; changes no result.
-    #[arg(long, default_value_t = crate::sim::default_jobs())]
+    #[arg(long, default_value_t = crate::worlds::default_jobs())]
     jobs: usize,
     /// Prints one JSON document instead of lines.
     #[arg(long)]
@@ -146,7 +146,7 @@ fn pair(args: &Args, registry: &Registry, plan: &ProcessPlan, case: &Case) -> Re
             broken.insert(judged.run.seed, (violation.check.clone(), violation.message.clone()));
         }
     });
-    pool.map_err(|error| crate::sim::books(&error))?;
+    pool.map_err(|error| crate::worlds::books(&error))?;
     let first = broken.into_iter().next();
     let verdict = match &first {
         Some(_) => Verdict::Fail,

@@ -90,7 +90,7 @@ fn diff(args: &DiffArgs, registry: &Registry) -> Result<Exit, Exit> {
         None => prepared.plan(args.seed),
     };
     let twin = twin(args, &prepared, &plan)?;
-    let play = |plan: &Plan| prepared.run_plan(plan, true).map_err(|error| crate::sim::books(&error));
+    let play = |plan: &Plan| prepared.run_plan(plan, true).map_err(|error| crate::worlds::books(&error));
     let (this_run, twin_run) = (play(&plan)?, play(&twin)?);
     let timed = args.against_seed.is_none();
     let (this, that) = (lines(&prepared, &plan, &this_run), lines(&prepared, &twin, &twin_run));
@@ -125,8 +125,8 @@ fn diff(args: &DiffArgs, registry: &Registry) -> Result<Exit, Exit> {
     before.iter().for_each(|line| text.push_str(&told(' ', line)));
     let parted_ns = [this_next.first(), that_next.first()].into_iter().flatten().map(|line| line.at_ns).min();
     let faults = story::lines(prepared.world(), &plan, &this_run);
-    let faults = faults.iter().filter(|line| ["fault", "heal"].contains(&line.what.as_str()));
-    if let Some(fault) = faults.filter(|line| parted_ns.is_none_or(|parted_ns| line.at_ns <= parted_ns)).last() {
+    let mut faults = faults.iter().filter(|line| ["fault", "heal"].contains(&line.what.as_str()));
+    if let Some(fault) = faults.rfind(|line| parted_ns.is_none_or(|parted_ns| line.at_ns <= parted_ns)) {
         text.push_str(&told('!', fault));
     }
     this_next.iter().for_each(|line| text.push_str(&told('>', line)));

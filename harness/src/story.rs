@@ -188,8 +188,9 @@ pub fn hosts_at(world: &World, judged: &Judged, at_ns: Ns) -> Vec<HostState> {
                 (state.incarnation, state.since_ns) = (None, record.at_ns);
             }
         }
-        let samples = judged.history.disk_used.iter().filter(|(of, sampled_ns, _)| of == host && *sampled_ns <= at_ns);
-        state.disk_bytes = samples.last().map_or(0, |(.., bytes)| *bytes);
+        let mut samples =
+            judged.history.disk_used.iter().filter(|(of, sampled_ns, _)| of == host && *sampled_ns <= at_ns);
+        state.disk_bytes = samples.next_back().map_or(0, |(.., bytes)| *bytes);
         state
     };
     world.hosts.iter().enumerate().map(state).collect()

@@ -69,10 +69,11 @@ impl Test {
     /// deterministic.
     #[must_use]
     pub fn run(self) -> Ran {
-        assert!(
-            cfg!(tokio_unstable),
-            "simulations are deterministic only with `--cfg tokio_unstable`; add to .cargo/config.toml:\n[build]\nrustflags = [\"--cfg\", \"tokio_unstable\"]"
-        );
+        if !cfg!(tokio_unstable) {
+            panic!(
+                "simulations are deterministic only with `--cfg tokio_unstable`; add to .cargo/config.toml:\n[build]\nrustflags = [\"--cfg\", \"tokio_unstable\"]"
+            );
+        }
         let read = |path: &str| std::fs::read_to_string(path);
         let prepared = Prepared::read(&self.path, &read, &self.registry)
             .unwrap_or_else(|error| panic!("could not run {}: {}", self.path, told(error)));

@@ -125,6 +125,19 @@ pub struct Comparison {
     pub loosened: Vec<Loosened>,
 }
 
+impl Comparison {
+    /// The verdict of the figures alone, whatever became easier to meet.
+    #[must_use]
+    pub fn figures_verdict(&self) -> Verdict {
+        let has = |word| self.scenarios.iter().any(|delta| delta.word == word);
+        match () {
+            () if has(Word::Regressed) => Verdict::Regressed,
+            () if has(Word::NotComparable) => Verdict::Void,
+            () => Verdict::Pass,
+        }
+    }
+}
+
 /// Compares `head` with `base`.
 #[must_use]
 pub fn compare(base: &ResultFile, head: &ResultFile, tolerance: &Tolerance, seeds: Seeds) -> Comparison {
@@ -141,13 +154,12 @@ pub fn compare(base: &ResultFile, head: &ResultFile, tolerance: &Tolerance, seed
         loosened.extend(looser(old, new));
         scenarios.push(scenario(old, new, base, head, tolerance, seeds));
     }
-    let verdict = match () {
-        () if scenarios.iter().any(|delta| delta.word == Word::Regressed) || !loosened.is_empty() => Verdict::Regressed,
-        () if scenarios.iter().all(|delta| delta.word == Word::NotComparable) => Verdict::Void,
-        () if scenarios.iter().any(|delta| delta.word == Word::NotComparable) => Verdict::Void,
-        () => Verdict::Pass,
-    };
-    Comparison { verdict, scenarios, loosened }
+    let mut comparison = Comparison { verdict: Verdict::Pass, scenarios, loosened };
+    comparison.verdict = comparison.figures_verdict();
+    if !comparison.loosened.is_empty() {
+        comparison.verdict = Verdict::Regressed;
+    }
+    comparison
 }
 
 fn unlike(id: &str, why: String) -> ScenarioDelta {

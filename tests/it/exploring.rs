@@ -1,4 +1,5 @@
 //! Explore, shrink, debug and trace diff through the command, on the repository's own scenarios.
+#![expect(clippy::disallowed_methods, reason = "tests read and write the files of the command")]
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -7,7 +8,6 @@ use serde_json::Value;
 
 const FORGED: &str = "scenarios/must_fail/forge_ack.toml";
 
-#[expect(clippy::disallowed_methods, reason = "the binary runs as a person would run it")]
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_seaworthy"))
         .args(arguments)

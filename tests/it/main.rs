@@ -5,6 +5,7 @@ mod command;
 mod conformance;
 mod diagnostics;
 mod exploring;
+mod gate;
 mod journal;
 mod must_fail;
 mod real;

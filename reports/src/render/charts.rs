@@ -61,6 +61,7 @@ pub(super) fn timeline(run: &Series, twin: Option<&Series>) -> String {
     svg("worst delay over time, with the faults as bands", |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(8)
+            .margin_right(28)
             .x_label_area_size(34)
             .y_label_area_size(64)
             .build_cartesian_2d(0.0..end_s.max(0.001), (LEAST_MS..top).log_scale())
@@ -99,6 +100,7 @@ pub(super) fn spectrum(lines: Vec<Points>) -> String {
     svg("delay by percentile, a line a phase", |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(8)
+            .margin_right(28)
             .x_label_area_size(34)
             .y_label_area_size(64)
             .build_cartesian_2d((1.0..right).log_scale(), (LEAST_MS..top).log_scale())

@@ -23,7 +23,7 @@ pub struct Extra {
 #[must_use]
 pub fn render(file: &ResultFile, extra: &dyn Fn(&str) -> Extra, comparison: Option<&Comparison>) -> String {
     let title = match &file.scenarios[..] {
-        [one] => one.id.clone(),
+        [_] => "Seaworthy report".to_owned(),
         many => format!("{} scenarios", many.len()),
     };
     let clock = match file.time {
@@ -39,7 +39,7 @@ pub fn render(file: &ResultFile, extra: &dyn Fn(&str) -> Extra, comparison: Opti
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { "Seaworthy: " (title) }
+                title { "Seaworthy: " (file.scenarios.first().map_or("nothing", |first| &first.id)) @if file.scenarios.len() > 1 { " and others" } }
                 style { (PreEscaped(STYLE)) }
             }
             body {

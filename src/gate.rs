@@ -1,0 +1,463 @@
+//! `gate`: whether a build may be released: lint, determinism, known failures, seeds, coverage, and the baseline.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use seaworthy_engine::node::Registry;
+use seaworthy_harness::plan::Plan;
+use seaworthy_harness::run::Prepared;
+use seaworthy_reports::compare::{Comparison, Seeds, Tolerance, compare};
+use seaworthy_reports::render::{json, text};
+use seaworthy_reports::result::{ResultFile, Scenario, Time, Verdict};
+use serde::Deserialize;
+
+use crate::elsewhere;
+use crate::exit::Exit;
+use crate::files::{list, read_written};
+use crate::pages::{self, Timed, write};
+use crate::results::{ShardFile, comparison_text, read};
+use crate::scenario_files::prepare;
+use crate::show;
+use crate::shrink::of_result;
+use crate::stopwatch::Stopwatch;
+use crate::waivers::{self, Waivers};
+
+/// Most seconds to make the first failure of a scenario small.
+const SHRINK: Duration = Duration::from_secs(20);
+
+/// Says whether a build may be released.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  seaworthy gate --estimate\n  seaworthy gate --tier pr --baseline ci/baseline.json\n  \
+    seaworthy gate --tier release --shard 1/3 --out shard1\n  seaworthy gate --accept \"the new retry costs 3 ms\"\n\n\
+    In this order: every scenario is read; one seed of each runs again in a second process, elsewhere; every line of the\n\
+    corpus runs again; the tier's seeds run; what proved nothing is told; the baseline is compared.\n\
+    Nothing is tried twice. One broken promise fails. Exit codes: 1 failed, 2 a file is wrong or a waiver is missing or past\n\
+    its end, 3 worse than the baseline, 4 proved nothing, 5 not deterministic."
+)]
+pub(crate) struct Args {
+    /// Scenarios, or folders of them.
+    #[arg(default_value = "scenarios")]
+    scenarios: Vec<String>,
+    /// Whose seeds to run.
+    #[arg(long, value_enum, default_value = "pr")]
+    tier: Tier,
+    /// The result to compare with; without the option, ci/baseline.json where it is.
+    #[arg(long)]
+    baseline: Option<String>,
+    /// What may be easier to meet than in the baseline, and until when.
+    #[arg(long, default_value = "ci/waivers.toml")]
+    waivers: String,
+    /// Known failures: a file a scenario, a plan a line.
+    #[arg(long, default_value = "scenarios/corpus")]
+    corpus: String,
+    /// Runs one of so many parts, by the scenarios' names; `merge` puts them together.
+    #[arg(long, value_parser = parse_shard)]
+    shard: Option<(u32, u32)>,
+    /// Says what it would cost, from one seed of each scenario, and runs nothing else.
+    #[arg(long)]
+    estimate: bool,
+    /// Makes this result the baseline, for that reason, which is written beside it.
+    #[arg(long, value_name = "REASON")]
+    accept: Option<String>,
+    /// Where the files go.
+    #[arg(long, default_value = "out/gate")]
+    out: String,
+    /// Worlds at a time; changes no figure.
+    #[arg(long, default_value_t = crate::worlds::default_jobs())]
+    jobs: usize,
+}
+
+/// How much is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Tier {
+    /// A pull request: the `pr` seeds of each scenario, 8 unless it says otherwise.
+    Pr,
+    /// A release: the `release` seeds, 64 unless it says otherwise.
+    Release,
+}
+
+fn parse_shard(text: &str) -> Result<(u32, u32), String> {
+    let numbers = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    numbers.filter(|(i, n)| (1..=*n).contains(i)).ok_or_else(|| "write i/n, such as 1/3, with i from 1 to n".to_owned())
+}
+
+/// A line of a corpus.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    plan: Plan,
+    check: String,
+    scenario: String,
+}
+
+/// What the steps came to.
+struct Gate {
+    exit: Exit,
+    text: String,
+}
+
+impl Gate {
+    fn step(&mut self, exit: Exit, name: &str, what: &str) {
+        let word = match exit {
+            Exit::Pass => "pass",
+            Exit::Void => "VOID",
+            Exit::Regressed => "WORSE",
+            _ => "FAIL",
+        };
+        let _ = writeln!(self.text, "{word:<6}{name:<14}{what}");
+        self.exit = self.exit.and(exit);
+    }
+
+    fn tell(&mut self, lines: &str) {
+        for line in lines.lines() {
+            let _ = writeln!(self.text, "      {line}");
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
+    if !cfg!(tokio_unstable) {
+        show::notes(&["gate needs a build with `--cfg tokio_unstable`; see `seaworthy sim`".to_owned()]);
+        return Exit::Nondeterministic;
+    }
+    match gate(args, registry) {
+        Ok(gate) => gate.exit.and(show::report(&gate.text)),
+        Err(exit) => exit,
+    }
+}
+
+fn gate(args: &Args, registry: &Registry) -> Result<Gate, Exit> {
+    let prepared = lint(args, registry)?;
+    if args.estimate {
+        return estimate(args, &prepared);
+    }
+    let waivers = waivers::read(&args.waivers)?;
+    let base = baseline(args)?;
+    let mut gate = Gate { exit: Exit::Pass, text: String::new() };
+    gate.step(Exit::Pass, "lint", &show::count(prepared.len(), "scenario", "scenarios"));
+    determinism(&mut gate, &prepared)?;
+    corpus(&mut gate, args, &prepared)?;
+    let file = seeds(&mut gate, args, &prepared)?;
+    coverage(&mut gate, &file);
+    let comparison = base.map(|base| against(&mut gate, &base, &file, &waivers, args.shard.is_some()));
+    finish(&mut gate, args, &prepared, &file, comparison.as_ref())?;
+    Ok(gate)
+}
+
+/// Reads every scenario of this shard, or shows all that is wrong with them.
+fn lint(args: &Args, registry: &Registry) -> Result<Vec<Prepared>, Exit> {
+    let mut paths = Vec::new();
+    for path in &args.scenarios {
+        if path.ends_with(".toml") {
+            paths.push(path.clone());
+            continue;
+        }
+        let inside = list(path, ".toml").map_err(|error| {
+            show::notes(&[format!("could not read the folder {path}: {error}")]);
+            if error.kind() == std::io::ErrorKind::NotFound { Exit::Usage } else { Exit::Environment }
+        })?;
+        paths.extend(inside);
+    }
+    let mine = |path: &&String| args.shard.is_none_or(|(shard, of)| shard_of(path, of) == shard);
+    let (mut prepared, mut refused) = (Vec::new(), Exit::Pass);
+    for path in paths.iter().filter(mine) {
+        match prepare(path, registry) {
+            Ok(ready) => prepared.push(ready),
+            Err(exit) => refused = refused.and(exit),
+        }
+    }
+    if refused != Exit::Pass {
+        return Err(refused);
+    }
+    prepared.sort_by(|a, b| a.scenario().id.cmp(&b.scenario().id));
+    if let Some(twice) = prepared.windows(2).find(|pair| pair[0].scenario().id == pair[1].scenario().id) {
+        let (one, other) = (twice[0].path(), twice[1].path());
+        show::notes(&[format!("{one} and {other} have the same name: a result could not tell them apart")]);
+        return Err(Exit::Usage);
+    }
+    if prepared.is_empty() && args.shard.is_none() {
+        show::notes(&[
+            "proved nothing: there is no scenario; `seaworthy new scenario --from GRAPH` writes one".to_owned()
+        ]);
+        return Err(Exit::Void);
+    }
+    Ok(prepared)
+}
+
+/// The shard of a scenario, from 1: by its name alone, so that one more scenario moves no other.
+fn shard_of(path: &str, of: u32) -> u32 {
+    let stem = std::path::Path::new(path).file_stem().unwrap_or_default();
+    let hash = xxhash_rust::xxh3::xxh3_64(stem.as_encoded_bytes());
+    (hash % u64::from(of)) as u32 + 1
+}
+
+fn wanted(args: &Args, prepared: &Prepared) -> Vec<u64> {
+    let seeds = &prepared.scenario().seeds;
+    match args.tier {
+        Tier::Pr => seeds.pr.iter().collect(),
+        Tier::Release => seeds.release.iter().collect(),
+    }
+}
+
+fn estimate(args: &Args, prepared: &[Prepared]) -> Result<Gate, Exit> {
+    let mut gate = Gate { exit: Exit::Pass, text: String::new() };
+    let mut sum = 0.0;
+    for scenario in prepared {
+        let watch = Stopwatch::start();
+        scenario.run_seed(1, false).map_err(|error| crate::worlds::books(&error))?;
+        let seeds = wanted(args, scenario).len();
+        // A second run elsewhere, and the twin of one seed.
+        let cost = watch.elapsed().as_secs_f64() * (seeds + 3) as f64;
+        sum += cost;
+        let _ = writeln!(gate.text, "{cost:>8.1} core-s  {:<22} {seeds} seeds", scenario.scenario().id);
+    }
+    let jobs = args.jobs.max(1);
+    let _ = writeln!(
+        gate.text,
+        "{sum:>8.1} core-s in all, {:.0} s with {jobs} at a time, measured on one seed of each just now",
+        sum / jobs as f64
+    );
+    Ok(gate)
+}
+
+/// One seed of each again in a second process, in another directory, environment and time zone.
+fn determinism(gate: &mut Gate, prepared: &[Prepared]) -> Result<(), Exit> {
+    let mut differ = Vec::new();
+    for scenario in prepared {
+        let here = scenario.run_seed(1, false).map_err(|error| crate::worlds::books(&error))?.run.trace_hash;
+        let there = elsewhere::trace_hash(scenario.path(), 1)?;
+        if here != there {
+            differ.push(format!("{} seed 1: trace {here} here, {there} in a second process", scenario.scenario().id));
+        }
+    }
+    if differ.is_empty() {
+        gate.step(Exit::Pass, "determinism", "seed 1 of each is the same in a second process, elsewhere");
+    } else {
+        gate.step(
+            Exit::Nondeterministic,
+            "determinism",
+            &show::count(differ.len(), "scenario differs", "scenarios differ"),
+        );
+        gate.tell(&differ.join("\n"));
+        gate.tell("look: seaworthy sim SCENARIO --seed 1 --trace, twice, and compare the traces");
+    }
+    Ok(())
+}
+
+/// Every known failure again.
+fn corpus(gate: &mut Gate, args: &Args, prepared: &[Prepared]) -> Result<(), Exit> {
+    let files = match list(&args.corpus, ".jsonl") {
+        Ok(files) => files,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            show::notes(&[format!("could not read the corpus {}: {error}", args.corpus)]);
+            return Err(Exit::Environment);
+        }
+    };
+    let (mut plans, mut back, mut stale) = (0, Vec::new(), Vec::new());
+    for path in files {
+        let text = read_written(&path).map_err(|error| {
+            show::notes(&[format!("could not read {path}: {error}")]);
+            Exit::Environment
+        })?;
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let at = format!("{path}:{}", number + 1);
+            let known: Known = serde_json::from_str(line).map_err(|error| {
+                show::notes(&[format!("{at}: not a line of a corpus: {error}")]);
+                Exit::Usage
+            })?;
+            let Some(scenario) = prepared.iter().find(|scenario| scenario.scenario().id == known.scenario) else {
+                continue;
+            };
+            if let Err(why) = scenario.check_plan(&known.plan) {
+                stale.push(format!("{at}: no longer fits: {why}"));
+                continue;
+            }
+            plans += 1;
+            let judged = scenario.run_plan(&known.plan, false).map_err(|error| crate::worlds::books(&error))?;
+            if let Some(broken) =
+                judged.failures(scenario).iter().find(|failure| failure.at_ns.is_some() || failure.check == known.check)
+            {
+                back.push(format!("{at}: {}: {}", broken.check, broken.message));
+            }
+        }
+    }
+    let known = show::count(plans, "known failure", "known failures");
+    match () {
+        () if !back.is_empty() => gate.step(Exit::Failed, "corpus", &format!("{} of {known} are back", back.len())),
+        () if !stale.is_empty() => gate.step(Exit::Usage, "corpus", "plans that no longer fit their scenarios"),
+        () => gate.step(Exit::Pass, "corpus", &format!("{known}, none is back")),
+    }
+    gate.tell(&back.join("\n"));
+    gate.tell(&stale.join("\n"));
+    Ok(())
+}
+
+/// The tier's seeds of each scenario.
+fn seeds(gate: &mut Gate, args: &Args, prepared: &[Prepared]) -> Result<ResultFile, Exit> {
+    let watch = Stopwatch::start();
+    let mut results = Vec::new();
+    let mut lines = String::new();
+    let mut seeds = 0;
+    for scenario in prepared {
+        let wanted = wanted(args, scenario);
+        seeds += wanted.len();
+        let mut timed = Timed::default();
+        let pool = scenario.run_seeds(&wanted, args.jobs, false, |judged| timed.add(judged));
+        let pool = pool.map_err(|error| crate::worlds::books(&error))?;
+        let result = pool.finish(&scenario.meta());
+        let dir = format!("{}/{}", args.out, result.id);
+        let timelines = timed.timelines(scenario, &result);
+        pages::write_scenario(&dir, &pool, &result.id, timelines.as_ref())?;
+        lines.push_str(&block(args, scenario, &result, &dir)?);
+        results.push(result);
+    }
+    let file = ResultFile::new(&crate::worlds::commit(), Time::Virtual, resolution_ms(prepared), results);
+    let failed = file.scenarios.iter().filter(|scenario| scenario.verdict == Verdict::Fail).count();
+    let ran = format!(
+        "{seeds} seeds of {} in {:.0} s",
+        show::count(file.scenarios.len(), "scenario", "scenarios"),
+        watch.elapsed().as_secs_f64()
+    );
+    match failed {
+        0 => gate.step(Exit::Pass, "seeds", &ran),
+        failed => {
+            gate.step(Exit::Failed, "seeds", &format!("{} failed; {ran}", show::count(failed, "scenario", "scenarios")))
+        }
+    }
+    gate.tell(&lines);
+    Ok(file)
+}
+
+fn resolution_ms(prepared: &[Prepared]) -> u32 {
+    let tick_ms = prepared.iter().map(|scenario| scenario.scenario().sim.tick_ns / 1_000_000).max().unwrap_or(1);
+    u32::try_from(tick_ms).expect("a tick is far below 49 days")
+}
+
+/// A line for what passes, all that matters for what doesn't.
+fn block(args: &Args, prepared: &Prepared, result: &Scenario, dir: &str) -> Result<String, Exit> {
+    let duration_ms = prepared.scenario().sim.duration_ns / 1_000_000;
+    let heading = text::Heading { path: prepared.path(), duration_ms, all_expectations: false };
+    let file = ResultFile::new("", Time::Virtual, 1, vec![result.clone()]);
+    let mut block = text::scenario(&file, result, &heading);
+    if result.verdict == Verdict::Pass {
+        return Ok(block.lines().next().map_or_else(String::new, |line| format!("{line}\n")));
+    }
+    if result.verdict == Verdict::Fail {
+        let path = format!("{dir}/smallest.plan.json");
+        if let Some(smallest) = of_result(prepared, result, SHRINK, args.jobs, &path) {
+            let _ = writeln!(block, "  smallest plan: {}   again: {}", smallest.size, smallest.again);
+            let _ = writeln!(block, "  why: seaworthy debug {} --plan {path}", prepared.path());
+        }
+    }
+    Ok(block)
+}
+
+/// What proved nothing.
+fn coverage(gate: &mut Gate, file: &ResultFile) {
+    let void: Vec<String> = file
+        .scenarios
+        .iter()
+        .flat_map(|scenario| scenario.void.iter().map(|why| format!("{}: {why}", scenario.id)))
+        .collect();
+    let unreached =
+        file.scenarios.iter().flat_map(|scenario| scenario.sometimes.iter().map(move |some| (scenario, some)));
+    let unreached: Vec<String> = unreached
+        .filter(|(_, some)| some.hits == 0)
+        .map(|(scenario, some)| {
+            format!("{}: never reached in {} seeds: {}", scenario.id, scenario.seeds.len(), some.that)
+        })
+        .collect();
+    match void.len() + unreached.len() {
+        0 => gate.step(Exit::Pass, "coverage", "every fault acted, every [[sometimes]] was reached"),
+        n => gate.step(Exit::Void, "coverage", &show::count(n, "thing proved nothing", "things proved nothing")),
+    }
+    gate.tell(&void.join("\n"));
+    gate.tell(&unreached.join("\n"));
+}
+
+/// The baseline, where there is one; one that was named must be.
+fn baseline(args: &Args) -> Result<Option<ResultFile>, Exit> {
+    const USUAL: &str = "ci/baseline.json";
+    match &args.baseline {
+        Some(path) => read(path).map(Some),
+        None if std::path::Path::new(USUAL).exists() => read(USUAL).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn against(gate: &mut Gate, base: &ResultFile, file: &ResultFile, waivers: &Waivers, is_shard: bool) -> Comparison {
+    let mut base = base.clone();
+    if is_shard {
+        // The other shards' scenarios are not missing.
+        base.scenarios.retain(|scenario| file.scenarios.iter().any(|mine| mine.id == scenario.id));
+    }
+    let mut comparison = compare(&base, file, &Tolerance::default(), Seeds::Pinned);
+    let (waived, loosened): (Vec<_>, Vec<_>) =
+        comparison.loosened.into_iter().partition(|loosened| waivers.waive(&loosened.scenario, &loosened.what));
+    comparison.loosened = loosened;
+    if comparison.loosened.is_empty() {
+        comparison.verdict = comparison.figures_verdict();
+    }
+    let exit = match () {
+        // Who makes a promise easier says so, or the gate says nothing.
+        () if !comparison.loosened.is_empty() => Exit::Usage,
+        () => Exit::from(comparison.figures_verdict()),
+    };
+    let what = match exit {
+        Exit::Pass => "no figure is worse than the baseline's".to_owned(),
+        Exit::Usage => "easier to meet than the baseline, without a waiver".to_owned(),
+        Exit::Void => "not all of it can be compared; `gate --accept REASON` makes a new baseline".to_owned(),
+        _ => "worse than the baseline".to_owned(),
+    };
+    gate.step(exit, "compare", &what);
+    for loosened in &waived {
+        gate.tell(&format!("waived: {} {} {} → {}", loosened.scenario, loosened.what, loosened.from, loosened.to));
+    }
+    if exit != Exit::Pass {
+        gate.tell(&comparison_text(&comparison));
+    }
+    comparison
+}
+
+fn finish(
+    gate: &mut Gate,
+    args: &Args,
+    prepared: &[Prepared],
+    file: &ResultFile,
+    comparison: Option<&Comparison>,
+) -> Result<(), Exit> {
+    let paths: BTreeMap<String, String> =
+        prepared.iter().map(|scenario| (scenario.scenario().id.clone(), scenario.path().to_owned())).collect();
+    let summary = format!("```text\n{}```\n", gate.text);
+    pages::write_result(&args.out, file, &summary, &paths, comparison)?;
+    if let Some((shard, of)) = args.shard {
+        let text = serde_json::to_string(&ShardFile { shard, of }).expect("two numbers are JSON");
+        write(&format!("{}/shard.json", args.out), &format!("{text}\n"))?;
+    }
+    if let Some(reason) = &args.accept {
+        if reason.trim().is_empty() || file.verdict == Verdict::Fail || args.shard.is_some() {
+            show::notes(&["a baseline needs a reason, all scenarios, and none that fails".to_owned()]);
+            return Err(Exit::Usage);
+        }
+        let path = args.baseline.as_deref().unwrap_or("ci/baseline.json");
+        write(path, &json::result(file))?;
+        crate::files::append_line(&format!("{path}.log"), &format!("{}: {}", crate::worlds::commit(), reason.trim()))
+            .map_err(|error| {
+            show::notes(&[format!("could not write {path}.log: {error}")]);
+            Exit::Environment
+        })?;
+        let _ = writeln!(gate.text, "accepted as {path}: {}", reason.trim());
+    }
+    let word = match gate.exit {
+        Exit::Pass => "PASS",
+        Exit::Void => "VOID: proved nothing",
+        Exit::Regressed => "WORSE than the baseline",
+        _ => "FAIL",
+    };
+    let _ = writeln!(gate.text, "{word}      report: {}/report.html", args.out);
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! The files of a run, beside its result: summary, histograms, timeline, JUnit, Prometheus text and the page that shows them.
+
+use std::collections::BTreeMap;
+
+use seaworthy_harness::plan::Plan;
+use seaworthy_harness::run::{Judged, Prepared};
+use seaworthy_reports::compare::Comparison;
+use seaworthy_reports::pool::Pool;
+use seaworthy_reports::render::html::{self, Extra};
+use seaworthy_reports::render::{hlog, json, junit, prom};
+use seaworthy_reports::result::{Figure, ResultFile, Scenario, Verdict};
+use seaworthy_reports::series::{SCHEMA, Series, Timelines};
+
+use crate::exit::Exit;
+use crate::files::{read_written, write_whole};
+use crate::show;
+
+/// Each seed over time, as it ends; only one of them is drawn.
+#[derive(Default)]
+pub(crate) struct Timed(BTreeMap<u64, Series>);
+
+impl Timed {
+    pub(crate) fn add(&mut self, judged: &Judged) {
+        self.0.insert(judged.run.seed, Series::of(&judged.run));
+    }
+
+    /// The first seed that failed, or else the one with the highest p99, beside the same seed without its faults.
+    pub(crate) fn timelines(mut self, prepared: &Prepared, result: &Scenario) -> Option<Timelines> {
+        let p99 = |figure: &Figure| match figure {
+            Figure::Never { .. } => f64::INFINITY,
+            Figure::Ge { ge } => ge.0,
+            Figure::V { v } => v.0,
+            Figure::Na { .. } => -1.0,
+        };
+        let failed = result.seeds.iter().find(|seed| seed.verdict == Verdict::Fail);
+        let seed =
+            failed.or_else(|| result.seeds.iter().rev().max_by(|a, b| p99(&a.p99_ms).total_cmp(&p99(&b.p99_ms))))?;
+        let run = self.0.remove(&seed.seed)?;
+        let plan = prepared.plan(seed.seed);
+        // Without the twin the page says less, and nothing wrong.
+        let twin = if plan.steps.is_empty() {
+            None
+        } else {
+            prepared.run_plan(&Plan { steps: Vec::new(), ..plan }, false).ok().map(|judged| Series::of(&judged.run))
+        };
+        Some(Timelines { schema: SCHEMA.to_owned(), scenario: result.id.clone(), seed: seed.seed, run, twin })
+    }
+}
+
+/// Writes what belongs to one scenario into `dir`: its histograms, and a seed over time.
+pub(crate) fn write_scenario(dir: &str, pool: &Pool, id: &str, timelines: Option<&Timelines>) -> Result<(), Exit> {
+    write(&format!("{dir}/latency.hlog"), &hlog::render(pool, id))?;
+    if let Some(timelines) = timelines {
+        let mut text = serde_json::to_string(timelines).expect("timelines hold only text and numbers");
+        text.push('\n');
+        write(&format!("{dir}/timeline.json"), &text)?;
+    }
+    Ok(())
+}
+
+/// Writes what belongs to a whole result into `dir`, from what is there of its scenarios.
+pub(crate) fn write_result(
+    dir: &str,
+    file: &ResultFile,
+    summary: &str,
+    paths: &BTreeMap<String, String>,
+    comparison: Option<&Comparison>,
+) -> Result<(), Exit> {
+    write(&format!("{dir}/result.json"), &json::result(file))?;
+    write(&format!("{dir}/summary.md"), summary)?;
+    write(&format!("{dir}/junit.xml"), &junit::render(file))?;
+    write(&format!("{dir}/metrics.prom"), &prom::render(file))?;
+    write_page(dir, file, paths, comparison)
+}
+
+/// Writes `report.html` into `dir`.
+pub(crate) fn write_page(
+    dir: &str,
+    file: &ResultFile,
+    paths: &BTreeMap<String, String>,
+    comparison: Option<&Comparison>,
+) -> Result<(), Exit> {
+    let alone = file.scenarios.len() == 1;
+    let extra = |id: &str| extra(dir, alone, file, id, paths);
+    write(&format!("{dir}/report.html"), &html::render(file, &extra, comparison))
+}
+
+/// Histograms and timeline of a scenario, where they are: beside the result of one, or in a folder of its name. What isn't
+/// there, or is another's, is left out of the page.
+fn extra(dir: &str, alone: bool, file: &ResultFile, id: &str, paths: &BTreeMap<String, String>) -> Extra {
+    let read = |name: &str| {
+        let own = read_written(&format!("{dir}/{id}/{name}"));
+        own.ok().or_else(|| alone.then(|| read_written(&format!("{dir}/{name}")).ok()).flatten())
+    };
+    let log = read("latency.hlog").and_then(|text| hlog::parse(&text).ok()).unwrap_or_default();
+    // Of the phases the whole, the quiet part, and the faults with the longest tails.
+    let mut log: Vec<_> = log.into_iter().filter(|(_, histogram)| histogram.len() >= 20).collect();
+    log.sort_by_key(|(tag, histogram)| {
+        let rank = ["all/", "steady/"].iter().position(|phase| tag.starts_with(phase)).unwrap_or(2);
+        (rank, std::cmp::Reverse(histogram.max()), tag.clone())
+    });
+    let spectrum = log.iter().take(5).map(|(tag, histogram)| (tag.clone(), hlog::spectrum(histogram))).collect();
+    let timelines = read("timeline.json").and_then(|text| serde_json::from_str::<Timelines>(&text).ok());
+    let failing = file.scenarios.iter().find(|scenario| scenario.id == id);
+    let failing = failing.and_then(|scenario| scenario.seeds.iter().find(|seed| seed.verdict == Verdict::Fail));
+    let again = failing.zip(paths.get(id)).map(|(seed, path)| format!("seaworthy debug {path} --seed {}", seed.seed));
+    Extra {
+        spectrum,
+        timelines: timelines.filter(|timelines| timelines.scenario == id && timelines.schema == SCHEMA),
+        again: again.unwrap_or_default(),
+    }
+}
+
+pub(crate) fn write(path: &str, text: &str) -> Result<(), Exit> {
+    write_whole(path, text).map_err(|error| {
+        show::problem(&Unwritten { path: path.to_owned(), why: error.to_string() });
+        Exit::Environment
+    })
+}
+
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error("could not write {path}: {why}")]
+#[diagnostic(code(files::unwritten), help("name another folder with --out"))]
+struct Unwritten {
+    path: String,
+    why: String,
+}

@@ -1,0 +1,107 @@
+//! `ci/waivers.toml`: what may be easier to meet than the baseline, who says so, and until when.
+
+use serde::Deserialize;
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use crate::exit::Exit;
+use crate::files::read_text;
+use crate::show;
+
+/// The waivers that hold today.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Waivers {
+    #[serde(default)]
+    waiver: Vec<Waiver>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Waiver {
+    scenario: String,
+    what: String,
+    owner: String,
+    until: String,
+    why: String,
+}
+
+impl Waivers {
+    /// Whether that expectation of that scenario may be looser.
+    pub(crate) fn waive(&self, scenario: &str, what: &str) -> bool {
+        self.waiver.iter().any(|waiver| waiver.scenario == scenario && waiver.what == what)
+    }
+}
+
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error("{path}: {why}")]
+#[diagnostic(
+    code(waivers::unusable),
+    help("a waiver is [[waiver]] with scenario, what, owner, until = \"2026-12-31\" and why; it ends with its day")
+)]
+struct Unusable {
+    path: String,
+    why: String,
+}
+
+/// Reads the waivers; no file is none. One past its end is an error, as it would be forgotten otherwise.
+pub(crate) fn read(path: &str) -> Result<Waivers, Exit> {
+    let refused = |why: String, exit| {
+        show::problem(&Unusable { path: path.to_owned(), why });
+        exit
+    };
+    let text = match read_text(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Waivers::default()),
+        Err(error) => return Err(refused(error.to_string(), Exit::Environment)),
+    };
+    check(&text, &today()).map_err(|why| refused(why, Exit::Usage))
+}
+
+fn today() -> String {
+    let now = OffsetDateTime::now_utc();
+    format!("{:04}-{:02}-{:02}", now.year(), u8::from(now.month()), now.day())
+}
+
+fn check(text: &str, today: &str) -> Result<Waivers, String> {
+    let waivers: Waivers = toml::from_str(text).map_err(|error| error.to_string())?;
+    for waiver in &waivers.waiver {
+        let of = format!("the waiver of {} {}", waiver.scenario, waiver.what);
+        if waiver.owner.trim().is_empty() || waiver.why.trim().is_empty() {
+            return Err(format!("{of} says not who or why"));
+        }
+        if time::Date::parse(&waiver.until, format_description!("[year]-[month]-[day]")).is_err() {
+            return Err(format!("{of} ends on `{}`, which is no day", waiver.until));
+        }
+        // Days of this form sort as texts.
+        if waiver.until.as_str() < today {
+            return Err(format!("{of} ended on {}; ask {} or take it out", waiver.until, waiver.owner));
+        }
+    }
+    Ok(waivers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiver(until: &str) -> String {
+        format!("[[waiver]]\nscenario = \"s\"\nwhat = \"lost\"\nowner = \"kim\"\nuntil = \"{until}\"\nwhy = \"w\"\n")
+    }
+
+    #[test]
+    fn a_waiver_holds_to_the_end_of_its_day() {
+        let waivers = check(&waiver("2026-12-31"), "2026-12-31").unwrap();
+        assert!(waivers.waive("s", "lost") && !waivers.waive("s", "shed") && !waivers.waive("t", "lost"));
+        assert!(check(&waiver("2026-12-30"), "2026-12-31").unwrap_err().contains("ended on 2026-12-30; ask kim"));
+        for (text, why) in [
+            (waiver("soon"), "no day"),
+            (waiver("2026-12-31").replace("kim", " "), "not who"),
+            (waiver("2026-12-31").replace("why", "wy"), "wy"),
+            ("[[waiver]]\n".to_owned(), "missing field"),
+        ] {
+            let told = check(&text, "2026-01-01").unwrap_err();
+            assert!(told.contains(why), "{told}");
+        }
+    }
+}
