@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use seaworthy_engine::node::Registry;
+use seaworthy_harness::chrome;
 use seaworthy_harness::plan::Plan;
 use seaworthy_harness::run::{Failure, Judged, Prepared};
 use seaworthy_harness::scenario::duration;
@@ -21,7 +22,7 @@ use crate::show;
     seaworthy debug my.toml --plan out/my/smallest.plan.json --keep /tmp/seed5\n  \
     seaworthy debug my.toml --seed 5 --packet quakes-12 --until 31.204s\n\n\
     Without --packet and --host it follows the packets that the first broken promise names. --keep writes each host's disk\n\
-    as files, for `seaworthy queue fsck`, and history.jsonl with everything that happened.\n\
+    as files, for `seaworthy queue fsck`, history.jsonl with everything that happened, and trace.json for Perfetto.\n\
     Ends with 1 when the seed fails, with 0 when it passes.")]
 pub(crate) struct Args {
     /// The scenario (.toml).
@@ -47,7 +48,7 @@ pub(crate) struct Args {
     /// Lines at most, the last ones.
     #[arg(long, default_value_t = 40)]
     lines: usize,
-    /// Writes the hosts' disks and history.jsonl into this folder.
+    /// Writes the hosts' disks, history.jsonl and trace.json into this folder.
     #[arg(long)]
     keep: Option<String>,
     /// Prints one JSON document instead of text.
@@ -205,7 +206,7 @@ fn text(
     }
     let of = args.plan.as_ref().map_or_else(|| format!("--seed {}", plan.seed), |path| format!("--plan {path}"));
     if let Some(folder) = &args.keep {
-        text.push_str(&format!("\nkept in {folder}: each host's disk, history.jsonl\n"));
+        text.push_str(&format!("\nkept in {folder}: each host's disk, history.jsonl, trace.json\n"));
     }
     if !failures.is_empty() {
         text.push_str(&format!(
@@ -233,6 +234,10 @@ fn keep(folder: &str, judged: &Judged, lines: &[Line]) -> Result<(), Exit> {
         text.push_str(&serde_json::to_string(line).expect("a line holds only texts and numbers"));
         text.push('\n');
     }
-    let path = format!("{folder}/history.jsonl");
-    write_whole(&path, &text).map_err(|error| failed(&path, error))
+    let trace = format!("{}\n", chrome::document(lines));
+    for (name, text) in [("history.jsonl", text), ("trace.json", trace)] {
+        let path = format!("{folder}/{name}");
+        write_whole(&path, &text).map_err(|error| failed(&path, error))?;
+    }
+    Ok(())
 }

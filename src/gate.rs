@@ -9,7 +9,7 @@ use seaworthy_engine::node::Registry;
 use seaworthy_harness::plan::Plan;
 use seaworthy_harness::run::Prepared;
 use seaworthy_reports::compare::{Comparison, Seeds, Tolerance, compare};
-use seaworthy_reports::render::{json, text};
+use seaworthy_reports::render::{annotations, json, text};
 use seaworthy_reports::result::{ResultFile, Scenario, Time, Verdict};
 use serde::Deserialize;
 
@@ -62,6 +62,9 @@ pub(crate) struct Args {
     /// Makes this result the baseline, for that reason, which is written beside it.
     #[arg(long, value_name = "REASON")]
     accept: Option<String>,
+    /// Prints each failure for GitHub Actions, which shows it on its line of the scenario.
+    #[arg(long)]
+    annotations: bool,
     /// Where the files go.
     #[arg(long, default_value = "out/gate")]
     out: String,
@@ -451,6 +454,9 @@ fn finish(
             Exit::Environment
         })?;
         let _ = writeln!(gate.text, "accepted as {path}: {}", reason.trim());
+    }
+    if args.annotations {
+        gate.text.push_str(&annotations::github(file, &paths));
     }
     let word = match gate.exit {
         Exit::Pass => "PASS",

@@ -29,6 +29,7 @@ mod stopwatch;
 mod storm;
 mod trace;
 mod waivers;
+mod watch;
 mod worlds;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -66,6 +67,7 @@ enum Command {
     Compare(results::CompareArgs),
     Merge(results::MergeArgs),
     Report(results::ReportArgs),
+    Trend(results::TrendArgs),
     Run(run::Args),
     Keys(keys::Args),
     Queue(queue::Args),
@@ -95,6 +97,7 @@ pub fn main(registry: Registry) -> ExitCode {
         Command::Gate(args) => gate::run(&args, &registry),
         Command::Compare(args) => results::run_compare(&args),
         Command::Merge(args) => results::run_merge(&args),
+        Command::Trend(args) => results::run_trend(&args),
         Command::Report(args) => results::run_report(&args),
         Command::Run(args) => run::run(&args, &registry),
         Command::Keys(args) => keys::run(&args),

@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use seaworthy_reports::compare::{Comparison, Seeds, Tolerance, Word, compare};
 use seaworthy_reports::merge::merge;
 use seaworthy_reports::read::parse;
-use seaworthy_reports::render::{json, junit, prom, text};
+use seaworthy_reports::render::{self, json, junit, prom, text};
 use seaworthy_reports::result::{ResultFile, Verdict};
+use seaworthy_reports::trend;
 
 use crate::exit::Exit;
 use crate::files::read_written;
@@ -215,6 +216,37 @@ pub(crate) fn run_report(args: &ReportArgs) -> Exit {
         Ok(()) => show::report(&format!("{}/report.html\n", args.dir)),
         Err(exit) => exit,
     }
+}
+
+/// Writes many results as one table and one plot, in the order in which they are named.
+#[derive(clap::Args)]
+#[command(after_help = "Example: seaworthy trend results/*.json --out trend\n\n\
+    Writes trend.csv, a line a scenario and result, and trend.svg, the p99 of each scenario.")]
+pub(crate) struct TrendArgs {
+    /// result.json of each build, the oldest first, or the folders that hold them.
+    #[arg(required = true)]
+    results: Vec<String>,
+    /// Where the files go.
+    #[arg(long, default_value = "out/trend")]
+    out: String,
+}
+
+pub(crate) fn run_trend(args: &TrendArgs) -> Exit {
+    let mut results = Vec::new();
+    for path in &args.results {
+        match read(path) {
+            Ok(file) => results.push((path.clone(), file)),
+            Err(exit) => return exit,
+        }
+    }
+    let files = [("trend.csv", trend::csv(&results)), ("trend.svg", render::trend(&trend::p99(&results)))];
+    for (name, text) in files {
+        if let Err(exit) = write(&format!("{}/{name}", args.out), &text) {
+            return exit;
+        }
+    }
+    let count = show::count(results.len(), "result", "results");
+    show::report(&format!("{out}/trend.csv and {out}/trend.svg: {count}\n", out = args.out))
 }
 
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]

@@ -9,10 +9,20 @@ use seaworthy_harness::run::{PrepareError, Prepared};
 use crate::exit::Exit;
 use crate::files::read_text;
 use crate::show;
+use crate::watch::Watch;
 
 /// Reads a scenario and what it names, or shows why it can't be run.
 pub(crate) fn prepare(path: &str, registry: &Registry) -> Result<Prepared, Exit> {
     Prepared::read(path, &read_text, registry).map_err(|error| refused(path, error))
+}
+
+/// As [`prepare`]; `watch` hears of each file that is read.
+pub(crate) fn prepare_watched(path: &str, registry: &Registry, watch: &Watch) -> Result<Prepared, Exit> {
+    let read = |path: &str| {
+        watch.add(path);
+        read_text(path)
+    };
+    Prepared::read(path, &read, registry).map_err(|error| refused(path, error))
 }
 
 /// Shows why a scenario or graph can't be used.

@@ -15,10 +15,11 @@ use crate::exit::Exit;
 use crate::files::write_whole;
 use crate::pages::{self, Timed};
 use crate::plan_files::read_plan;
-use crate::scenario_files::prepare;
+use crate::scenario_files::prepare_watched;
 use crate::show;
 use crate::shrink::{Smallest, of_result};
 use crate::stopwatch::Stopwatch;
+use crate::watch::Watch;
 use crate::worlds::{books, commit, default_jobs, problem};
 
 /// Runs scenarios in the simulated world.
@@ -51,6 +52,9 @@ pub(crate) struct Args {
     /// Worlds at a time; changes no figure.
     #[arg(long, default_value_t = default_jobs())]
     jobs: usize,
+    /// Runs again whenever a file of the scenarios is saved, until it is stopped.
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
     /// Prints the result as JSON instead of text.
     #[arg(long)]
     json: bool,
@@ -71,10 +75,24 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
         );
         return Exit::Nondeterministic;
     }
+    if !args.watch {
+        return once(args, registry, &Watch::default());
+    }
+    loop {
+        let watch = Watch::default();
+        args.scenarios.iter().for_each(|path| watch.add(path));
+        once(args, registry, &watch);
+        show::notes(&[format!("watching {}", show::count(watch.len(), "file", "files"))]);
+        show::notes(&[format!("{} was saved", watch.wait())]);
+    }
+}
+
+/// Reads and runs all scenarios; `watch` hears of each file.
+fn once(args: &Args, registry: &Registry, watch: &Watch) -> Exit {
     let mut prepared = Vec::new();
     let mut refused = Exit::Pass;
     for path in &args.scenarios {
-        match prepare(path, registry) {
+        match prepare_watched(path, registry, watch) {
             Ok(ready) => prepared.push(ready),
             Err(exit) => refused = refused.and(exit),
         }

@@ -2,6 +2,7 @@
 
 mod adapt;
 pub mod check;
+pub mod chrome;
 mod conditions;
 pub mod engine_system;
 pub mod explore;

@@ -134,6 +134,9 @@ fn debug_tells_the_story_of_a_lost_packet_and_keeps_the_disks() {
     assert!(fsck.contains("clean"), "{fsck}");
     let history = std::fs::read_to_string(dir.path().join("history.jsonl")).expect("the history was kept");
     assert!(history.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+    let trace = std::fs::read_to_string(dir.path().join("trace.json")).expect("the trace was kept");
+    let trace: Value = serde_json::from_str(&trace).expect("it is JSON");
+    assert!(trace["traceEvents"].as_array().is_some_and(|events| events.len() > 1000));
     let one = json(&["debug", FORGED, "--host", "hub", "--until", "1.5s", "--lines", "5", "--json"], 1);
     let lines = one["lines"].as_array().expect("there are lines");
     assert_eq!(lines.len(), 5);
@@ -155,4 +158,39 @@ fn trace_diff_finds_where_a_fault_begins_to_matter() {
     assert!(told.contains("nothing differs") || told.contains("the same in both"), "{told}");
     let unknown = said(&["trace", "diff", "scenarios/hub_crash.toml", "--without", "moon"], 2);
     assert!(unknown.contains("no fault `moon`"), "{unknown}");
+}
+
+/// A child that is ended by its id when the test is over, however it ends.
+struct Watching(std::process::Child);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_watched_scenario_runs_again_when_it_is_saved() {
+    let dir = tempfile::tempdir().expect("tests have a temporary directory");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let scenario = std::fs::read_to_string(root.join("nn_1_2.toml")).expect("the tree is whole");
+    let scenario = scenario
+        .replace("\"graphs/", &format!("\"{}/graphs/", root.display()))
+        .replace("\"data/", &format!("\"{}/data/", root.display()));
+    let path = dir.path().join("s.toml");
+    std::fs::write(&path, &scenario).expect("it takes a small file");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_seaworthy"))
+        .args(["sim", text(&path), "--seed", "1", "--watch", "--out", text(dir.path())])
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("the binary is built with its tests");
+    let told = std::io::BufReader::new(child.stderr.take().expect("it is piped"));
+    let _watching = Watching(child);
+    let mut lines = std::io::BufRead::lines(told).map(|line| line.expect("it tells lines"));
+    assert_eq!(lines.next().as_deref(), Some("watching 5 files"));
+    std::fs::write(&path, format!("{scenario}\n# saved\n")).expect("it takes a small file");
+    assert_eq!(lines.next(), Some(format!("{} was saved", path.display())));
+    assert_eq!(lines.next().as_deref(), Some("watching 5 files"));
 }

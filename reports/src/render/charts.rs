@@ -121,6 +121,39 @@ pub(super) fn spectrum(lines: Vec<Points>) -> String {
     })
 }
 
+/// Figures of results one after the other; the names stand at the ends of their lines.
+pub(super) fn trend(lines: &[(String, Points)]) -> String {
+    let all = || lines.iter().flat_map(|(_, points)| points);
+    let right = all().map(|(x, _)| *x).fold(2.0, f64::max);
+    let top = all().map(|(_, y)| *y).fold(10.0, f64::max) * 1.5;
+    svg("p99 by result, a line a scenario", |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(8)
+            .margin_right(150)
+            .x_label_area_size(34)
+            .y_label_area_size(64)
+            .build_cartesian_2d(1.0..right, (LEAST_MS..top).log_scale())
+            .map_err(|error| error.to_string())?;
+        chart
+            .configure_mesh()
+            .axis_style(INK)
+            .bold_line_style(INK.mix(0.25))
+            .light_line_style(TRANSPARENT)
+            .label_style((FONT, 13).into_font().color(&INK))
+            .x_desc("result")
+            .y_desc("p99, ms")
+            .draw()
+            .map_err(|error| error.to_string())?;
+        for ((name, points), colour) in lines.iter().zip(LINES.iter().cycle()) {
+            let Some(end) = points.last().copied() else { continue };
+            let text = Text::new(name.clone(), (end.0, end.1.max(LEAST_MS)), (FONT, 13).into_font().color(colour));
+            chart.draw_series([text]).map_err(|error| error.to_string())?;
+        }
+        let points = lines.iter().map(|(_, points)| points.iter().map(|(x, ms)| (*x, ms.max(LEAST_MS))).collect());
+        draw_lines(&mut chart, points.collect())
+    })
+}
+
 /// `1 / (1 - quantile)` as a percentile: 100 is 99 %.
 fn percentile(x: f64) -> String {
     let percent = (1.0 - 1.0 / x) * 100.0;

@@ -1,5 +1,6 @@
 //! Renderings of a result: pure functions from data to text.
 
+pub mod annotations;
 mod charts;
 pub mod hlog;
 pub mod html;
@@ -7,3 +8,9 @@ pub mod json;
 pub mod junit;
 pub mod prom;
 pub mod text;
+
+/// The p99 of scenarios over results, as an SVG with a legend: a line a scenario.
+#[must_use]
+pub fn trend(lines: &[(String, Vec<(f64, f64)>)]) -> String {
+    charts::trend(lines)
+}

@@ -1,0 +1,60 @@
+//! Annotations for GitHub Actions: each expectation that fails is shown on its own line of the scenario's file.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::text::figure;
+use crate::result::{ResultFile, Verdict};
+
+/// Workflow commands, a line each; `paths` are the scenarios' files, by id.
+#[must_use]
+pub fn github(file: &ResultFile, paths: &BTreeMap<String, String>) -> String {
+    let mut text = String::new();
+    for scenario in &file.scenarios {
+        let path = paths.get(&scenario.id).map_or("", String::as_str);
+        let mut tell = |line: u32, title: &str, message: &str| {
+            let (path, title, message) = (property(path), property(title), data(message));
+            let _ = writeln!(text, "::error file={path},line={},title={title}::{message}", line.max(1));
+        };
+        for expectation in scenario.expect.iter().filter(|expectation| expectation.verdict != Verdict::Pass) {
+            let what = format!("{} {}", expectation.what, expectation.limit);
+            tell(expectation.line, &scenario.id, &format!("{what}: got {}", figure(&expectation.got)));
+        }
+        for why in &scenario.void {
+            tell(1, &scenario.id, &format!("proved nothing: {why}"));
+        }
+        if let Some((seed, broken)) = scenario.seeds.iter().find_map(|seed| Some((seed, seed.violations.first()?))) {
+            tell(1, &scenario.id, &format!("seed {}: {}: {}", seed.seed, broken.check, broken.message));
+        }
+    }
+    text
+}
+
+/// A message: what would end the command is escaped.
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// A property: what would end it, too.
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn a_failure_stands_on_its_line() {
+        let paths = [("ack_before_commit".to_owned(), "scenarios/a,b.toml".to_owned())].into();
+        let text = github(&sample::failing(), &paths);
+        assert!(
+            text.contains("::error file=scenarios/a%2Cb.toml,line=1,title=ack_before_commit::lost == 0: got 1\n"),
+            "{text}"
+        );
+        assert!(text.contains("seed 5: durability: "), "{text}");
+        assert_eq!(github(&sample::passing(), &paths), "");
+        assert_eq!(property("50 %\n"), "50 %25%0A");
+    }
+}
