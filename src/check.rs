@@ -94,7 +94,8 @@ fn check(path: &str, data_dir: Option<&Path>, registry: &Registry) -> Checked {
         Some("toml") => match Prepared::read(path, &read_text, registry) {
             Ok(prepared) => {
                 let faults = show::count(prepared.scenario().faults.len(), "fault", "faults");
-                Checked { what: format!("scenario, {faults}"), found: Vec::new(), held: Vec::new(), exit: Exit::Pass }
+                let found = prepared.lints().into_iter().map(|lint| Box::new(lint) as _).collect();
+                Checked { what: format!("scenario, {faults}"), found, held: Vec::new(), exit: Exit::Pass }
             }
             Err(error) => {
                 let exit = scenario_files::exit_of(&error);

@@ -140,7 +140,13 @@ fn gate(args: &Args, registry: &Registry) -> Result<Gate, Exit> {
     let waivers = waivers::read(&args.waivers)?;
     let base = baseline(args)?;
     let mut gate = Gate { exit: Exit::Pass, text: String::new() };
-    gate.step(Exit::Pass, "lint", &show::count(prepared.len(), "scenario", "scenarios"));
+    let notes: Vec<String> = prepared
+        .iter()
+        .flat_map(|scenario| scenario.lints().into_iter().map(|lint| format!("{}: {lint}", scenario.scenario().id)))
+        .collect();
+    let read = show::count(prepared.len(), "scenario", "scenarios");
+    gate.step(Exit::Pass, "lint", &format!("{read}, {}", show::count(notes.len(), "note", "notes")));
+    gate.tell(&notes.join("\n"));
     determinism(&mut gate, &prepared)?;
     corpus(&mut gate, args, &prepared)?;
     let file = seeds(&mut gate, args, &prepared)?;

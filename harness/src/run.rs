@@ -256,6 +256,12 @@ impl Prepared {
         })
     }
 
+    /// What in the scenario will probably disappoint whoever wrote it.
+    #[must_use]
+    pub fn lints(&self) -> Vec<scenario::Lint> {
+        scenario::lints(&self.path, &self.text, &self.scenario, &self.arrivals(1))
+    }
+
     /// Whether a plan that somebody wrote or changed fits this scenario and its world; one of [`Prepared::plan`] does.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ mod expect;
 mod expr;
 mod hash;
 pub mod kinds;
+mod lints;
 mod model;
 mod shape;
 mod spec;
@@ -33,6 +34,7 @@ pub use error::{ScenarioError, ScenarioErrors, Span, line_of};
 pub use expect::{Limit, Metric, Objective, Phase, Stat, Until};
 pub use expr::{Expr, ExprError, Op, Quantity, Readings, Term, Unit};
 pub use hash::hash;
+pub use lints::{Lint, lints};
 pub use model::{
     Arrival, Content, Effect, Fault, Load, Ordering, Promise, Scenario, Schedule, SeedSets, Sim, Size, Sometimes,
     Template,
