@@ -24,8 +24,8 @@ use crate::stopwatch::Stopwatch;
     seaworthy explore my.toml --trials 1000 --corpus scenarios/corpus\n\n\
     Each trial is a scenario, a seed, and up to four drawn faults; families of faults are on or off as a whole.\n\
     Trials that reach rare places are changed and tried again. What fails is made small, written as a plan, and told\n\
-    with the line to run it again. Objectives of time and share are not judged, as more faults are no excuse for loss\n\
-    but one for delay. Ends with 1 when something failed.")]
+    with the line to run it again. Beside drawn faults objectives of time and share are not judged: more faults are no\n\
+    excuse for loss, but one for delay. Ends with 1 when something failed.")]
 pub(crate) struct Args {
     /// Scenarios (.toml).
     #[arg(required = true)]

@@ -160,7 +160,7 @@ impl<'a> Explorer<'a> {
         let mut plan = more.as_ref().unwrap_or(base).plan(trial.seed);
         plan.end_in(trial.end_ns, duration_ns(base));
         let judged = base.run_plan(&plan, false)?;
-        let failure = judged.failures(base).into_iter().find(|failure| is_promise(base, failure));
+        let failure = judged.failures(base).into_iter().find(|failure| more.is_none() || is_promise(base, failure));
         Ok(Tried { plan, judged, failure, plain: more.is_none() })
     }
 }
