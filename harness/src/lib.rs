@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod load;
 pub mod members;
 mod outside;
+pub mod own;
 pub mod plan;
 pub mod reference;
 pub mod run;
