@@ -324,7 +324,8 @@ fn seeds(gate: &mut Gate, args: &Args, prepared: &[Prepared]) -> Result<ResultFi
         lines.push_str(&block(args, scenario, &result, &dir)?);
         results.push(result);
     }
-    let file = ResultFile::new(&crate::worlds::commit(), Time::Virtual, resolution_ms(prepared), results);
+    let resolution_ms = prepared.iter().map(Prepared::resolution_ms).max().unwrap_or(1);
+    let file = ResultFile::new(&crate::worlds::commit(), Time::Virtual, resolution_ms, results);
     let failed = file.scenarios.iter().filter(|scenario| scenario.verdict == Verdict::Fail).count();
     let ran = format!(
         "{seeds} seeds of {} in {:.0} s",
@@ -341,16 +342,11 @@ fn seeds(gate: &mut Gate, args: &Args, prepared: &[Prepared]) -> Result<ResultFi
     Ok(file)
 }
 
-fn resolution_ms(prepared: &[Prepared]) -> u32 {
-    let tick_ms = prepared.iter().map(|scenario| scenario.scenario().sim.tick_ns / 1_000_000).max().unwrap_or(1);
-    u32::try_from(tick_ms).expect("a tick is far below 49 days")
-}
-
 /// A line for what passes, all that matters for what doesn't.
 fn block(args: &Args, prepared: &Prepared, result: &Scenario, dir: &str) -> Result<String, Exit> {
     let duration_ms = prepared.scenario().sim.duration_ns / 1_000_000;
     let heading = text::Heading { path: prepared.path(), duration_ms, all_expectations: false };
-    let file = ResultFile::new("", Time::Virtual, 1, vec![result.clone()]);
+    let file = ResultFile::new("", Time::Virtual, prepared.resolution_ms(), vec![result.clone()]);
     let mut block = text::scenario(&file, result, &heading);
     if result.verdict == Verdict::Pass {
         return Ok(block.lines().next().map_or_else(String::new, |line| format!("{line}\n")));
@@ -405,12 +401,7 @@ fn against(gate: &mut Gate, base: &ResultFile, file: &ResultFile, waivers: &Waiv
         base.scenarios.retain(|scenario| file.scenarios.iter().any(|mine| mine.id == scenario.id));
     }
     let mut comparison = compare(&base, file, &Tolerance::default(), Seeds::Pinned);
-    let (waived, loosened): (Vec<_>, Vec<_>) =
-        comparison.loosened.into_iter().partition(|loosened| waivers.waive(&loosened.scenario, &loosened.what));
-    comparison.loosened = loosened;
-    if comparison.loosened.is_empty() {
-        comparison.verdict = comparison.figures_verdict();
-    }
+    let waived = comparison.waive(|loosened| waivers.waive(&loosened.scenario, &loosened.what));
     let exit = match () {
         // Who makes a promise easier says so, or the gate says nothing.
         () if !comparison.loosened.is_empty() => Exit::Usage,

@@ -68,13 +68,10 @@ pub(crate) fn comparison_text(comparison: &Comparison) -> String {
         let _ = writeln!(out, "LOOSENED {} {} {} → {}", loosened.scenario, loosened.what, loosened.from, loosened.to);
     }
     for scenario in &comparison.scenarios {
-        let word = match scenario.word {
-            Word::Better => "better",
-            Word::Equivalent => "equivalent",
-            Word::Inconclusive => "INCONCLUSIVE",
-            Word::NotComparable => "NOT COMPARABLE",
-            Word::Regressed => "REGRESSED",
-        };
+        // Loud where somebody has to look.
+        let calm = matches!(scenario.word, Word::Better | Word::Equivalent);
+        let word = scenario.word.said();
+        let word = if calm { word.to_owned() } else { word.to_uppercase() };
         let mut line = format!("{word:<14} {}", scenario.id);
         match &scenario.why {
             Some(why) => line.push_str(&format!("  {why}")),

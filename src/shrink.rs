@@ -7,7 +7,7 @@ use seaworthy_engine::node::Registry;
 use seaworthy_harness::explore::{ShrinkError, Shrunk, shrink};
 use seaworthy_harness::plan::Plan;
 use seaworthy_harness::run::Prepared;
-use seaworthy_reports::result::{Scenario, Verdict};
+use seaworthy_reports::result::Scenario;
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -105,14 +105,8 @@ pub(crate) fn of_result(
     jobs: usize,
     path: &str,
 ) -> Option<Smallest> {
-    let broken = result.seeds.iter().find_map(|seed| Some((seed, seed.violations.first()?.check.clone())));
-    let missed = || {
-        let missed = result.expect.iter().find(|expectation| expectation.verdict == Verdict::Fail)?;
-        let seed = result.seeds.iter().find(|seed| seed.lost > 0).or(result.seeds.first())?;
-        Some((seed, missed.what.clone()))
-    };
-    let (seed, check) = broken.or_else(missed)?;
-    smallest(prepared, &prepared.plan(seed.seed), &Ways { check: Some(&check), budget, jobs, path }).ok()
+    let (seed, check) = result.first_failure()?;
+    smallest(prepared, &prepared.plan(seed), &Ways { check: Some(check), budget, jobs, path }).ok()
 }
 
 /// Shrinks a plan, writes what is left, and says how to run it.

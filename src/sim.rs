@@ -111,9 +111,8 @@ fn scenario(args: &Args, prepared: &Prepared) -> Exit {
         Err(exit) => return exit,
     };
     let wall = watch.elapsed();
-    let resolution_ms =
-        u32::try_from(prepared.scenario().sim.tick_ns / 1_000_000).expect("a tick is far below 49 days");
-    let file = ResultFile::new(&commit(), Time::Virtual, resolution_ms, vec![pool.finish(&prepared.meta())]);
+    let results = vec![pool.finish(&prepared.meta())];
+    let file = ResultFile::new(&commit(), Time::Virtual, prepared.resolution_ms(), results);
     let result = &file.scenarios[0];
     let heading = text::Heading {
         path: prepared.path(),

@@ -1,11 +1,10 @@
 //! A scenario's own words as those of the checks and the reports.
 
-use seaworthy_reports::histogram::Percentile;
 use seaworthy_reports::phases::Phase as ReportPhase;
 use seaworthy_reports::slo::{self, Count, Part, Ratio, Unit};
 
 use crate::check::Limits;
-use crate::scenario::{Metric, Objective, Op, Ordering, Phase, Scenario, Stat, Until};
+use crate::scenario::{Metric, Objective, Op, Ordering, Phase, Scenario, Until};
 
 /// An objective of `[expect]` in the reports' words.
 #[must_use]
@@ -41,7 +40,7 @@ fn metric(metric: &Metric) -> (slo::Metric, Unit) {
         Metric::ReplayRatio => ratio(Ratio::Replay),
         Metric::DropRatio => ratio(Ratio::Drop),
         Metric::Latency { delivered, stat, over: phase } => {
-            let (over, phase) = (percentile(*stat), report_phase(phase));
+            let (over, phase) = (stat.percentile(), report_phase(phase));
             let metric =
                 if *delivered { slo::Metric::Delivered(over, phase) } else { slo::Metric::Latency(over, phase) };
             (metric, Unit::Ms)
@@ -53,22 +52,12 @@ fn metric(metric: &Metric) -> (slo::Metric, Unit) {
                 Until::Steady => Part::Steady,
                 Until::Drained => Part::Drained,
             };
-            (slo::Metric::Recovery { faults: faults.clone(), part, over: percentile(*stat) }, Unit::Ms)
+            (slo::Metric::Recovery { faults: faults.clone(), part, over: stat.percentile() }, Unit::Ms)
         }
         Metric::Deficit { faults, stat } => (
-            slo::Metric::Recovery { faults: faults.clone(), part: Part::Deficit, over: percentile(*stat) },
+            slo::Metric::Recovery { faults: faults.clone(), part: Part::Deficit, over: stat.percentile() },
             Unit::EventSeconds,
         ),
-    }
-}
-
-fn percentile(stat: Stat) -> Percentile {
-    match stat {
-        Stat::P50 => Percentile::P50,
-        Stat::P95 => Percentile::P95,
-        Stat::P99 => Percentile::P99,
-        Stat::P999 => Percentile::P999,
-        Stat::Max => Percentile::Max,
     }
 }
 

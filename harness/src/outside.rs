@@ -64,28 +64,26 @@ fn destroyed(history: &History) -> BTreeSet<String> {
 /// Packets that a named rule dropped, by the engine's own word: it declares an end of its own.
 #[must_use]
 pub fn declared(history: &History) -> Declared {
-    let offers: BTreeMap<(&str, Seq), &str> =
-        history.offers.iter().map(|offer| ((&*offer.entry, offer.seq), &*offer.packet_id)).collect();
-    let mut names: BTreeMap<Identity, &str> = BTreeMap::new();
     let mut declared = Declared { lost_reported: destroyed(history), ..Declared::default() };
     if !history.events.iter().any(|probed| matches!(probed.event.what, What::Dropped { .. })) {
         return declared;
     }
-    for probed in &history.events {
-        match (&probed.event.what, probed.event.identity) {
-            (What::Entered, Some(identity)) => {
-                let entry = format!("{}.{}", probed.host, probed.event.place);
-                if let Some(name) = offers.get(&(entry.as_str(), probed.event.seq)) {
-                    names.insert(identity, name);
-                }
-            }
-            (What::Dropped { .. }, Some(identity)) => {
-                if let Some(name) = names.get(&identity) {
-                    declared.shed.insert((*name).to_owned());
-                }
-            }
-            _ => {}
+    let names: BTreeMap<Identity, &str> = entered(history).collect();
+    for probed in history.events.iter().filter(|probed| matches!(probed.event.what, What::Dropped { .. })) {
+        if let Some(name) = probed.event.identity.and_then(|identity| names.get(&identity)) {
+            declared.shed.insert((*name).to_owned());
         }
     }
     declared
+}
+
+/// What entered, by its identity and by the name that the load stamped.
+pub(crate) fn entered(history: &History) -> impl Iterator<Item = (Identity, &str)> {
+    let offers: BTreeMap<(&str, Seq), &str> =
+        history.offers.iter().map(|offer| ((&*offer.entry, offer.seq), &*offer.packet_id)).collect();
+    let entries = history.events.iter().filter(|probed| probed.event.what == What::Entered);
+    entries.filter_map(move |probed| {
+        let entry = format!("{}.{}", probed.host, probed.event.place);
+        Some((probed.event.identity?, *offers.get(&(entry.as_str(), probed.event.seq))?))
+    })
 }

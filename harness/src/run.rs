@@ -230,6 +230,15 @@ impl Prepared {
         &self.path
     }
 
+    /// The smallest difference of time that a run can tell, ms.
+    ///
+    /// # Panics
+    /// Never: a scenario's tick is checked to be short.
+    #[must_use]
+    pub fn resolution_ms(&self) -> u32 {
+        u32::try_from(self.scenario.sim.tick_ns / 1_000_000).expect("a tick is far below 49 days")
+    }
+
     /// What faults can be done to.
     #[must_use]
     pub fn world(&self) -> &World {

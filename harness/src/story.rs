@@ -8,6 +8,7 @@ use seaworthy_engine::packet::{Identity, Seq};
 use serde::Serialize;
 
 use crate::history::History;
+use crate::outside;
 use crate::plan::{Ns, Plan};
 use crate::run::Judged;
 use crate::scenario::World;
@@ -213,17 +214,10 @@ pub fn named_in(message: &str, history: &History, most: usize) -> Vec<String> {
 
 /// Names of the packets of a run: those of the load, and what nodes made of them as `NAME > NODE`.
 fn names(world: &World, history: &History) -> BTreeMap<Identity, String> {
-    let offers: BTreeMap<(&str, Seq), &str> =
-        history.offers.iter().map(|offer| ((&*offer.entry, offer.seq), &*offer.packet_id)).collect();
     let seen: BTreeSet<Identity> = history.events.iter().filter_map(|probed| probed.event.identity).collect();
     let mut names = BTreeMap::new();
-    let mut fresh: Vec<(Identity, String)> = Vec::new();
-    for probed in history.events.iter().filter(|probed| probed.event.what == What::Entered) {
-        let entry = format!("{}.{}", probed.host, probed.event.place);
-        if let (Some(identity), Some(name)) = (probed.event.identity, offers.get(&(entry.as_str(), probed.event.seq))) {
-            fresh.push((identity, (*name).to_owned()));
-        }
-    }
+    let mut fresh: Vec<(Identity, String)> =
+        outside::entered(history).map(|(identity, name)| (identity, name.to_owned())).collect();
     let nodes: Vec<String> =
         world.nodes.iter().filter(|node| node.handles).map(|node| format!("{}.{}", node.host, node.node)).collect();
     for _ in 0..GENERATIONS {

@@ -80,14 +80,13 @@ impl Test {
         let seeds = self.seeds.unwrap_or_else(|| prepared.scenario().seeds.pr.iter().collect());
         let pool = prepared.run_seeds(&seeds, self.jobs, false, |_| ());
         let pool = pool.unwrap_or_else(|error| panic!("a bug of Seaworthy: {error}"));
-        let resolution_ms = u32::try_from(prepared.scenario().sim.tick_ns / 1_000_000).expect("a tick is short");
-        let file = ResultFile::new("", Time::Virtual, resolution_ms, vec![pool.finish(&prepared.meta())]);
+        let file = ResultFile::new("", Time::Virtual, prepared.resolution_ms(), vec![pool.finish(&prepared.meta())]);
         let result = &file.scenarios[0];
         let duration_ms = prepared.scenario().sim.duration_ns / 1_000_000;
         let heading = text::Heading { path: &self.path, duration_ms, all_expectations: true };
         let mut report = text::scenario(&file, result, &heading);
-        if let Some(failed) = result.seeds.iter().find(|seed| seed.verdict == Verdict::Fail) {
-            report.push_str(&smallest(&prepared, failed.seed, self.jobs));
+        if let Some((seed, check)) = result.first_failure() {
+            report.push_str(&smallest(&prepared, seed, check, self.jobs));
         }
         Ran { verdict: result.verdict, report }
     }
@@ -125,10 +124,11 @@ fn told(error: PrepareError) -> String {
     }
 }
 
-fn smallest(prepared: &Prepared, seed: u64, jobs: usize) -> String {
+fn smallest(prepared: &Prepared, seed: u64, check: &str, jobs: usize) -> String {
     let began = Instant::now();
     let go_on = || began.elapsed() < SHRINK;
-    let Ok(shrunk) = shrink(prepared, &prepared.plan(seed), None, jobs, &go_on, &|_| ()) else { return String::new() };
+    let shrunk = shrink(prepared, &prepared.plan(seed), Some(check), jobs, &go_on, &|_| ());
+    let Ok(shrunk) = shrunk else { return String::new() };
     let plan = serde_json::to_string(&shrunk.plan).expect("a plan holds only text, numbers and lists");
     format!(
         "  smallest plan: {}; save it and run `seaworthy sim {} --plan FILE`:\n{plan}\n",

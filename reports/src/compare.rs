@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::result::{Figure, ResultFile, Scenario, Seed, Verdict};
 use crate::slo::limit_parts;
+use crate::statistics::{bootstrap, sign_test};
 
 /// What may differ.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,6 +52,20 @@ pub enum Word {
     NotComparable,
     /// Worse by more than the tolerance.
     Regressed,
+}
+
+impl Word {
+    /// As people say it.
+    #[must_use]
+    pub fn said(self) -> &'static str {
+        match self {
+            Word::Better => "better",
+            Word::Equivalent => "equivalent",
+            Word::Inconclusive => "inconclusive",
+            Word::NotComparable => "not comparable",
+            Word::Regressed => "regressed",
+        }
+    }
 }
 
 /// One figure of both.
@@ -126,6 +141,17 @@ pub struct Comparison {
 }
 
 impl Comparison {
+    /// Takes out what may be looser, and gives it back; the verdict is that of the rest.
+    pub fn waive(&mut self, may: impl Fn(&Loosened) -> bool) -> Vec<Loosened> {
+        let waived = self.loosened.extract_if(.., |loosened| may(loosened)).collect();
+        self.judge();
+        waived
+    }
+
+    fn judge(&mut self) {
+        self.verdict = if self.loosened.is_empty() { self.figures_verdict() } else { Verdict::Regressed };
+    }
+
     /// The verdict of the figures alone, whatever became easier to meet.
     #[must_use]
     pub fn figures_verdict(&self) -> Verdict {
@@ -155,10 +181,7 @@ pub fn compare(base: &ResultFile, head: &ResultFile, tolerance: &Tolerance, seed
         scenarios.push(scenario(old, new, base, head, tolerance, seeds));
     }
     let mut comparison = Comparison { verdict: Verdict::Pass, scenarios, loosened };
-    comparison.verdict = comparison.figures_verdict();
-    if !comparison.loosened.is_empty() {
-        comparison.verdict = Verdict::Regressed;
-    }
+    comparison.judge();
     comparison
 }
 
@@ -340,50 +363,6 @@ fn signs(old: &[Seed], new: &[Seed]) -> Signs {
     signs
 }
 
-/// The two-sided exact sign test: how likely it is that `a` of `a + b` fair coins, or a split as uneven, show heads.
-#[must_use]
-pub fn sign_test(a: u64, b: u64) -> f64 {
-    let (n, least) = (a + b, a.min(b));
-    if n == 0 || a == b {
-        return 1.0;
-    }
-    // In logarithms, as 2^n leaves the range of a float.
-    let mut ln_choose = 0.0;
-    let mut tail = 0.0;
-    for k in 0..=least {
-        if k > 0 {
-            ln_choose += ((n - k + 1) as f64).ln() - (k as f64).ln();
-        }
-        tail += (ln_choose - n as f64 * std::f64::consts::LN_2).exp();
-    }
-    (2.0 * tail).min(1.0)
-}
-
-/// Resamples of a bootstrap.
-const RESAMPLES: usize = 2_000;
-
-/// The mean, and its 95 % interval by the percentiles of resampled means; `None` for fewer than two. Draws are fixed, so the
-/// same figures give the same interval.
-fn bootstrap(values: &[f64]) -> Option<[f64; 3]> {
-    if values.len() < 2 {
-        return None;
-    }
-    let mean = |sum: f64| sum / values.len() as f64;
-    let mut state = 0x5ea_u64;
-    let mut draw = || {
-        // SplitMix64.
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((u128::from(z ^ (z >> 31)) * values.len() as u128) >> 64) as usize
-    };
-    let mut means: Vec<f64> = (0..RESAMPLES).map(|_| mean((0..values.len()).map(|_| values[draw()]).sum())).collect();
-    means.sort_by(f64::total_cmp);
-    let at = |part: f64| means[(part * (RESAMPLES - 1) as f64).round() as usize];
-    Some([mean(values.iter().sum()), at(0.025), at(0.975)])
-}
-
 /// Expectations that are easier to meet than they were, and seeds that are fewer.
 fn looser(old: &Scenario, new: &Scenario) -> Vec<Loosened> {
     let mut found = Vec::new();
@@ -487,23 +466,6 @@ mod tests {
     }
 
     #[test]
-    fn the_sign_test_is_that_of_scipy() {
-        // scipy.stats.binomtest(a, a + b).pvalue
-        for (a, b, p) in [
-            (0, 0, 1.0),
-            (5, 5, 1.0),
-            (8, 2, 0.109375),
-            (9, 1, 0.021484375),
-            (1, 9, 0.021484375),
-            (3, 17, 0.002_576_828_002_929_687_5),
-            (60, 40, 0.056_887_933_640_980_784),
-            (0, 64, 1.084_202_172_485_504_4e-19),
-        ] {
-            assert!((sign_test(a, b) / p - 1.0).abs() < 1e-9, "{a} {b}: {} {p}", sign_test(a, b));
-        }
-    }
-
-    #[test]
     fn fresh_seeds_are_told_by_their_signs() {
         let slower = |by: f64, seeds: usize| {
             with(|s| {
@@ -520,14 +482,5 @@ mod tests {
         assert_eq!(fresh(&slower(5_000.0, 2)).word, Word::Inconclusive);
         assert_eq!(fresh(&slower(0.0, 8)).word, Word::Equivalent);
         assert_eq!(fresh(&slower(-900.0, 8)).word, Word::Better);
-    }
-
-    #[test]
-    fn a_bootstrap_holds_the_mean_and_is_repeatable() {
-        let values: Vec<f64> = (0..64).map(|n| f64::from(n % 8)).collect();
-        let [mean, low, high] = bootstrap(&values).unwrap();
-        assert!((mean - 3.5).abs() < 1e-9 && low < mean && mean < high && high - low < 1.5, "{low} {mean} {high}");
-        assert_eq!(bootstrap(&values), bootstrap(&values));
-        assert_eq!(bootstrap(&[1.0]), None);
     }
 }

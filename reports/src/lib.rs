@@ -12,6 +12,7 @@ pub mod result;
 pub mod run;
 pub mod series;
 pub mod slo;
+pub mod statistics;
 pub mod trend;
 
 #[cfg(test)]

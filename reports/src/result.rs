@@ -172,6 +172,20 @@ pub struct Scenario {
     pub seeds: Vec<Seed>,
 }
 
+impl Scenario {
+    /// The first seed that failed, and what it broke: a promise, or else, by itself, an objective that all miss together.
+    /// `None` where nothing failed.
+    #[must_use]
+    pub fn first_failure(&self) -> Option<(u64, &str)> {
+        let broken = self.seeds.iter().find_map(|seed| Some((seed.seed, seed.violations.first()?.check.as_str())));
+        broken.or_else(|| {
+            let missed = self.expect.iter().find(|expectation| expectation.verdict == Verdict::Fail)?;
+            let seed = self.seeds.iter().find(|seed| seed.lost > 0).or(self.seeds.first())?;
+            Some((seed.seed, missed.what.as_str()))
+        })
+    }
+}
+
 /// One objective and what came out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

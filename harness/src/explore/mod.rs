@@ -61,13 +61,17 @@ pub struct Explorer<'a> {
     next: u64,
     plain: u64,
     coverage: Coverage,
+    /// The scenarios, the quickest first.
+    order: Vec<usize>,
 }
 
 impl<'a> Explorer<'a> {
     /// Explores around `scenarios`, with seeds from `first_seed`, in `jobs` worlds at a time.
     #[must_use]
     pub fn new(scenarios: &'a [Prepared], first_seed: u64, jobs: usize) -> Explorer<'a> {
-        Explorer { scenarios, first_seed, jobs, next: 0, plain: 0, coverage: Coverage::default() }
+        let mut order: Vec<usize> = (0..scenarios.len()).collect();
+        order.sort_by_key(|at| (duration_ns(&scenarios[*at]), *at));
+        Explorer { scenarios, first_seed, jobs, next: 0, plain: 0, coverage: Coverage::default(), order }
     }
 
     /// Trials that have run.
@@ -114,7 +118,7 @@ impl<'a> Explorer<'a> {
     fn trial(&self, number: u64) -> Trial {
         let of = |field: &str| draw(self.first_seed, "explore", field, number, "");
         // Each scenario as it is, once; the quickest first.
-        if let Some(scenario) = self.by_duration().get(number as usize) {
+        if let Some(scenario) = self.order.get(number as usize) {
             let end_ns = duration_ns(&self.scenarios[*scenario]);
             return Trial { number, scenario: *scenario, seed: self.first_seed, faults: String::new(), end_ns };
         }
@@ -131,12 +135,6 @@ impl<'a> Explorer<'a> {
             }
             None => Trial { number, scenario, seed, faults: drawn(1 + of("count") % 4), end_ns },
         }
-    }
-
-    fn by_duration(&self) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.scenarios.len()).collect();
-        order.sort_by_key(|at| (duration_ns(&self.scenarios[*at]), *at));
-        order
     }
 
     /// One of the scenarios: a short one more often than a long one, so that each gets as much time.

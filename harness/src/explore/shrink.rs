@@ -4,9 +4,9 @@
 //! parallel, and the first in their order wins, so the number of jobs changes nothing.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use super::in_parallel;
 use crate::plan::{Action, Ns, Plan, Span, Start, Step};
 use crate::run::{Failure, Prepared, RunError};
 
@@ -146,26 +146,15 @@ impl Shrinker<'_> {
 
     /// The first of the candidates that still fails.
     fn first_failing(&self, candidates: &[Plan]) -> Option<usize> {
-        let next = AtomicUsize::new(0);
-        let found: Mutex<Option<usize>> = Mutex::new(None);
-        let lock = || found.lock().expect("nothing panics while it is locked");
-        std::thread::scope(|scope| {
-            for _ in 0..self.jobs.clamp(1, candidates.len().max(1)) {
-                scope.spawn(|| {
-                    while let at = next.fetch_add(1, Ordering::Relaxed)
-                        && let Some(candidate) = candidates.get(at)
-                        && lock().is_none()
-                        && (self.go_on)()
-                    {
-                        if self.fails(candidate) {
-                            let mut found = lock();
-                            *found = Some(found.map_or(at, |found| found.min(at)));
-                        }
-                    }
-                });
+        // Whoever is behind one that was found is left out; whoever is before it is not, so the jobs change nothing.
+        let found = AtomicUsize::new(usize::MAX);
+        let numbered: Vec<(usize, &Plan)> = candidates.iter().enumerate().collect();
+        in_parallel(&numbered, self.jobs, |(at, candidate)| {
+            if *at < found.load(Ordering::Relaxed) && (self.go_on)() && self.fails(candidate) {
+                found.fetch_min(*at, Ordering::Relaxed);
             }
         });
-        found.into_inner().expect("nothing panics while it is locked")
+        Some(found.into_inner()).filter(|at| *at < candidates.len())
     }
 
     fn tell(&mut self) {

@@ -1,5 +1,6 @@
 //! Expectations: `"latency.p99 @steady" = "<= 400ms"` as a typed objective. The words mean what HARNESS.md §5 says.
 
+use seaworthy_reports::histogram::Percentile;
 use serde::{Deserialize, Serialize};
 
 use super::expr::{ExprError, Op, Parser, Quantity, Unit};
@@ -104,6 +105,20 @@ pub enum Stat {
     P999,
     /// The worst.
     Max,
+}
+
+impl Stat {
+    /// As the reports know it.
+    #[must_use]
+    pub fn percentile(self) -> Percentile {
+        match self {
+            Stat::P50 => Percentile::P50,
+            Stat::P95 => Percentile::P95,
+            Stat::P99 => Percentile::P99,
+            Stat::P999 => Percentile::P999,
+            Stat::Max => Percentile::Max,
+        }
+    }
 }
 
 /// Which events a latency is about.

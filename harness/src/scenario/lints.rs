@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 
-use super::expect::{Metric, Stat};
+use super::expect::Metric;
 use super::model::{Effect, Fault, Scenario, Schedule};
 use super::value::show_duration;
 use crate::plan::{Action, Ns};
@@ -60,7 +60,7 @@ pub fn lints(path: &str, text: &str, scenario: &Scenario, arrivals: &[Ns]) -> Ve
     for objective in &scenario.expect {
         let Metric::Latency { stat, .. } = &objective.what else { continue };
         let warm = arrivals.iter().filter(|at_ns| **at_ns >= scenario.sim.warmup_ns).count() as u64;
-        let (events, needs) = (warm * seeds, needs(*stat));
+        let (events, needs) = (warm * seeds, stat.percentile().needs());
         if events < needs {
             found.push((
                 objective.line,
@@ -109,18 +109,6 @@ pub fn lints(path: &str, text: &str, scenario: &Scenario, arrivals: &[Ns]) -> Ve
         at: span_of_line(text, line),
     };
     found.into_iter().map(lint).collect()
-}
-
-fn needs(stat: Stat) -> u64 {
-    use seaworthy_reports::histogram::Percentile;
-    match stat {
-        Stat::P50 => Percentile::P50,
-        Stat::P95 => Percentile::P95,
-        Stat::P99 => Percentile::P99,
-        Stat::P999 => Percentile::P999,
-        Stat::Max => Percentile::Max,
-    }
-    .needs()
 }
 
 /// From when to when a fault may be there; `None` for one that waits for its trigger.

@@ -1,5 +1,6 @@
 //! Charts as SVG, in colours that can be read on white and on black.
 
+use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 use plotters::style::RGBColor;
 
@@ -26,10 +27,7 @@ const LEAST_MS: f64 = 0.5;
 pub(super) type Points = Vec<(f64, f64)>;
 
 /// Draws into a text; an SVG in memory can't fail to be written.
-fn svg(
-    label: &str,
-    draw: impl FnOnce(&DrawingArea<SVGBackend<'_>, plotters::coord::Shift>) -> Result<(), String>,
-) -> String {
+fn svg(label: &str, draw: impl FnOnce(&Area<'_>) -> Result<(), String>) -> String {
     let mut text = String::new();
     {
         let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
@@ -46,7 +44,7 @@ fn svg(
 /// The worst delay of each moment of a seed and of its twin, over time, with a band a fault.
 pub(super) fn timeline(run: &Series, twin: Option<&Series>) -> String {
     let end_s = run.load_end_ms as f64 / 1000.0;
-    let points = |series: &Series| -> Vec<(f64, f64)> {
+    let points = |series: &Series| -> Points {
         series
             .moments
             .iter()
@@ -59,23 +57,10 @@ pub(super) fn timeline(run: &Series, twin: Option<&Series>) -> String {
     lines.push(points(run));
     let top = lines.iter().flatten().map(|(_, ms)| *ms).fold(10.0, f64::max) * 1.5;
     svg("worst delay over time, with the faults as bands", |area| {
-        let mut chart = ChartBuilder::on(area)
-            .margin(8)
-            .margin_right(28)
-            .x_label_area_size(34)
-            .y_label_area_size(64)
+        let mut chart = room(area, 28)
             .build_cartesian_2d(0.0..end_s.max(0.001), (LEAST_MS..top).log_scale())
             .map_err(|error| error.to_string())?;
-        chart
-            .configure_mesh()
-            .axis_style(INK)
-            .bold_line_style(INK.mix(0.25))
-            .light_line_style(TRANSPARENT)
-            .label_style((FONT, 13).into_font().color(&INK))
-            .x_desc("virtual time, s")
-            .y_desc("worst delay, ms")
-            .draw()
-            .map_err(|error| error.to_string())?;
+        grid(&mut chart, "virtual time, s", "worst delay, ms", None)?;
         for band in &run.faults {
             let from = band.from_ms as f64 / 1000.0;
             let to = (band.to_ms as f64 / 1000.0).min(end_s).max(from + end_s / 400.0);
@@ -98,24 +83,10 @@ pub(super) fn spectrum(lines: Vec<Points>) -> String {
     let right = all().map(|(x, _)| *x).fold(100.0, f64::max);
     let top = all().map(|(_, y)| *y).fold(10.0, f64::max) * 1.5;
     svg("delay by percentile, a line a phase", |area| {
-        let mut chart = ChartBuilder::on(area)
-            .margin(8)
-            .margin_right(28)
-            .x_label_area_size(34)
-            .y_label_area_size(64)
+        let mut chart = room(area, 28)
             .build_cartesian_2d((1.0..right).log_scale(), (LEAST_MS..top).log_scale())
             .map_err(|error| error.to_string())?;
-        chart
-            .configure_mesh()
-            .axis_style(INK)
-            .bold_line_style(INK.mix(0.25))
-            .light_line_style(TRANSPARENT)
-            .label_style((FONT, 13).into_font().color(&INK))
-            .x_label_formatter(&|x| percentile(*x))
-            .x_desc("percentile")
-            .y_desc("delay, ms")
-            .draw()
-            .map_err(|error| error.to_string())?;
+        grid(&mut chart, "percentile", "delay, ms", Some(&|x| percentile(*x)))?;
         let clipped = lines.into_iter().map(|line| line.into_iter().map(|(x, ms)| (x, ms.max(LEAST_MS))).collect());
         draw_lines(&mut chart, clipped.collect())
     })
@@ -127,23 +98,10 @@ pub(super) fn trend(lines: &[(String, Points)]) -> String {
     let right = all().map(|(x, _)| *x).fold(2.0, f64::max);
     let top = all().map(|(_, y)| *y).fold(10.0, f64::max) * 1.5;
     svg("p99 by result, a line a scenario", |area| {
-        let mut chart = ChartBuilder::on(area)
-            .margin(8)
-            .margin_right(150)
-            .x_label_area_size(34)
-            .y_label_area_size(64)
+        let mut chart = room(area, 150)
             .build_cartesian_2d(1.0..right, (LEAST_MS..top).log_scale())
             .map_err(|error| error.to_string())?;
-        chart
-            .configure_mesh()
-            .axis_style(INK)
-            .bold_line_style(INK.mix(0.25))
-            .light_line_style(TRANSPARENT)
-            .label_style((FONT, 13).into_font().color(&INK))
-            .x_desc("result")
-            .y_desc("p99, ms")
-            .draw()
-            .map_err(|error| error.to_string())?;
+        grid(&mut chart, "result", "p99, ms", None)?;
         for ((name, points), colour) in lines.iter().zip(LINES.iter().cycle()) {
             let Some(end) = points.last().copied() else { continue };
             let text = Text::new(name.clone(), (end.0, end.1.max(LEAST_MS)), (FONT, 13).into_font().color(colour));
@@ -160,6 +118,34 @@ fn percentile(x: f64) -> String {
     format!("{}", (percent * 1e4).round() / 1e4)
 }
 
+/// The room of a chart, with that much left free at its right, and its axes.
+fn room<'a, 'b>(area: &'a Area<'b>, right: i32) -> ChartBuilder<'a, 'b, SVGBackend<'b>> {
+    let mut room = ChartBuilder::on(area);
+    room.margin(8).margin_right(right).x_label_area_size(34).y_label_area_size(64);
+    room
+}
+
+/// The grid behind the lines, with what its axes say.
+fn grid<'a, X, Y>(
+    chart: &mut Chart<'a, '_, X, Y>,
+    x: &str,
+    y: &str,
+    x_label: Option<&dyn Fn(&f64) -> String>,
+) -> Result<(), String>
+where
+    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    let mut mesh = chart.configure_mesh();
+    mesh.axis_style(INK).bold_line_style(INK.mix(0.25)).light_line_style(TRANSPARENT);
+    mesh.label_style((FONT, 13).into_font().color(&INK)).x_desc(x).y_desc(y);
+    if let Some(x_label) = &x_label {
+        mesh.x_label_formatter(x_label);
+    }
+    mesh.draw().map_err(|error| error.to_string())
+}
+
+type Area<'b> = DrawingArea<SVGBackend<'b>, plotters::coord::Shift>;
 type Chart<'a, 'b, X, Y> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, Y>>;
 
 fn draw_lines<X, Y>(chart: &mut Chart<'_, '_, X, Y>, lines: Vec<Points>) -> Result<(), String>

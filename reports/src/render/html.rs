@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::charts;
-use super::text::{expected, figure, percent};
+use super::text::{expected, figure, loud, percent};
 use crate::compare::{Comparison, Word};
 use crate::result::{Figure, Phase, ResultFile, Scenario, Time, Verdict};
 use crate::series::Timelines;
@@ -58,13 +58,7 @@ pub fn render(file: &ResultFile, extra: &dyn Fn(&str) -> Extra, comparison: Opti
 }
 
 fn chip(verdict: Verdict) -> Markup {
-    let (class, word) = match verdict {
-        Verdict::Pass => ("pass", "PASS"),
-        Verdict::Fail => ("fail", "FAIL"),
-        Verdict::Void => ("void", "VOID"),
-        Verdict::Regressed => ("worse", "WORSE"),
-    };
-    html! { span class={ "chip " (class) } { (word) } }
+    html! { span class={ "chip " (class(verdict)) } { (loud(verdict)) } }
 }
 
 fn overview(file: &ResultFile) -> Markup {
@@ -219,27 +213,16 @@ fn release(comparison: &Comparison) -> Markup {
                 thead { tr { th { "scenario" } th { "word" } th { "figure" } th .n { "base" } th .n { "head" } th .n { "by" } } }
                 tbody { @for scenario in &comparison.scenarios {
                     @if scenario.deltas.is_empty() {
-                        tr { td { (scenario.id) } td class=(shade(scenario.word)) { (word(scenario.word)) } td colspan="4" .quiet { @match &scenario.why { Some(why) => (why), None => { "none of " (scenario.compared) " figures differs" } } } }
+                        tr { td { (scenario.id) } td class=(shade(scenario.word)) { (scenario.word.said()) } td colspan="4" .quiet { @match &scenario.why { Some(why) => (why), None => { "none of " (scenario.compared) " figures differs" } } } }
                     }
                     @for delta in scenario.deltas.iter().take(8) { tr {
-                        td { (scenario.id) } td class=(shade(delta.word)) { (word(delta.word)) } td { (delta.what) }
+                        td { (scenario.id) } td class=(shade(delta.word)) { (delta.word.said()) } td { (delta.what) }
                         td .n { (figure(&delta.base)) } td .n { (figure(&delta.head)) }
                         td .n { @if let Some(by) = delta.by { (format!("{by:+.3}")) } }
                     } }
                 } }
             } }
         }
-    }
-}
-
-/// A word as people say it.
-fn word(word: Word) -> &'static str {
-    match word {
-        Word::Better => "better",
-        Word::Equivalent => "equivalent",
-        Word::Inconclusive => "inconclusive",
-        Word::NotComparable => "not comparable",
-        Word::Regressed => "regressed",
     }
 }
 

@@ -52,13 +52,18 @@ fn line(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-fn headline(text: &mut String, scenario: &Scenario, heading: &Heading<'_>) {
-    let verdict = match scenario.verdict {
+/// A verdict as headlines have it.
+pub(crate) fn loud(verdict: Verdict) -> &'static str {
+    match verdict {
         Verdict::Pass => "PASS",
         Verdict::Fail => "FAIL",
         Verdict::Void => "VOID",
         Verdict::Regressed => "WORSE",
-    };
+    }
+}
+
+fn headline(text: &mut String, scenario: &Scenario, heading: &Heading<'_>) {
+    let verdict = loud(scenario.verdict);
     let seeds = match scenario.seeds.len() {
         1 => "1 seed".to_owned(),
         n => format!("{n} seeds"),
