@@ -12,8 +12,7 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::files::{write_bytes, write_whole};
-use crate::plan_files::read_plan;
-use crate::scenario_files::prepare;
+use crate::plan_files::Which;
 use crate::show;
 
 /// Shows why a seed failed: what broke, what led to it, and where each host was.
@@ -25,14 +24,8 @@ use crate::show;
     as files, for `seaworthy queue fsck`, history.jsonl with everything that happened, and trace.json for Perfetto.\n\
     Ends with 1 when the seed fails, with 0 when it passes.")]
 pub(crate) struct Args {
-    /// The scenario (.toml).
-    scenario: String,
-    /// The seed.
-    #[arg(long, default_value_t = 1, conflicts_with = "plan")]
-    seed: u64,
-    /// A plan in place of a seed's own.
-    #[arg(long)]
-    plan: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// Only this packet, with what nodes made of it; may be given again.
     #[arg(long)]
     packet: Vec<String>,
@@ -86,15 +79,11 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
 }
 
 fn debug(args: &Args, registry: &Registry) -> Result<Exit, Exit> {
-    let prepared = prepare(&args.scenario, registry)?;
+    let (prepared, plan) = args.which.read(registry)?;
     if let Some(host) = args.host.as_ref().filter(|host| !prepared.world().hosts.contains(host)) {
         show::problem(&Unknown { host: host.clone(), hosts: prepared.world().hosts.join(", ") });
         return Err(Exit::Usage);
     }
-    let plan = match &args.plan {
-        Some(path) => read_plan(path, &prepared)?,
-        None => prepared.plan(args.seed),
-    };
     let judged = prepared.run_plan(&plan, true).map_err(|error| crate::worlds::books(&error))?;
     let failures = judged.failures(&prepared);
     let lines = story::lines(prepared.world(), &plan, &judged);
@@ -204,15 +193,12 @@ fn text(
         };
         text.push_str(&format!("  {:<10} {up:<36} {} KiB on disk\n", state.host, state.disk_bytes / 1024));
     }
-    let of = args.plan.as_ref().map_or_else(|| format!("--seed {}", plan.seed), |path| format!("--plan {path}"));
+    let again = args.which.again();
     if let Some(folder) = &args.keep {
         text.push_str(&format!("\nkept in {folder}: each host's disk, history.jsonl, trace.json\n"));
     }
     if !failures.is_empty() {
-        text.push_str(&format!(
-            "\nnext: seaworthy shrink {path} {of}\n      seaworthy trace diff {path} {of}\n",
-            path = prepared.path()
-        ));
+        text.push_str(&format!("\nnext: seaworthy shrink {again}\n      seaworthy trace diff {again}\n"));
     }
     text
 }

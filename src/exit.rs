@@ -49,6 +49,13 @@ impl Exit {
     }
 }
 
+/// A file that a user names and that is not there is wrong use; all else that can't be read or written is the machine.
+impl From<&std::io::Error> for Exit {
+    fn from(error: &std::io::Error) -> Exit {
+        if error.kind() == std::io::ErrorKind::NotFound { Exit::Usage } else { Exit::Environment }
+    }
+}
+
 impl From<Verdict> for Exit {
     fn from(verdict: Verdict) -> Exit {
         match verdict {

@@ -1,19 +1,16 @@
 //! `explore`: scenarios under faults that nobody wrote, until a promise breaks or the time is over.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use seaworthy_engine::node::Registry;
 use seaworthy_harness::explore::{Explorer, Found};
-use seaworthy_harness::plan::Plan;
 use seaworthy_harness::run::Prepared;
 use serde::Serialize;
 
+use crate::corpus::{self, Known};
 use crate::exit::Exit;
-use crate::files::append_line;
-use crate::scenario_files::prepare;
+use crate::scenario_files::{prepare, prepare_all};
 use crate::show;
 use crate::shrink::{Smallest, Ways, smallest};
 use crate::stopwatch::Stopwatch;
@@ -84,27 +81,9 @@ struct Failed {
     smallest: Smallest,
 }
 
-/// A line of a corpus: the plan first, as the seed alone means nothing once a scenario has changed.
-#[derive(Serialize)]
-struct CorpusLine<'a> {
-    plan: &'a Plan,
-    check: &'a str,
-    scenario: &'a str,
-}
-
 pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
-    let mut scenarios = Vec::new();
-    let mut refused = Exit::Pass;
-    for path in &args.scenarios {
-        match prepare(path, registry) {
-            Ok(prepared) => scenarios.push(prepared),
-            Err(exit) => refused = refused.and(exit),
-        }
-    }
-    if refused != Exit::Pass {
-        return refused;
-    }
-    match explore(args, &scenarios) {
+    let prepared = prepare_all(args.scenarios.iter(), |path| prepare(path, registry));
+    match prepared.and_then(|scenarios| explore(args, &scenarios)) {
         Ok(explored) => {
             let failed = if explored.failures.is_empty() { Exit::Pass } else { Exit::Failed };
             failed.and(if args.json { show::json(&explored) } else { show::report(&text(&explored)) })
@@ -119,7 +98,7 @@ fn explore(args: &Args, scenarios: &[Prepared]) -> Result<Explored, Exit> {
     let go_on = || watch.elapsed() < budget;
     let mut explorer = Explorer::new(scenarios, args.seed, args.jobs);
     let mut failures: BTreeMap<(usize, String), (Found, u64)> = BTreeMap::new();
-    let bar = bar();
+    let bar = show::spinner("exploring");
     while go_on() && args.trials.is_none_or(|most| explorer.trials() < most) && (!args.first || failures.is_empty()) {
         for found in explorer.round(&go_on).map_err(|error| crate::worlds::books(&error))? {
             let signature = (found.trial.scenario, found.failure.check.clone());
@@ -159,15 +138,9 @@ fn keep(args: &Args, prepared: &Prepared, found: Found, times: u64) -> Result<Fa
     let ways =
         Ways { check: Some(&failure.check), budget: Duration::from_secs(args.shrink), jobs: args.jobs, path: &path };
     let smallest = smallest(prepared, &plan, &ways)?;
-    if let Some(corpus) = &args.corpus {
-        let plan = crate::plan_files::read_plan(&path, prepared)?;
-        let line = CorpusLine { plan: &plan, check: &failure.check, scenario: id };
-        let line = serde_json::to_string(&line).expect("a plan holds only text, numbers and lists");
-        let path = format!("{corpus}/{id}.jsonl");
-        if let Err(error) = append_line(&path, &line) {
-            show::notes(&[format!("could not add to {path}: {error}")]);
-            return Err(Exit::Environment);
-        }
+    if let Some(folder) = &args.corpus {
+        let known = Known { plan: smallest.small.clone(), check: failure.check.clone(), scenario: id.clone() };
+        corpus::add(folder, &known)?;
     }
     Ok(Failed {
         scenario: prepared.path().to_owned(),
@@ -178,15 +151,6 @@ fn keep(args: &Args, prepared: &Prepared, found: Found, times: u64) -> Result<Fa
         message: failure.message,
         smallest,
     })
-}
-
-fn bar() -> ProgressBar {
-    // Only when a person watches.
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("exploring {spinner} {msg}").expect("a constant template");
-    ProgressBar::new_spinner().with_style(style)
 }
 
 fn text(explored: &Explored) -> String {

@@ -6,19 +6,18 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use seaworthy_engine::node::Registry;
-use seaworthy_harness::plan::Plan;
 use seaworthy_harness::run::Prepared;
 use seaworthy_reports::compare::{Comparison, Seeds, Tolerance, compare};
 use seaworthy_reports::render::{annotations, json, text};
 use seaworthy_reports::result::{ResultFile, Scenario, Time, Verdict};
-use serde::Deserialize;
 
+use crate::corpus;
 use crate::elsewhere;
 use crate::exit::Exit;
-use crate::files::{list, read_written};
+use crate::files::list;
 use crate::pages::{self, Timed, write};
 use crate::results::{ShardFile, comparison_text, read};
-use crate::scenario_files::prepare;
+use crate::scenario_files::{prepare, prepare_all};
 use crate::show;
 use crate::shrink::of_result;
 use crate::stopwatch::Stopwatch;
@@ -87,15 +86,6 @@ fn parse_shard(text: &str) -> Result<(u32, u32), String> {
     numbers.filter(|(i, n)| (1..=*n).contains(i)).ok_or_else(|| "write i/n, such as 1/3, with i from 1 to n".to_owned())
 }
 
-/// A line of a corpus.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Known {
-    plan: Plan,
-    check: String,
-    scenario: String,
-}
-
 /// What the steps came to.
 struct Gate {
     exit: Exit,
@@ -122,10 +112,6 @@ impl Gate {
 }
 
 pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
-    if !cfg!(tokio_unstable) {
-        show::notes(&["gate needs a build with `--cfg tokio_unstable`; see `seaworthy sim`".to_owned()]);
-        return Exit::Nondeterministic;
-    }
     match gate(args, registry) {
         Ok(gate) => gate.exit.and(show::report(&gate.text)),
         Err(exit) => exit,
@@ -166,21 +152,12 @@ fn lint(args: &Args, registry: &Registry) -> Result<Vec<Prepared>, Exit> {
         }
         let inside = list(path, ".toml").map_err(|error| {
             show::notes(&[format!("could not read the folder {path}: {error}")]);
-            if error.kind() == std::io::ErrorKind::NotFound { Exit::Usage } else { Exit::Environment }
+            Exit::from(&error)
         })?;
         paths.extend(inside);
     }
     let mine = |path: &&String| args.shard.is_none_or(|(shard, of)| shard_of(path, of) == shard);
-    let (mut prepared, mut refused) = (Vec::new(), Exit::Pass);
-    for path in paths.iter().filter(mine) {
-        match prepare(path, registry) {
-            Ok(ready) => prepared.push(ready),
-            Err(exit) => refused = refused.and(exit),
-        }
-    }
-    if refused != Exit::Pass {
-        return Err(refused);
-    }
+    let mut prepared = prepare_all(paths.iter().filter(mine), |path| prepare(path, registry))?;
     prepared.sort_by(|a, b| a.scenario().id.cmp(&b.scenario().id));
     if let Some(twice) = prepared.windows(2).find(|pair| pair[0].scenario().id == pair[1].scenario().id) {
         let (one, other) = (twice[0].path(), twice[1].path());
@@ -258,40 +235,21 @@ fn determinism(gate: &mut Gate, prepared: &[Prepared]) -> Result<(), Exit> {
 
 /// Every known failure again.
 fn corpus(gate: &mut Gate, args: &Args, prepared: &[Prepared]) -> Result<(), Exit> {
-    let files = match list(&args.corpus, ".jsonl") {
-        Ok(files) => files,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => {
-            show::notes(&[format!("could not read the corpus {}: {error}", args.corpus)]);
-            return Err(Exit::Environment);
-        }
-    };
     let (mut plans, mut back, mut stale) = (0, Vec::new(), Vec::new());
-    for path in files {
-        let text = read_written(&path).map_err(|error| {
-            show::notes(&[format!("could not read {path}: {error}")]);
-            Exit::Environment
-        })?;
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let at = format!("{path}:{}", number + 1);
-            let known: Known = serde_json::from_str(line).map_err(|error| {
-                show::notes(&[format!("{at}: not a line of a corpus: {error}")]);
-                Exit::Usage
-            })?;
-            let Some(scenario) = prepared.iter().find(|scenario| scenario.scenario().id == known.scenario) else {
-                continue;
-            };
-            if let Err(why) = scenario.check_plan(&known.plan) {
-                stale.push(format!("{at}: no longer fits: {why}"));
-                continue;
-            }
-            plans += 1;
-            let judged = scenario.run_plan(&known.plan, false).map_err(|error| crate::worlds::books(&error))?;
-            if let Some(broken) =
-                judged.failures(scenario).iter().find(|failure| failure.at_ns.is_some() || failure.check == known.check)
-            {
-                back.push(format!("{at}: {}: {}", broken.check, broken.message));
-            }
+    for (at, known) in corpus::read(&args.corpus)? {
+        let Some(scenario) = prepared.iter().find(|scenario| scenario.scenario().id == known.scenario) else {
+            continue;
+        };
+        if let Err(why) = scenario.check_plan(&known.plan) {
+            stale.push(format!("{at}: no longer fits: {why}"));
+            continue;
+        }
+        plans += 1;
+        let judged = scenario.run_plan(&known.plan, false).map_err(|error| crate::worlds::books(&error))?;
+        if let Some(broken) =
+            judged.failures(scenario).iter().find(|failure| failure.at_ns.is_some() || failure.check == known.check)
+        {
+            back.push(format!("{at}: {}: {}", broken.check, broken.message));
         }
     }
     let known = show::count(plans, "known failure", "known failures");

@@ -3,6 +3,7 @@
 //! It parses arguments, prints, asks and exits; it decides nothing.
 
 mod check;
+mod corpus;
 mod debug;
 mod draft;
 mod elsewhere;
@@ -39,6 +40,7 @@ use clap::{Parser, Subcommand};
 use seaworthy_engine::node::Registry;
 
 pub use exit::Exit;
+use worlds::deterministic;
 
 /// Runs stream graphs on edge machines, and proves before a release that they survive the storm.
 #[derive(Parser)]
@@ -86,15 +88,15 @@ pub fn main(registry: Registry) -> ExitCode {
     let run = || match cli.command {
         Command::Check(args) => check::run(&args, &registry),
         Command::Explain(args) => explain::run(&args, &registry),
-        Command::Sim(args) => sim::run(&args, &registry),
+        Command::Sim(args) => deterministic(|| sim::run(&args, &registry)),
         Command::Plan(args) => plan::run(&args, &registry),
-        Command::Storm(args) => storm::run(&args, &registry),
-        Command::Explore(args) => explore::run(&args, &registry),
-        Command::Shrink(args) => shrink::run(&args, &registry),
+        Command::Storm(args) => deterministic(|| storm::run(&args, &registry)),
+        Command::Explore(args) => deterministic(|| explore::run(&args, &registry)),
+        Command::Shrink(args) => deterministic(|| shrink::run(&args, &registry)),
         Command::New(args) => new::run(&args, &registry),
-        Command::Debug(args) => debug::run(&args, &registry),
-        Command::Trace(args) => trace::run(&args, &registry),
-        Command::Gate(args) => gate::run(&args, &registry),
+        Command::Debug(args) => deterministic(|| debug::run(&args, &registry)),
+        Command::Trace(args) => deterministic(|| trace::run(&args, &registry)),
+        Command::Gate(args) => deterministic(|| gate::run(&args, &registry)),
         Command::Compare(args) => results::run_compare(&args),
         Command::Merge(args) => results::run_merge(&args),
         Command::Trend(args) => results::run_trend(&args),

@@ -263,8 +263,8 @@ fn refused(path: &str, why: &str) -> Exit {
 pub(crate) fn read(path: &str) -> Result<ResultFile, Exit> {
     let path = if path.ends_with(".json") { path.to_owned() } else { format!("{path}/result.json") };
     let text = read_written(&path).map_err(|error| {
-        let exit = refused(&path, &error.to_string());
-        if error.kind() == std::io::ErrorKind::NotFound { exit } else { Exit::Environment }
+        refused(&path, &error.to_string());
+        Exit::from(&error)
     })?;
     parse(&text).map_err(|error| refused(&path, &error.to_string()))
 }

@@ -1,7 +1,5 @@
 //! Scenarios named on the command line: read whole, and everything that is wrong with them shown.
 
-use std::io;
-
 use miette::Diagnostic;
 use seaworthy_engine::node::Registry;
 use seaworthy_harness::run::{PrepareError, Prepared};
@@ -14,6 +12,21 @@ use crate::watch::Watch;
 /// Reads a scenario and what it names, or shows why it can't be run.
 pub(crate) fn prepare(path: &str, registry: &Registry) -> Result<Prepared, Exit> {
     Prepared::read(path, &read_text, registry).map_err(|error| refused(path, error))
+}
+
+/// Prepares all of them, or shows everything that is wrong with any.
+pub(crate) fn prepare_all<'a>(
+    paths: impl Iterator<Item = &'a String>,
+    prepare: impl Fn(&str) -> Result<Prepared, Exit>,
+) -> Result<Vec<Prepared>, Exit> {
+    let (mut prepared, mut refused) = (Vec::new(), Exit::Pass);
+    for path in paths {
+        match prepare(path) {
+            Ok(ready) => prepared.push(ready),
+            Err(exit) => refused = refused.and(exit),
+        }
+    }
+    if refused == Exit::Pass { Ok(prepared) } else { Err(refused) }
 }
 
 /// As [`prepare`]; `watch` hears of each file that is read.
@@ -44,7 +57,7 @@ struct Refused {
 /// What a scenario that can't be used ends a command with: 74 where a file is there but can't be read, else 2.
 pub(crate) fn exit_of(error: &PrepareError) -> Exit {
     match error {
-        PrepareError::Read { source, .. } if source.kind() != io::ErrorKind::NotFound => Exit::Environment,
+        PrepareError::Read { source, .. } => Exit::from(source),
         _ => Exit::Usage,
     }
 }

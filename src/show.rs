@@ -1,8 +1,9 @@
 //! Where text meets the terminal: reports go to stdout, what is wrong goes to stderr.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use miette::{Diagnostic, MietteHandlerOpts, ReportHandler};
 
 use crate::exit::Exit;
@@ -44,6 +45,15 @@ pub(crate) fn json(value: &impl serde::Serialize) -> Exit {
     let mut text = serde_json::to_string_pretty(value).expect("reports hold only text, numbers and lists");
     text.push('\n');
     report(&text)
+}
+
+/// A spinner with a word before its message; only when a person watches.
+pub(crate) fn spinner(word: &'static str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{prefix} {spinner} {msg}").expect("a constant template");
+    ProgressBar::new_spinner().with_style(style).with_prefix(word)
 }
 
 /// `1 node`, `2 nodes`.

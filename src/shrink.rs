@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use seaworthy_engine::node::Registry;
 use seaworthy_harness::explore::{ShrinkError, Shrunk, shrink};
 use seaworthy_harness::plan::Plan;
@@ -12,8 +11,7 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::files::write_whole;
-use crate::plan_files::read_plan;
-use crate::scenario_files::prepare;
+use crate::plan_files::Which;
 use crate::show;
 use crate::stopwatch::Stopwatch;
 
@@ -23,14 +21,8 @@ use crate::stopwatch::Stopwatch;
     Drops steps and events, ends the load early and shortens faults. The plan goes to OUT/SCENARIO/smallest.plan.json;\n\
     `sim SCENARIO --plan FILE` runs it. Ends with 1, as the plan fails, and with 4 when there is nothing to shrink.")]
 pub(crate) struct Args {
-    /// The scenario (.toml).
-    scenario: String,
-    /// The failing seed.
-    #[arg(long, default_value_t = 1, conflicts_with = "plan")]
-    seed: u64,
-    /// A failing plan in place of a seed's own.
-    #[arg(long)]
-    plan: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// The broken promise or missed objective to keep, as the result names it; by default the first.
     #[arg(long)]
     check: Option<String>,
@@ -59,6 +51,8 @@ pub(crate) struct Ways<'a> {
 /// A small plan and where it is.
 #[derive(Serialize)]
 pub(crate) struct Smallest {
+    #[serde(skip)]
+    pub(crate) small: Plan,
     pub(crate) check: String,
     pub(crate) message: String,
     /// `1 fault, 4 packets`.
@@ -72,16 +66,9 @@ pub(crate) struct Smallest {
 }
 
 pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
-    let prepared = match prepare(&args.scenario, registry) {
-        Ok(prepared) => prepared,
+    let (prepared, plan) = match args.which.read(registry) {
+        Ok(read) => read,
         Err(exit) => return exit,
-    };
-    let plan = match &args.plan {
-        Some(path) => match read_plan(path, &prepared) {
-            Ok(plan) => plan,
-            Err(exit) => return exit,
-        },
-        None => prepared.plan(args.seed),
     };
     let path = format!("{}/{}/smallest.plan.json", args.out, prepared.scenario().id);
     let ways =
@@ -112,12 +99,7 @@ pub(crate) fn of_result(
 /// Shrinks a plan, writes what is left, and says how to run it.
 pub(crate) fn smallest(prepared: &Prepared, plan: &Plan, ways: &Ways<'_>) -> Result<Smallest, Exit> {
     let watch = Stopwatch::start();
-    let bar = if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
-        let style = ProgressStyle::with_template("shrinking {spinner} {msg}").expect("a constant template");
-        ProgressBar::new_spinner().with_style(style)
-    } else {
-        ProgressBar::hidden()
-    };
+    let bar = show::spinner("shrinking");
     let go_on = || watch.elapsed() < ways.budget;
     let shrunk = shrink(prepared, plan, ways.check, ways.jobs, &go_on, &|progress| {
         bar.set_message(format!(
@@ -152,6 +134,7 @@ pub(crate) fn smallest(prepared: &Prepared, plan: &Plan, ways: &Ways<'_>) -> Res
         events,
         runs,
         finished,
+        small: plan,
         plan: ways.path.to_owned(),
         again: format!("seaworthy sim {} --plan {}", prepared.path(), ways.path),
     })

@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::files::write_whole;
 use crate::pages::{self, Timed};
 use crate::plan_files::read_plan;
-use crate::scenario_files::prepare_watched;
+use crate::scenario_files::{prepare_all, prepare_watched};
 use crate::show;
 use crate::shrink::{Smallest, of_result};
 use crate::stopwatch::Stopwatch;
@@ -65,16 +65,6 @@ fn parse_seeds(text: &str) -> Result<Seeds, String> {
 }
 
 pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
-    if !cfg!(tokio_unstable) {
-        problem(
-            "this binary was built without `--cfg tokio_unstable`, so its simulation would not be deterministic"
-                .to_owned(),
-            Some(
-                "add to .cargo/config.toml:\n[build]\nrustflags = [\"--cfg\", \"tokio_unstable\"]\nand unset RUSTFLAGS",
-            ),
-        );
-        return Exit::Nondeterministic;
-    }
     if !args.watch {
         return once(args, registry, &Watch::default());
     }
@@ -89,17 +79,10 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
 
 /// Reads and runs all scenarios; `watch` hears of each file.
 fn once(args: &Args, registry: &Registry, watch: &Watch) -> Exit {
-    let mut prepared = Vec::new();
-    let mut refused = Exit::Pass;
-    for path in &args.scenarios {
-        match prepare_watched(path, registry, watch) {
-            Ok(ready) => prepared.push(ready),
-            Err(exit) => refused = refused.and(exit),
-        }
-    }
-    if refused != Exit::Pass {
-        return refused;
-    }
+    let prepared = match prepare_all(args.scenarios.iter(), |path| prepare_watched(path, registry, watch)) {
+        Ok(prepared) => prepared,
+        Err(exit) => return exit,
+    };
     prepared.iter().fold(Exit::Pass, |exit, prepared| exit.and(scenario(args, prepared)))
 }
 

@@ -9,8 +9,7 @@ use seaworthy_harness::story::{self, Line};
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::plan_files::read_plan;
-use crate::scenario_files::prepare;
+use crate::plan_files::Which;
 use crate::show;
 
 /// Compares runs of a scenario.
@@ -32,14 +31,8 @@ enum Command {
     Draws are keyed, so without the fault everything else is the same: the first difference is what the fault did.\n\
     Against another seed all draws differ, so only what happened, not when, is compared.")]
 struct DiffArgs {
-    /// The scenario (.toml).
-    scenario: String,
-    /// The seed.
-    #[arg(long, default_value_t = 1, conflicts_with = "plan")]
-    seed: u64,
-    /// A plan in place of a seed's own.
-    #[arg(long)]
-    plan: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// Leaves out this fault only; may be given again. By default all are left out.
     #[arg(long)]
     without: Vec<String>,
@@ -84,11 +77,7 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
 }
 
 fn diff(args: &DiffArgs, registry: &Registry) -> Result<Exit, Exit> {
-    let prepared = prepare(&args.scenario, registry)?;
-    let plan = match &args.plan {
-        Some(path) => read_plan(path, &prepared)?,
-        None => prepared.plan(args.seed),
-    };
+    let (prepared, plan) = args.which.read(registry)?;
     let twin = twin(args, &prepared, &plan)?;
     let play = |plan: &Plan| prepared.run_plan(plan, true).map_err(|error| crate::worlds::books(&error));
     let (this_run, twin_run) = (play(&plan)?, play(&twin)?);

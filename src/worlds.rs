@@ -15,6 +15,18 @@ pub(crate) fn commit() -> String {
     option_env!("SEAWORTHY_COMMIT").unwrap_or("unknown").to_owned()
 }
 
+/// Runs a command that needs a world, unless this build's worlds would not be deterministic.
+pub(crate) fn deterministic(command: impl FnOnce() -> Exit) -> Exit {
+    if cfg!(tokio_unstable) {
+        return command();
+    }
+    problem(
+        "this binary was built without `--cfg tokio_unstable`, so its simulation would not be deterministic".to_owned(),
+        Some("add to .cargo/config.toml:\n[build]\nrustflags = [\"--cfg\", \"tokio_unstable\"]\nand unset RUSTFLAGS"),
+    );
+    Exit::Nondeterministic
+}
+
 /// The harness's own books don't balance.
 pub(crate) fn books(error: &RunError) -> Exit {
     let help = "the harness's own books don't balance: this is a bug of Seaworthy; please report it";

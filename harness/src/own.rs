@@ -1,6 +1,7 @@
 //! A system of one's own in a world: a scenario's load and faults, and the system's own checks.
 //!
-//! The scenario is the usual TOML. Its `graph` is not read: what the world has is said by [`World`], and what is expected by the
+//! The scenario is the usual TOML. Its `graph` is not read: what the world has is said by the
+//! [`World`](crate::scenario::World) that [`load`](crate::scenario::load) is given, and what is expected by the
 //! system's checks, beside those that hold for any system: no panic, no final exit, and rest after the heal.
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use crate::check::Violation;
 use crate::history::History;
 use crate::load::workload;
 use crate::plan::Plan;
-use crate::scenario::{self, Scenario, ScenarioErrors, World};
+use crate::scenario::{self, Scenario};
 use crate::sim::recorder::Recorder;
 use crate::sim::trace::Trace;
 use crate::system::System;
@@ -26,14 +27,6 @@ pub struct Outcome {
     pub history: History,
     /// Its hash is the same for every run of the seed.
     pub trace: Trace,
-}
-
-/// Reads a scenario for a system of one's own. `world` names its hosts, and as sources the entries that loads go into.
-///
-/// # Errors
-/// Everything that is wrong with the file.
-pub fn scenario(path: &str, text: &str, world: &World) -> Result<Scenario, Box<ScenarioErrors>> {
-    scenario::load(path, text, world)
 }
 
 /// Runs one seed over the system that `make` makes, with the recorder that its endpoints write to.

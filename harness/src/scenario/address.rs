@@ -243,6 +243,19 @@ impl World {
 }
 
 #[cfg(test)]
+impl World {
+    /// One host with a source and a sink, for the tests of this folder.
+    pub(super) fn of_one_host() -> World {
+        let node = |node: &str, source, sink| {
+            let (host, node) = ("edge".to_owned(), node.to_owned());
+            WorldNode { host, node, source, sink, handles: false }
+        };
+        let nodes = vec![node("feed", true, false), node("raw", false, true)];
+        World { hosts: vec!["edge".to_owned()], nodes, channels: Vec::new() }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

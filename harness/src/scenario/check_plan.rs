@@ -116,26 +116,11 @@ fn values(action: &Action) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::plan::Span;
-    use crate::scenario::{WorldNode, load};
-
-    fn world() -> World {
-        let node = |node: &str, source, sink| WorldNode {
-            host: "edge".into(),
-            node: node.into(),
-            source,
-            sink,
-            handles: false,
-        };
-        World {
-            hosts: vec!["edge".into()],
-            nodes: vec![node("feed", true, false), node("raw", false, true)],
-            channels: vec![],
-        }
-    }
+    use crate::scenario::load;
 
     fn scenario() -> Scenario {
         let text = "why = \"w\"\ngraph = \"g.yaml\"\nload = { into = \"edge.feed\", rate = \"1/s\", bytes = \"8\" }\nsim = { duration = \"10s\", warmup = \"1s\" }\n";
-        load("s.toml", text, &world()).unwrap()
+        load("s.toml", text, &World::of_one_host()).unwrap()
     }
 
     fn plan(step: &str) -> Plan {
@@ -144,7 +129,7 @@ mod tests {
     }
 
     fn problems(plan: &Plan) -> Vec<String> {
-        check_plan(&scenario(), &world(), plan).map_or_else(|problems| problems.0, |()| Vec::new())
+        check_plan(&scenario(), &World::of_one_host(), plan).map_or_else(|problems| problems.0, |()| Vec::new())
     }
 
     #[test]

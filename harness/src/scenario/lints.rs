@@ -197,25 +197,13 @@ fn span_of_line(text: &str, line: u32) -> Range<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::{World, WorldNode, load};
+    use crate::scenario::{World, load};
 
     fn codes(faults: &str, expect: &str) -> Vec<(String, usize)> {
-        let node = |node: &str, source, sink| WorldNode {
-            host: "edge".into(),
-            node: node.into(),
-            source,
-            sink,
-            handles: false,
-        };
-        let world = World {
-            hosts: vec!["edge".into()],
-            nodes: vec![node("feed", true, false), node("raw", false, true)],
-            channels: vec![],
-        };
         let text = format!(
             "why = \"w\"\ngraph = \"g.yaml\"\nseeds = {{ pr = \"1..2\", release = \"1..4\" }}\nload = {{ into = \"edge.feed\", rate = \"10/s\", bytes = \"8\" }}\nsim = {{ duration = \"10s\", warmup = \"1s\" }}\n{faults}\n[expect]\n{expect}\n"
         );
-        let scenario = load("s.toml", &text, &world).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let scenario = load("s.toml", &text, &World::of_one_host()).unwrap_or_else(|errors| panic!("{errors:?}"));
         let arrivals: Vec<Ns> = (0..80).map(|n| n * 100_000_000).collect();
         let found = lints("s.toml", &text, &scenario, &arrivals);
         found.iter().map(|lint| (lint.code.to_owned(), text[..lint.at.start].lines().count() + 1)).collect()
