@@ -100,7 +100,8 @@ impl Leases {
         Leases {
             options,
             generation,
-            last_lease: 0,
+            // Numbers are never given again, by no later life either: a settle that comes late names a lease that is over.
+            last_lease: generation << 32,
             members: BTreeMap::new(),
             packets: BTreeMap::new(),
             waiting: BTreeSet::new(),

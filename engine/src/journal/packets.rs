@@ -38,11 +38,11 @@ impl Packets {
         self.entries.has(seq)
     }
 
-    /// Of what one frame holds, ascending, what is needed up to where another frame holds the next: who reads on from there
-    /// must not take what lies in between for settled.
-    pub(super) fn without_holes(&self, found: Vec<(Seq, Bytes)>) -> Vec<(Seq, Bytes)> {
+    /// Of what one frame holds, ascending, what is needed from `from` on and up to where another frame holds the next: who
+    /// reads on from there must not take what lies in between for settled.
+    pub(super) fn without_holes(&self, from: Seq, found: Vec<(Seq, Bytes)>) -> Vec<(Seq, Bytes)> {
         let mut out = Vec::with_capacity(found.len());
-        let mut expected = found.first().and_then(|(first, _)| self.next(*first)).map(|(seq, _)| seq);
+        let mut expected = self.next(from).map(|(seq, _)| seq);
         for (seq, packet) in found {
             match expected {
                 Some(next) if seq == next => {
@@ -90,9 +90,11 @@ mod tests {
         }
         let found = |seqs: &[u64]| seqs.iter().map(|seq| (Seq(*seq), Bytes::new())).collect();
         let seqs = |out: Vec<(Seq, Bytes)>| out.into_iter().map(|(seq, _)| seq.0).collect::<Vec<_>>();
-        assert_eq!(seqs(packets.without_holes(found(&[1, 4, 6]))), [1]);
-        assert_eq!(seqs(packets.without_holes(found(&[4, 5, 6]))), [4, 6], "5 is needed by nobody");
-        assert_eq!(seqs(packets.without_holes(found(&[2, 3]))), [2, 3]);
-        assert_eq!(seqs(packets.without_holes(vec![])), [0; 0]);
+        let read = |from, seqs_found| seqs(packets.without_holes(Seq(from), found(seqs_found)));
+        assert_eq!(read(1, &[1, 4, 6]), [1]);
+        assert_eq!(read(4, &[4, 5, 6]), [4, 6], "5 is needed by nobody");
+        assert_eq!(read(2, &[2, 3]), [2, 3]);
+        assert_eq!(read(3, &[4, 6]), [0; 0], "3 lies in another frame by now");
+        assert_eq!(read(1, &[]), [0; 0]);
     }
 }

@@ -28,6 +28,16 @@ impl Files {
 /// A packet of a frame: channel, number, bytes.
 type Appended = (Arc<str>, Seq, Bytes);
 
+/// The first packets of a channel from `from` on, ascending. What was copied forward more than once may lie in any order.
+fn pick(records: &[Appended], channel: &str, from: Seq, packets_max: usize) -> Vec<(Seq, Bytes)> {
+    let of_channel = records.iter().filter(|(name, seq, _)| **name == *channel && *seq >= from);
+    let mut picked: Vec<&Appended> = of_channel.collect();
+    if !picked.is_sorted_by_key(|(_, seq, _)| *seq) {
+        picked.sort_by_key(|(_, seq, _)| *seq);
+    }
+    picked.into_iter().take(packets_max).map(|(_, seq, packet)| (*seq, packet.clone())).collect()
+}
+
 impl Journal {
     /// The next packets of a channel from `from` on that somebody still needs: at least one, at most `packets_max`, and
     /// about `bytes_max` bytes. Waits until there is one. Numbers that are settled already are passed over.
@@ -42,6 +52,7 @@ impl Journal {
         bytes_max: usize,
     ) -> Result<Vec<(Seq, Bytes)>, JournalError> {
         let mut durable = self.shared.durable.subscribe();
+        let mut looked = None;
         loop {
             let next = {
                 let state = self.shared.lock();
@@ -66,9 +77,15 @@ impl Journal {
             };
             let found = self.read_frame(channel, seq, at, packets_max).await?;
             let state = self.shared.lock();
-            let needed = state.image.channel(channel).map(|packets| packets.without_holes(found)).unwrap_or_default();
+            let needed =
+                state.image.channel(channel).map(|packets| packets.without_holes(seq, found)).unwrap_or_default();
             if !needed.is_empty() {
                 return Ok(needed);
+            }
+            if looked.replace((seq, at)) == Some((seq, at)) {
+                let why = format!("no packet {seq} of channel `{channel}` is in the frame that should hold it");
+                let source = std::io::Error::new(std::io::ErrorKind::InvalidData, why);
+                return Err(JournalError::io(format!("read segment {} at {}", at.segment, at.offset))(source));
             }
             // Settled, and perhaps recycled, while we read: look again.
         }
@@ -109,10 +126,7 @@ impl Journal {
         at: At,
         packets_max: usize,
     ) -> Result<Vec<(Seq, Bytes)>, JournalError> {
-        let pick = |records: &[Appended]| -> Vec<(Seq, Bytes)> {
-            let of_channel = records.iter().filter(|(name, seq, _)| **name == *channel && *seq >= from);
-            of_channel.take(packets_max).map(|(_, seq, packet)| (*seq, packet.clone())).collect()
-        };
+        let pick = |records: &[Appended]| pick(records, channel, from, packets_max);
         let file = {
             let files = self.shared.files.lock().expect("no code panics while it holds the files");
             if let Some((cached, records)) = &files.cached
@@ -157,5 +171,21 @@ impl Journal {
         let picked = pick(&records);
         self.shared.files.lock().expect("no code panics while it holds the files").cached = Some((at, records));
         Ok(picked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_of_copies_is_read_in_order() {
+        let record = |channel: &str, seq| (Arc::from(channel), Seq(seq), Bytes::new());
+        let records = [record("a", 7), record("b", 5), record("a", 4), record("a", 5), record("a", 2)];
+        let seqs =
+            |from, max| pick(&records, "a", Seq(from), max).into_iter().map(|(seq, _)| seq.0).collect::<Vec<_>>();
+        assert_eq!(seqs(3, 9), [4, 5, 7]);
+        assert_eq!(seqs(1, 2), [2, 4]);
+        assert_eq!(seqs(8, 9), [0; 0]);
     }
 }

@@ -204,6 +204,16 @@ impl Dispatcher {
                 let _ = numbered.send(session);
                 let generation = self.leases.join(&member, session, credits as usize, &holding, now);
                 self.sessions.insert(member.clone(), Open { session, out, early: Some(Vec::new()) });
+                // What it believes to hold and doesn't any more; else it would find more granted than it asked for.
+                let mut over: BTreeMap<u64, Vec<Seq>> = BTreeMap::new();
+                for (lease, seq) in
+                    holding.into_iter().filter(|(lease, seq)| !self.leases.is_held(*seq, *lease, &member))
+                {
+                    over.entry(lease).or_default().push(seq);
+                }
+                for (lease, seqs) in over {
+                    self.tell(&member, session, ToMember::Fenced { generation, still_held: false, lease, seqs });
+                }
                 self.beginning += 1;
                 let (input, group) = (self.name.clone(), self.group.clone());
                 let record = Record::Generation(Generation { input, group, generation });

@@ -161,6 +161,10 @@ impl Shared {
         }
         // From here to the submit nothing awaits: settles reach the journal in the order in which floors moved.
         let (records, intent, settled) = tx.finish();
+        if records.is_empty() {
+            // Branches that wrote nothing, of trees that are still open.
+            return Ok(());
+        }
         let commit =
             self.journal.submit(records, intent).expect("room() saw room for at least as much, in this very step");
         // The acker ends only with the engine, which then drops this task too.

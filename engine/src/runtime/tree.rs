@@ -234,16 +234,31 @@ pub(crate) struct Item {
 
 /// Longest position that a source may give, bytes.
 const POSITION_BYTES_MAX: usize = 256;
+/// A range that is settled, at most, bytes.
+const RANGE_BYTES: usize = 20;
+/// An `Applied` record without its names, at most, bytes.
+const APPLIED_BYTES: usize = 112;
 
-/// A transaction being built from the ends of branches.
+/// A transaction being built from the ends of branches. They end only where it is submitted: whoever then ends the last one
+/// settles the root, and what the others wrote is in the journal before that.
 #[derive(Default)]
 pub(crate) struct Tx {
     records: Vec<Record>,
+    ends: Vec<End>,
+    /// At least what its records will take, but for the gaps that it settles.
     bytes: usize,
-    settles: Settled,
+    /// Inputs whose roots it may settle.
+    inputs: Vec<Arc<Input>>,
     /// What goes into channels that live here; they give the numbers, in the step that submits.
     published: Vec<(Arc<Hosted>, Vec<Bytes>)>,
     produces: bool,
+}
+
+/// A branch that is to end.
+struct End {
+    tree: Tree,
+    /// The stage that wrote, and the packet that it had.
+    wrote: Option<(Name, Identity)>,
 }
 
 /// Roots that a transaction settles.
@@ -253,9 +268,8 @@ impl Tx {
     /// Ends a branch at `stage` with what it wrote.
     pub(crate) fn end(&mut self, stage: &Name, item: &Item, records: Vec<Record>) {
         let wrote = !records.is_empty();
-        for record in records {
-            self.push(record);
-        }
+        self.bytes += records.iter().map(Record::size).sum::<usize>();
+        self.records.extend(records);
         self.close(stage, item, wrote);
     }
 
@@ -271,35 +285,23 @@ impl Tx {
     }
 
     fn close(&mut self, stage: &Name, item: &Item, wrote: bool) {
-        let tree = &item.tree;
-        let (input, root) = (tree.input(), tree.seq());
+        let input = item.tree.input();
         self.produces |= input.intent == Intent::Produce;
-        if tree.end() {
-            match self.settles.iter_mut().find(|(known, _)| Arc::ptr_eq(known, input)) {
-                Some((_, seqs)) => seqs.push(root),
-                None => {
-                    self.bytes += 64 + input.name.len() + input.group.len() + POSITION_BYTES_MAX;
-                    self.settles.push((input.clone(), vec![root]));
-                }
-            }
-            // At worst a range of its own.
-            self.bytes += 20;
-        } else if wrote {
-            let (input, packet) = (input.name.clone(), item.packet.identity);
-            self.push(Record::Applied(Applied { stage: stage.clone(), input, root, packet }));
+        if !self.inputs.iter().any(|known| Arc::ptr_eq(known, input)) {
+            self.bytes += 64 + input.name.len() + input.group.len() + POSITION_BYTES_MAX;
+            self.inputs.push(input.clone());
         }
-    }
-
-    fn push(&mut self, record: Record) {
-        self.bytes += record.size();
-        self.records.push(record);
+        // At worst a range of its own; or a record that says what was written.
+        self.bytes += if wrote { APPLIED_BYTES + stage.len() + input.name.len() } else { RANGE_BYTES };
+        let wrote = wrote.then(|| (stage.clone(), item.packet.identity));
+        self.ends.push(End { tree: item.tree.clone(), wrote });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.settles.is_empty() && self.published.is_empty()
+        self.ends.is_empty()
     }
 
-    /// What its records take, but for the gaps that it settles.
+    /// At least what its records will take, but for the gaps that it settles.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -307,24 +309,38 @@ impl Tx {
     /// At least what its records will take.
     pub(crate) fn bytes_max(&self) -> usize {
         // Each gap is a range of its own; they may have come since.
-        self.bytes + self.settles.iter().map(|(input, _)| input.gaps() * 20).sum::<usize>()
+        self.bytes + self.inputs.iter().map(|input| input.gaps() * RANGE_BYTES).sum::<usize>()
     }
 
     pub(crate) fn intent(&self) -> Intent {
         if self.produces { Intent::Produce } else { Intent::Drain }
     }
 
-    /// The records, settles last, and the roots that they settle.
-    pub(crate) fn finish(mut self) -> (Vec<Record>, Intent, Settled) {
+    /// Ends the branches; gives the records, settles last, and the roots that they settle. What it gives is submitted in the
+    /// same step.
+    pub(crate) fn finish(self) -> (Vec<Record>, Intent, Settled) {
         let intent = self.intent();
+        let mut records = self.records;
         for (hosted, packets) in self.published {
-            self.records.extend(hosted.publish(packets));
+            records.extend(hosted.publish(packets));
         }
-        for (input, seqs) in &mut self.settles {
+        let mut settled: Settled = Vec::new();
+        for End { tree, wrote } in self.ends {
+            let (input, root) = (tree.input(), tree.seq());
+            if tree.end() {
+                match settled.iter_mut().find(|(known, _)| Arc::ptr_eq(known, input)) {
+                    Some((_, seqs)) => seqs.push(root),
+                    None => settled.push((input.clone(), vec![root])),
+                }
+            } else if let Some((stage, packet)) = wrote {
+                records.push(Record::Applied(Applied { stage, input: input.name.clone(), root, packet }));
+            }
+        }
+        for (input, seqs) in &mut settled {
             seqs.sort_unstable();
-            self.records.push(input.settle(seqs));
+            records.push(input.settle(seqs));
         }
-        (self.records, intent, self.settles)
+        (records, intent, settled)
     }
 }
 
