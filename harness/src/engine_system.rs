@@ -17,6 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::check::Check;
 use crate::fault::lane_proxy::{LaneProxy, ProxyFaults};
 use crate::members::Members;
+use crate::plan::Sizes;
 use crate::sim::net::Route;
 use crate::sim::recorder::Recorder;
 use crate::sim::sink::Endpoint;
@@ -24,10 +25,6 @@ use crate::system::{Boot, BootError, HostSpec, Offer, Offered, System};
 
 /// Disk of each simulated host, bytes.
 const DISK_BYTES: u64 = 64 << 20;
-/// Segments and frames of simulated journals: small, so that a minute sees several rotations.
-/// A load of large payloads gets larger ones.
-const SEGMENT_BYTES: u64 = 1 << 20;
-const FRAME_BYTES: usize = 256 << 10;
 
 /// Processes of the engine, in a world.
 pub struct EngineSystem {
@@ -39,7 +36,8 @@ pub struct EngineSystem {
     intakes: BTreeMap<String, Arc<Intake>>,
     handles: Arc<Mutex<BTreeMap<String, Handle>>>,
     proxies: Vec<Proxy>,
-    frame_bytes: usize,
+    sizes: Sizes,
+    payload_bytes_max: u64,
     /// Nodes that a fault makes panic, as `host.node`.
     panicking: BTreeSet<String>,
 }
@@ -69,7 +67,8 @@ impl EngineSystem {
             intakes,
             handles: Arc::default(),
             proxies: Vec::new(),
-            frame_bytes: FRAME_BYTES,
+            sizes: Sizes::default(),
+            payload_bytes_max: 0,
             panicking: BTreeSet::new(),
         }
     }
@@ -80,11 +79,10 @@ impl EngineSystem {
         EngineSystem { panicking, ..self }
     }
 
-    /// Makes journals whose frames can hold payloads of so many bytes: half a frame is the most that a packet may have.
+    /// Makes journals of those sizes that can hold payloads of so many bytes.
     #[must_use]
-    pub fn for_payloads(self, bytes_max: usize) -> Self {
-        let wanted = (2 * bytes_max + FRAME_BYTES / 2).next_multiple_of(FRAME_BYTES);
-        EngineSystem { frame_bytes: wanted.max(FRAME_BYTES), ..self }
+    pub fn with_sizes(self, sizes: Sizes, payload_bytes_max: u64) -> Self {
+        EngineSystem { sizes, payload_bytes_max, ..self }
     }
 
     /// Puts a peer in the middle of every lane, for the faults of acks; gives the routes that lead there.
@@ -139,6 +137,7 @@ impl EngineSystem {
                 stand_ins.insert(node.id.to_string(), StandIn::Sink(Box::new(sink)));
             }
         }
+        let frame_bytes = self.sizes.frame_bytes(self.payload_bytes_max);
         EngineOptions {
             env: boot.env.clone(),
             files: boot.env.disk.clone(),
@@ -147,13 +146,13 @@ impl EngineSystem {
             registry: self.registry.clone(),
             stand_ins,
             journal: JournalOptions {
-                segment_bytes: SEGMENT_BYTES.max(4 * self.frame_bytes as u64),
-                frame_bytes_max: self.frame_bytes,
+                segment_bytes: self.sizes.segment_bytes(frame_bytes),
+                frame_bytes_max: usize::try_from(frame_bytes).expect("a frame fits in memory"),
                 queue_bytes_max: 1 << 20,
                 tail_bytes_max: 1 << 20,
                 ..JournalOptions::new(&boot.host)
             },
-            in_flight_max: 4096,
+            in_flight_max: self.sizes.in_flight(),
             park: false,
         }
     }

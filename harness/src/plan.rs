@@ -14,6 +14,19 @@ pub type Ns = u64;
 /// The value of `schema` in every plan of this version.
 pub const SCHEMA: &str = "seaworthy.plan/v1";
 
+/// Segments and frames of simulated journals: small, so that a minute sees several rotations.
+/// A load of large payloads gets larger ones.
+const SEGMENT_BYTES: u64 = 1 << 20;
+const FRAME_BYTES: u64 = 256 << 10;
+/// Payloads up to here, such as quakes, leave the small frames as they are.
+const LARGE_PAYLOAD_BYTES: u64 = 64 << 10;
+/// The smallest frame that a scenario may ask for, and the largest; a simulated disk holds 64 MiB.
+const FRAME_BYTES_MIN: u64 = 4 << 10;
+const FRAME_BYTES_LIMIT: u64 = 2 << 20;
+const SEGMENT_BYTES_LIMIT: u64 = 8 << 20;
+/// Packets that a process may have in its nodes.
+const IN_FLIGHT: u32 = 4096;
+
 /// What one seed does.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,8 +43,88 @@ pub struct Plan {
     /// When the load ends and everything heals, if earlier than the scenario says. Later events don't enter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_ns: Option<Ns>,
+    /// Sizes that the engine runs with.
+    #[serde(default, skip_serializing_if = "Sizes::is_default")]
+    pub engine: Sizes,
     /// Steps sorted by start; triggered ones last, in order of the file.
     pub steps: Vec<Step>,
+}
+
+/// Sizes that the engine runs with, where not those of every simulation: small ones meet in seconds what large ones meet in
+/// days.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sizes {
+    /// A segment of a journal, bytes; at least four frames.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment_bytes: Option<u64>,
+    /// The largest frame of a journal, bytes; at least twice the largest payload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame_bytes: Option<u64>,
+    /// Packets that a process may have in its nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<u32>,
+}
+
+impl Sizes {
+    /// Whether all are those of every simulation.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Sizes::default()
+    }
+
+    /// These, and those of `others` where these say nothing.
+    #[must_use]
+    pub fn or(self, others: Sizes) -> Sizes {
+        Sizes {
+            segment_bytes: self.segment_bytes.or(others.segment_bytes),
+            frame_bytes: self.frame_bytes.or(others.frame_bytes),
+            in_flight: self.in_flight.or(others.in_flight),
+        }
+    }
+
+    /// The largest frame, bytes, where payloads are up to so large: half a frame is the most that a packet may have.
+    #[must_use]
+    pub fn frame_bytes(&self, payload_bytes_max: u64) -> u64 {
+        let default = if payload_bytes_max > LARGE_PAYLOAD_BYTES { 2 * payload_bytes_max + FRAME_BYTES / 2 } else { 0 };
+        match self.frame_bytes {
+            None => default.next_multiple_of(FRAME_BYTES).max(FRAME_BYTES),
+            Some(frame_bytes) => {
+                frame_bytes.max((2 * payload_bytes_max + FRAME_BYTES_MIN / 2).next_multiple_of(FRAME_BYTES_MIN))
+            }
+        }
+    }
+
+    /// A segment, bytes, with frames of that size.
+    #[must_use]
+    pub fn segment_bytes(&self, frame_bytes: u64) -> u64 {
+        self.segment_bytes.unwrap_or(SEGMENT_BYTES).max(4 * frame_bytes)
+    }
+
+    /// Packets that a process may have in its nodes.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.unwrap_or(IN_FLIGHT) as usize
+    }
+
+    /// What is wrong with them.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match *self {
+            Sizes { frame_bytes: Some(frame), .. } if !(FRAME_BYTES_MIN..=FRAME_BYTES_LIMIT).contains(&frame) => {
+                Err(format!("a frame of {frame} bytes is not between {FRAME_BYTES_MIN} and {FRAME_BYTES_LIMIT}"))
+            }
+            Sizes { segment_bytes: Some(segment), .. }
+                if !(4 * FRAME_BYTES_MIN..=SEGMENT_BYTES_LIMIT).contains(&segment) =>
+            {
+                Err(format!(
+                    "a segment of {segment} bytes is not between {} and {SEGMENT_BYTES_LIMIT}",
+                    4 * FRAME_BYTES_MIN
+                ))
+            }
+            Sizes { in_flight: Some(0), .. } => Err("nothing moves with 0 packets in flight".to_owned()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Numbers from `first` to `last`, both included.

@@ -41,9 +41,6 @@ use crate::sim::recorder::Recorder;
 use crate::sim::trace::Trace;
 use crate::world::{SeedOutcome, WorldOptions, run_seed};
 
-/// Payloads beyond this get journals with larger frames.
-const LARGE_PAYLOAD_BYTES: usize = 64 << 10;
-
 /// Gives the text of a file by path.
 pub type ReadText<'a> = &'a dyn Fn(&str) -> io::Result<String>;
 
@@ -325,6 +322,8 @@ impl Prepared {
     /// When the harness's own books don't balance.
     pub fn run_plan(&self, plan: &Plan, keep_trace: bool) -> Result<Judged, RunError> {
         let mut workload = self.workload(plan.seed).expect("the load was made once when the scenario was read");
+        // Of the whole load, so that a plan that leaves some out runs with the same sizes.
+        let payload_bytes_max = workload.iter().map(|event| event.draft.payload.len()).max().unwrap_or(0);
         let mut number = 0;
         workload.retain(|event| {
             number += 1;
@@ -340,12 +339,8 @@ impl Prepared {
             self.registry.clone(),
             &entries,
         )
-        .with_panicking(panicking(plan));
-        let payload_bytes_max = workload.iter().map(|event| event.draft.payload.len()).max().unwrap_or(0);
-        // Small payloads, such as quakes, leave the small frames as they are.
-        if payload_bytes_max > LARGE_PAYLOAD_BYTES {
-            system = system.for_payloads(payload_bytes_max);
-        }
+        .with_panicking(panicking(plan))
+        .with_sizes(plan.engine, payload_bytes_max as u64);
         let hits = Arc::new(Mutex::new(Sometimes::new(&self.scenario)));
         let mut options = self.options(recorder, &hits);
         options.duration_ns = plan.end_ns.unwrap_or(options.duration_ns);

@@ -6,11 +6,13 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::child;
+use crate::child::{self, Ended};
 use crate::outcome::Failed;
 
 /// Most seconds to make one failing plan small.
 const SHRINK_S: u32 = 120;
+/// How a watchdog's word begins.
+const SPINS: &str = "engine.spins";
 /// Clock ticks a second, in which Linux tells CPU time to programs (`USER_HZ`).
 const TICKS: f64 = 100.0;
 
@@ -47,8 +49,12 @@ pub(super) fn hunt(
     let mut explore = command();
     explore.arg("explore").args(scenarios).args(["--first", "--json", "--jobs", "1", "--shrink", "0"]);
     explore.args(["--budget", &budget_s.to_string()]).arg("--out").arg(out);
-    let explored = said(explore, &[0, 1])?;
+    let ended = child::run(explore)?;
     let cpu_s = children_cpu_s()? - began;
+    if spins(&ended) {
+        return Ok(Hunted { check: Some(SPINS.to_owned()), cpu_s, ..Hunted::default() });
+    }
+    let explored = said(ended, &[0, 1])?;
     let seeds = explored["trials"].as_u64().unwrap_or_default();
     let failure = &explored["failures"][0];
     let Some(check) = failure["check"].as_str().map(str::to_owned) else {
@@ -61,14 +67,22 @@ pub(super) fn hunt(
         .args(["--budget", &SHRINK_S.to_string(), "--plan", &text(&failure["smallest"]["plan"])])
         .arg("--out")
         .arg(out);
-    let smallest = said(shrink, &[1])?;
+    let ended = child::run(shrink)?;
+    if spins(&ended) {
+        return Ok(Hunted { check: Some(check), seeds, cpu_s, ..Hunted::default() });
+    }
+    let smallest = said(ended, &[1])?;
     let size = smallest["steps"].as_u64().zip(smallest["events"].as_u64());
     Ok(Hunted { check: Some(check), seeds, cpu_s, smallest: size, again: Some(text(&smallest["again"])) })
 }
 
-/// Runs a command that prints JSON and ends with one of those codes.
-fn said(command: Command, codes: &[i32]) -> Result<Value, Failed> {
-    let ended = child::run(command)?;
+/// Whether a command was ended by its watchdog: a world that hangs can't be told of in JSON.
+fn spins(ended: &Ended) -> bool {
+    ended.lines.iter().any(|line| line.starts_with(SPINS))
+}
+
+/// What a command said that prints JSON and ends with one of those codes.
+fn said(ended: Ended, codes: &[i32]) -> Result<Value, Failed> {
     let text = ended.lines.join("\n");
     if !ended.code.is_some_and(|code| codes.contains(&code)) {
         return Err(Failed::because(format!("ended with {:?}: {text}", ended.code)));

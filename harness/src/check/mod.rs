@@ -4,6 +4,7 @@ mod bounds;
 mod budget;
 mod channel;
 mod durability;
+mod ended;
 mod lease;
 mod lost;
 mod order;
@@ -152,7 +153,7 @@ impl Case<'_> {
 type Judge = fn(&Case<'_>) -> Vec<(Ns, String)>;
 
 /// The built-in checks by name. Each has a sabotage in `scenarios/must_fail/`.
-const CHECKS: [(&str, Judge); 21] = [
+const CHECKS: [(&str, Judge); 22] = [
     ("lost", lost::silent),
     ("lost.reported", lost::reported),
     ("unexpected", unexpected::judge),
@@ -174,6 +175,7 @@ const CHECKS: [(&str, Judge); 21] = [
     ("channel.one_lease", lease::one_lease),
     ("channel.held", lease::held),
     ("engine.panic", panic::judge),
+    ("engine.ended", ended::judge),
 ];
 
 /// Names of the built-in checks.

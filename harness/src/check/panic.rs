@@ -1,4 +1,4 @@
-//! `engine.panic`: no software on a host panics. One that ends with an error is started again, and judged by what it loses.
+//! `engine.panic`: no software on a host panics.
 
 use super::{Case, seconds};
 use crate::plan::Ns;

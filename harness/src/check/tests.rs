@@ -352,14 +352,37 @@ fn a_leased_packet_has_one_holder_and_only_it_settles() {
 }
 
 #[test]
-fn a_panic_is_a_violation_and_an_error_is_not() {
+fn a_panic_and_an_error_that_no_fault_explains_are_violations() {
     trips(
         |history| {
             history.exits.push(("hub".into(), S, "panic: index out of bounds".into()));
             history.exits.push(("hub".into(), S, "exit 74: could not sync".into()));
         },
-        &[("engine.panic", "hub at 1.000 s: panic: index out of bounds")],
+        &[
+            ("engine.ended", "hub at 1.000 s: exit 74: could not sync"),
+            ("engine.panic", "hub at 1.000 s: panic: index out of bounds"),
+        ],
     );
+}
+
+#[test]
+fn a_disk_that_fails_explains_an_error_there_and_a_while_after() {
+    let ended = |host: &str, at_ns| {
+        let mut history = well();
+        history.applied[0].from_ns = S;
+        history.applied[0].to_ns = 2 * S;
+        history.exits.push((host.into(), at_ns, "exit 74: could not sync".into()));
+        let mut plan = plan();
+        plan.steps[0].action =
+            Action::DiskEio { host: "hub".into(), op: crate::plan::DiskOp::Sync, ratio_ppm: 1_000_000 };
+        let ledger = join(&history, &expected(&history), &Declared::default()).unwrap();
+        let limits = Limits::default();
+        let case = Case { history: &history, ledger: &ledger, plan: &plan, limits: &limits, channels: &[] };
+        ended::judge(&case).len()
+    };
+    let found =
+        [ended("hub", S - 1), ended("hub", S), ended("hub", 12 * S), ended("hub", 12 * S + 1), ended("edge", S)];
+    assert_eq!(found, [1, 0, 0, 1, 1]);
 }
 
 #[test]

@@ -13,11 +13,12 @@ pub use shrink::{Progress, ShrinkError, Shrunk, shrink};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use seaworthy_reports::slo::Metric;
+use seaworthy_reports::slo::{Metric, Objective};
 
-use crate::plan::{Ns, Plan};
+use crate::plan::{Action, Ns, Plan, Sizes};
 use crate::run::{Failure, Judged, Prepared, RunError};
 use crate::scenario::draw::draw;
+use crate::scenario::{Effect, Fault};
 
 /// Trials of one round: what they reach counts for the next.
 const ROUND: usize = 8;
@@ -38,6 +39,8 @@ pub struct Trial {
     pub seed: u64,
     /// More faults, as tables of a scenario; empty for the scenario as it is.
     pub faults: String,
+    /// Sizes that the engine runs with, where not those of the scenario.
+    pub engine: Sizes,
     /// When its load ends, virtual ns.
     pub end_ns: Ns,
 }
@@ -120,7 +123,8 @@ impl<'a> Explorer<'a> {
         // Each scenario as it is, once; the quickest first.
         if let Some(scenario) = self.order.get(number as usize) {
             let end_ns = duration_ns(&self.scenarios[*scenario]);
-            return Trial { number, scenario: *scenario, seed: self.first_seed, faults: String::new(), end_ns };
+            let (seed, engine) = (self.first_seed, Sizes::default());
+            return Trial { number, scenario: *scenario, seed, faults: String::new(), engine, end_ns };
         }
         let seed = self.first_seed + number;
         let kept = number.is_multiple_of(MUTATE_EVERY).then(|| self.coverage.pick(of("kept"))).flatten();
@@ -131,9 +135,15 @@ impl<'a> Explorer<'a> {
         match kept {
             Some(kept) => {
                 let faults = swarm::change(&kept.faults, &drawn(1), of("change"));
-                Trial { number, scenario, seed, faults, end_ns: kept.end_ns.max(end_ns) }
+                Trial { number, scenario, seed, faults, engine: kept.engine, end_ns: kept.end_ns.max(end_ns) }
             }
-            None => Trial { number, scenario, seed, faults: drawn(1 + of("count") % 4), end_ns },
+            None if rots(&self.scenarios[scenario]) => {
+                Trial { number, scenario, seed, faults: String::new(), engine: Sizes::default(), end_ns: whole_ns }
+            }
+            None => {
+                let (faults, engine) = (drawn(1 + of("count") % 4), swarm::sizes(seed));
+                Trial { number, scenario, seed, faults, engine, end_ns }
+            }
         }
     }
 
@@ -157,9 +167,11 @@ impl<'a> Explorer<'a> {
         let more = (!trial.faults.is_empty()).then(|| base.with_faults(&trial.faults).ok()).flatten();
         let mut plan = more.as_ref().unwrap_or(base).plan(trial.seed);
         plan.end_in(trial.end_ns, duration_ns(base));
+        plan.engine = trial.engine.or(plan.engine);
         let judged = base.run_plan(&plan, false)?;
-        let failure = judged.failures(base).into_iter().find(|failure| more.is_none() || is_promise(base, failure));
-        Ok(Tried { plan, judged, failure, plain: more.is_none() })
+        let plain = more.is_none() && plan.end_ns.is_none() && trial.engine.is_default();
+        let failure = judged.failures(base).into_iter().find(|failure| plain || is_promise(base, failure));
+        Ok(Tried { plan, judged, failure, plain })
     }
 }
 
@@ -170,18 +182,22 @@ struct Tried {
     plain: bool,
 }
 
+/// What rots must be reported exactly; beside faults that were drawn nobody could say what exactly that is.
+fn rots(prepared: &Prepared) -> bool {
+    let rot = |fault: &Fault| matches!(&fault.effect, Effect::Act(Action::DiskRot { .. }));
+    prepared.scenario().faults.iter().any(rot)
+}
+
 fn duration_ns(prepared: &Prepared) -> Ns {
     prepared.scenario().sim.duration_ns
 }
 
-/// Whether more faults than the scenario's own excuse nothing: objectives of time and share are about its own.
+/// Whether more faults than the scenario's own excuse nothing: objectives of time and share are about its own, and so is
+/// what it wants to see happen at all.
 fn is_promise(base: &Prepared, failure: &Failure) -> bool {
+    let bounds = |objective: &Objective| matches!(objective.metric, Metric::Count(..)) && objective.limit.met(0.0);
     failure.at_ns.is_some()
-        || base
-            .meta()
-            .objectives
-            .iter()
-            .any(|objective| objective.what == failure.check && matches!(objective.metric, Metric::Count(..)))
+        || base.meta().objectives.iter().any(|objective| objective.what == failure.check && bounds(objective))
 }
 
 /// Does `work` on all items, `jobs` at a time; what came of each, in their order.

@@ -108,6 +108,7 @@ pub fn shrink(
     };
     shrinker.freeze(&judged.history.applied);
     shrinker.end_at(first.at_ns);
+    shrinker.sizes();
     shrinker.steps();
     shrinker.load();
     shrinker.end_early();
@@ -209,6 +210,14 @@ impl Shrinker<'_> {
 
     fn due_ns(&self, number: u64) -> Ns {
         self.arrivals[number as usize - 1]
+    }
+
+    /// The sizes of the scenario, where they show it too.
+    fn sizes(&mut self) {
+        let whole = Plan { engine: self.prepared.scenario().engine, ..self.best.clone() };
+        if whole != self.best {
+            self.take_if_failing(whole);
+        }
     }
 
     fn steps(&mut self) {

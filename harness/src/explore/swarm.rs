@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::plan::{Ns, unit};
+use crate::plan::{Ns, Sizes, unit};
 use crate::run::Prepared;
 use crate::scenario::draw::draw;
 use crate::scenario::kinds::{self, Kind};
@@ -55,6 +55,19 @@ pub(super) fn faults(base: &Prepared, seed: u64, count: u64, end_ns: Ns) -> Stri
     tables
 }
 
+/// Sizes of the engine for `seed`: each is as it was in every other trial.
+pub(super) fn sizes(seed: u64) -> Sizes {
+    fn one_of<T: Copy>(seed: u64, name: &str, values: &[T]) -> Option<T> {
+        let draw = draw(seed, "swarm", name, 0, "size");
+        (draw & 1 == 1).then(|| values[((draw >> 1) % values.len() as u64) as usize])
+    }
+    Sizes {
+        segment_bytes: one_of(seed, "segment", &[128 << 10, 256 << 10]),
+        frame_bytes: one_of(seed, "frame", &[8 << 10, 32 << 10]),
+        in_flight: one_of(seed, "in_flight", &[16, 256]),
+    }
+}
+
 /// How often a kind is drawn, beside the others. What takes software down in the middle of its work finds most.
 fn weight(kind: &str) -> f64 {
     match kind {
@@ -98,7 +111,7 @@ fn values(kind: &str) -> &'static [&'static str] {
             "down = \"300ms\"\nup = \"uniform(100ms, 400ms)\"\n",
             "down = \"uniform(20ms, 200ms)\"\nup = \"uniform(20ms, 200ms)\"\n",
         ],
-        "net.latency" | "ack.delay" | "disk.latency" | "sink.slow" => &[
+        "net.latency" | "ack.delay" | "publish.delay" | "disk.latency" | "sink.slow" => &[
             "add = \"uniform(1ms, 20ms)\"\n",
             "add = \"uniform(10ms, 200ms)\"\n",
             "add = \"lognormal(p50 = 5ms, p99 = 500ms)\"\n",
@@ -107,7 +120,7 @@ fn values(kind: &str) -> &'static [&'static str] {
         "net.loss" => &["ratio = \"1%\"\n", "ratio = \"10%\"\n"],
         "net.bandwidth" => &["rate = \"2Mbit/s\"\n", "rate = \"500kbit/s\"\n"],
         "net.short_io" => &["bytes = \"7\"\n", "bytes = \"512\"\n"],
-        "ack.duplicate" | "ack.reorder" => &["ratio = \"5%\"\n", "ratio = \"50%\"\n"],
+        "ack.duplicate" | "ack.reorder" | "publish.duplicate" => &["ratio = \"5%\"\n", "ratio = \"50%\"\n"],
         "ack.lose" | "delivery.duplicate" => &["ratio = \"1%\"\n", "ratio = \"10%\"\n"],
         "disk.quota" => &["bytes = \"1MiB\"\n", "bytes = \"4MiB\"\n"],
         "disk.throttle" => &["rate = \"1MiB/s\"\n", "rate = \"4MiB/s\"\n"],

@@ -4,7 +4,7 @@
 //! It listens as the channels' host on a machine of its own and connects onward to the real one, a connection for each
 //! that it takes. Everything but acks passes at once, heartbeats too, so a late ack never looks like a dead line.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,7 +21,7 @@ use seaworthy_engine::lane::{LaneError, Mailbox};
 use tonic::{Request, Response, Status, Streaming};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::lane::{ACK_FAULTS, AckFault, LaneFaults};
+use super::lane::{LANE_FAULTS, LaneFault, LaneFaults};
 use super::take_proxy::{TakeRelay, ToMember};
 use crate::plan::{Ns, strikes};
 
@@ -73,9 +73,9 @@ struct Spoiling {
 
 #[derive(Default)]
 pub(super) struct Settings {
-    /// By [`AckFault::number`].
-    active: [Option<AckFault>; ACK_FAULTS],
-    hits: [u64; ACK_FAULTS],
+    /// By [`LaneFault::number`].
+    active: [Option<LaneFault>; LANE_FAULTS],
+    hits: [u64; LANE_FAULTS],
     /// What forging swallowed, by producer process.
     swallowed: BTreeMap<String, Swallowed>,
     /// How often each member joined.
@@ -103,7 +103,7 @@ impl Settings {
 
     /// Whether acks are forged; counts one that is.
     pub(super) fn forges(&mut self) -> bool {
-        let at = AckFault::Forge.number();
+        let at = LaneFault::Forge.number();
         let forges = self.active[at].is_some();
         self.hits[at] += u64::from(forges);
         forges
@@ -114,34 +114,48 @@ impl Settings {
         let mut spoilt = Spoilt::default();
         for fault in self.active.into_iter().flatten() {
             let struck = match fault {
-                AckFault::Delay(add) => {
+                LaneFault::Delay(add) => {
                     spoilt.late_ns += add.draw(draw("ack.delay"));
                     true
                 }
-                AckFault::Duplicate(ppm) => {
+                LaneFault::Duplicate(ppm) => {
                     spoilt.twice = strikes(draw("ack.duplicate"), ppm);
                     spoilt.twice
                 }
-                AckFault::Reorder(ppm) => {
+                LaneFault::Reorder(ppm) => {
                     let overtaken = strikes(draw("ack.reorder"), ppm);
                     spoilt.late_ns += if overtaken { OVERTAKEN_NS } else { 0 };
                     overtaken
                 }
-                AckFault::Lose(ppm) => {
+                LaneFault::Lose(ppm) => {
                     let lost = strikes(draw("ack.lose"), ppm);
                     spoilt.cut_after_ns = lost.then_some(CUT_AFTER_LOSS_NS);
                     lost
                 }
-                AckFault::Redeliver(ppm) => {
+                LaneFault::Redeliver(ppm) => {
                     let cut = strikes(draw("delivery.duplicate"), ppm);
                     spoilt.cut_after_ns = if cut { Some(0) } else { spoilt.cut_after_ns };
                     cut
                 }
-                AckFault::Forge => false,
+                LaneFault::Forge | LaneFault::DelayBatch(_) | LaneFault::RepeatBatch(_) => false,
             };
             self.hits[fault.number()] += u64::from(struck);
         }
         spoilt
+    }
+
+    /// Draws what happens to a batch: by how much it is late, ns, and whether it comes twice.
+    fn spoil_batch(&mut self, draw: impl Fn(&'static str) -> u64) -> (Ns, bool) {
+        let (mut late_ns, mut twice) = (0, false);
+        if let Some(LaneFault::DelayBatch(add)) = self.active[LaneFault::DELAY_BATCH] {
+            late_ns = add.draw(draw("publish.delay"));
+            self.hits[LaneFault::DELAY_BATCH] += 1;
+        }
+        if let Some(LaneFault::RepeatBatch(ppm)) = self.active[LaneFault::REPEAT_BATCH] {
+            twice = strikes(draw("publish.duplicate"), ppm);
+            self.hits[LaneFault::REPEAT_BATCH] += u64::from(twice);
+        }
+        (late_ns, twice)
     }
 }
 
@@ -164,10 +178,10 @@ impl ProxyFaults {
 }
 
 impl LaneFaults for ProxyFaults {
-    fn set(&self, channel: &str, fault: AckFault, on: bool) {
+    fn set(&self, channel: &str, fault: LaneFault, on: bool) {
         self.with(channel, |settings| settings.active[fault.number()] = on.then_some(fault));
     }
-    fn hits(&self, channel: &str, fault: AckFault) -> u64 {
+    fn hits(&self, channel: &str, fault: LaneFault) -> u64 {
         self.lock().channels.get(channel).map_or(0, |settings| settings.hits[fault.number()])
     }
     fn set_old(&self, host: &str, on: bool) {
@@ -253,6 +267,7 @@ impl Lane for LaneProxy {
                 to_producer: to_producer.clone(),
                 to_host: Mailbox::default(),
                 process: String::new(),
+                held: VecDeque::new(),
                 late: BTreeMap::new(),
                 acks: 0,
                 lost: BTreeSet::new(),
@@ -278,6 +293,8 @@ struct Relay<'a> {
     to_host: Mailbox<FromProducer>,
     /// The producer's name, once its Hello passed.
     process: String,
+    /// Batches that wait, in order, with when they are due. Bounded by the host's credits.
+    held: VecDeque<(Ns, FromProducer)>,
     /// Acks that wait, by when they are due and in which order they came. Bounded by the host's credits.
     late: BTreeMap<(Ns, u64), Ack>,
     acks: u64,
@@ -301,9 +318,10 @@ impl Relay<'_> {
         loop {
             tokio::select! {
                 biased;
-                message = from_producer.message() => {
-                    self.up(message.map_err(LaneError::from)?.ok_or(LaneError::Closed)?);
-                }
+                message = from_producer.message() => match message {
+                    Ok(Some(message)) => self.up(message),
+                    ended => return self.outlive(ended.map_or_else(LaneError::from, |_| LaneError::Closed), from_host).await,
+                },
                 message = from_host.message() => match message {
                     Ok(Some(message)) => self.down(message),
                     // How the host ended is the producer's to know.
@@ -311,6 +329,7 @@ impl Relay<'_> {
                 },
                 () = clock.sleep_until(self.due_ns()) => {
                     self.deliver();
+                    self.pass_on();
                     let cut = self.cut_at_ns.is_some_and(|at| at <= clock.mono());
                     if cut || line.is_silent() {
                         return Err(LaneError::Cut);
@@ -318,6 +337,25 @@ impl Relay<'_> {
                 }
             }
         }
+    }
+
+    /// The producer is gone; what is still under way to the host arrives all the same.
+    async fn outlive(mut self, error: LaneError, mut from_host: Streaming<FromHost>) -> Result<Infallible, LaneError> {
+        let clock = self.proxy.clock.clone();
+        while let Some((due_ns, _)) = self.held.front() {
+            tokio::select! {
+                biased;
+                message = from_host.message() => if !matches!(message, Ok(Some(_))) { return Err(error) },
+                () = clock.sleep_until(*due_ns) => {
+                    self.pass_on();
+                    if self.held.is_empty() {
+                        // The last one needs a moment to leave.
+                        clock.sleep(IDLE_NS).await;
+                    }
+                }
+            }
+        }
+        Err(error)
     }
 
     async fn end(&self, status: Option<Status>) -> Result<Infallible, LaneError> {
@@ -332,7 +370,8 @@ impl Relay<'_> {
     /// When to look up at the latest.
     fn due_ns(&self) -> Ns {
         let late = self.late.keys().next().map(|(due, _)| *due);
-        [late, self.cut_at_ns].into_iter().flatten().fold(self.proxy.clock.mono() + IDLE_NS, Ns::min)
+        let held = self.held.front().map(|(due, _)| *due);
+        [late, held, self.cut_at_ns].into_iter().flatten().fold(self.proxy.clock.mono() + IDLE_NS, Ns::min)
     }
 
     fn up(&mut self, mut message: FromProducer) {
@@ -347,10 +386,35 @@ impl Relay<'_> {
                 if let Some(ack) = self.forge(publish) {
                     return self.ack(ack);
                 }
+                return self.publish(message);
             }
             _ => {}
         }
         self.to_host.push(self.proxy.clock.mono(), None, message);
+    }
+
+    /// Sends a batch on: late or twice, where that is asked for, and never before one that came earlier.
+    fn publish(&mut self, message: FromProducer) {
+        let Some(from_producer::Message::Publish(publish)) = &message.message else { return };
+        let key = [xxh3_64(publish.channel.as_bytes()), publish.epoch, publish.first];
+        let (late_ns, twice) = self
+            .proxy
+            .faults
+            .with(&publish.channel, |settings| settings.spoil_batch(|stream| self.proxy.seed.draw(stream, &key)));
+        let due_ns = self.proxy.clock.mono() + late_ns;
+        let due_ns = self.held.back().map_or(due_ns, |(last_ns, _)| due_ns.max(*last_ns));
+        if twice {
+            self.held.push_back((due_ns, message.clone()));
+        }
+        self.held.push_back((due_ns, message));
+        self.pass_on();
+    }
+
+    fn pass_on(&mut self) {
+        let now = self.proxy.clock.mono();
+        while let Some((_, message)) = self.held.pop_front_if(|(due_ns, _)| *due_ns <= now) {
+            self.to_host.push(now, None, message);
+        }
     }
 
     /// Swallows a batch and acks it, where that is asked for; otherwise numbers it as the host must see it.

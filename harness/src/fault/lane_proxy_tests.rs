@@ -164,7 +164,7 @@ fn acks_come_late_but_packets_do_not() {
     test_world(|now| async move {
         let world = setup(now).await;
         let mut edge = Edge::connect(&world.edge_net, &world.clock).await;
-        world.faults.set("uplink", AckFault::Delay(LATE), true);
+        world.faults.set("uplink", LaneFault::Delay(LATE), true);
         let began = world.clock.mono();
         edge.publish(1, 3);
         world.clock.sleep(10 * MS).await;
@@ -172,11 +172,11 @@ fn acks_come_late_but_packets_do_not() {
         assert_eq!(edge.ack().await.unwrap(), 3);
         let took = (world.clock.mono() - began) / MS;
         assert!((300..310).contains(&took), "{took} ms");
-        assert_eq!(world.faults.hits("uplink", AckFault::Delay(LATE)), 1);
-        world.faults.set("uplink", AckFault::Delay(LATE), false);
+        assert_eq!(world.faults.hits("uplink", LaneFault::Delay(LATE)), 1);
+        world.faults.set("uplink", LaneFault::Delay(LATE), false);
         edge.publish(4, 4);
         assert_eq!(edge.ack().await.unwrap(), 4);
-        assert_eq!(world.faults.hits("uplink", AckFault::Delay(LATE)), 1);
+        assert_eq!(world.faults.hits("uplink", LaneFault::Delay(LATE)), 1);
     });
 }
 
@@ -185,18 +185,18 @@ fn acks_come_twice_and_overtake_each_other() {
     test_world(|now| async move {
         let world = setup(now).await;
         let mut edge = Edge::connect(&world.edge_net, &world.clock).await;
-        world.faults.set("uplink", AckFault::Duplicate(ALL_PPM), true);
+        world.faults.set("uplink", LaneFault::Duplicate(ALL_PPM), true);
         edge.publish(1, 1);
         assert_eq!((edge.ack().await.unwrap(), edge.ack().await.unwrap()), (1, 1));
-        world.faults.set("uplink", AckFault::Duplicate(ALL_PPM), false);
-        world.faults.set("uplink", AckFault::Reorder(ALL_PPM), true);
+        world.faults.set("uplink", LaneFault::Duplicate(ALL_PPM), false);
+        world.faults.set("uplink", LaneFault::Reorder(ALL_PPM), true);
         edge.publish(2, 2);
         world.clock.sleep(10 * MS).await;
-        world.faults.set("uplink", AckFault::Reorder(ALL_PPM), false);
+        world.faults.set("uplink", LaneFault::Reorder(ALL_PPM), false);
         edge.publish(3, 3);
         assert_eq!((edge.ack().await.unwrap(), edge.ack().await.unwrap()), (3, 2));
         let hits = |fault| world.faults.hits("uplink", fault);
-        assert_eq!((hits(AckFault::Duplicate(1)), hits(AckFault::Reorder(1))), (1, 1));
+        assert_eq!((hits(LaneFault::Duplicate(1)), hits(LaneFault::Reorder(1))), (1, 1));
     });
 }
 
@@ -205,14 +205,14 @@ fn a_lost_ack_takes_its_connection_along_and_the_next_one_tells() {
     test_world(|now| async move {
         let world = setup(now).await;
         let mut edge = Edge::connect(&world.edge_net, &world.clock).await;
-        world.faults.set("uplink", AckFault::Lose(ALL_PPM), true);
+        world.faults.set("uplink", LaneFault::Lose(ALL_PPM), true);
         edge.publish(1, 2);
         world.clock.sleep(10 * MS).await;
-        world.faults.set("uplink", AckFault::Lose(ALL_PPM), false);
+        world.faults.set("uplink", LaneFault::Lose(ALL_PPM), false);
         edge.publish(3, 3);
         edge.ack().await.expect_err("no ack makes up for the lost one on this connection");
         let edge = Edge::connect(&world.edge_net, &world.clock).await;
-        assert_eq!((edge.last, world.faults.hits("uplink", AckFault::Lose(1))), (3, 1));
+        assert_eq!((edge.last, world.faults.hits("uplink", LaneFault::Lose(1))), (3, 1));
     });
 }
 
@@ -221,12 +221,12 @@ fn a_cut_between_commit_and_ack_leaves_the_host_with_what_the_producer_sends_aga
     test_world(|now| async move {
         let world = setup(now).await;
         let mut edge = Edge::connect(&world.edge_net, &world.clock).await;
-        world.faults.set("uplink", AckFault::Redeliver(ALL_PPM), true);
+        world.faults.set("uplink", LaneFault::Redeliver(ALL_PPM), true);
         edge.publish(1, 2);
         edge.ack().await.expect_err("the connection is cut in place of the ack");
-        world.faults.set("uplink", AckFault::Redeliver(ALL_PPM), false);
+        world.faults.set("uplink", LaneFault::Redeliver(ALL_PPM), false);
         let edge = Edge::connect(&world.edge_net, &world.clock).await;
-        assert_eq!((edge.last, world.faults.hits("uplink", AckFault::Redeliver(1))), (2, 1));
+        assert_eq!((edge.last, world.faults.hits("uplink", LaneFault::Redeliver(1))), (2, 1));
     });
 }
 
@@ -237,17 +237,17 @@ fn a_forged_ack_hides_what_the_host_never_saw() {
         let mut edge = Edge::connect(&world.edge_net, &world.clock).await;
         edge.publish(1, 2);
         assert_eq!(edge.ack().await.unwrap(), 2);
-        world.faults.set("uplink", AckFault::Forge, true);
+        world.faults.set("uplink", LaneFault::Forge, true);
         edge.publish(3, 5);
         assert_eq!(edge.ack().await.unwrap(), 5);
-        world.faults.set("uplink", AckFault::Forge, false);
+        world.faults.set("uplink", LaneFault::Forge, false);
         edge.publish(6, 7);
         assert_eq!(edge.ack().await.unwrap(), 7);
         let seen: Vec<u8> = world.host.0.lock().unwrap().iter().map(|packet| packet[0]).collect();
         assert_eq!(seen, [1, 2, 6, 7]);
         drop(edge);
         let mut edge = Edge::connect(&world.edge_net, &world.clock).await;
-        assert_eq!((edge.last, world.faults.hits("uplink", AckFault::Forge)), (7, 1));
+        assert_eq!((edge.last, world.faults.hits("uplink", LaneFault::Forge)), (7, 1));
         edge.publish(8, 8);
         assert_eq!(edge.ack().await.unwrap(), 8);
         assert!(edge.ack().now_or_never().is_none());

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub(crate) use lane::wants_proxy;
-pub use lane::{AckFault, LaneFaults};
+pub use lane::{LaneFault, LaneFaults};
 
 use crate::plan::{Ns, Step};
 use crate::sim::machine::Machine;

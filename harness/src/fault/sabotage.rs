@@ -1,9 +1,9 @@
 //! Sabotages: deliberate breaches by the world around the system, each to see one check fail. The kinds of a scenario
 //! (`scenario::kinds::SABOTAGES`) and the list below are the same.
 
-use super::lane::AckFault;
+use super::lane::LaneFault;
 use super::{Controls, disk};
-use crate::plan::Action;
+use crate::plan::{Action, DiskOp};
 use crate::sim::lies::Lie;
 use crate::sim::sink::Breach;
 use crate::system::Offered;
@@ -22,6 +22,7 @@ enum Sabotage {
     Probe(Lie),
     /// A host's disk.
     LyingSync,
+    FailingSync,
     Rot,
     /// The peer in the middle of a lane.
     ForgeAck,
@@ -46,6 +47,7 @@ fn parse(action: &Action) -> Option<(Sabotage, &str)> {
         "admit_fenced" => Sabotage::Probe(Lie::AdmitFenced),
         "panic" => Sabotage::Probe(Lie::Panic),
         "lying_sync" => Sabotage::LyingSync,
+        "failing_sync" => Sabotage::FailingSync,
         "rot" => Sabotage::Rot,
         "forge_ack" => Sabotage::ForgeAck,
         _ => return None,
@@ -71,9 +73,13 @@ pub(super) fn set(controls: &Controls<'_>, action: &Action, on: bool) -> bool {
         }
         Sabotage::Probe(lie) => recorder.set_lie(target, lie, on),
         Sabotage::LyingSync => controls.machine(target).into_iter().for_each(|machine| machine.disk.set_lying_sync(on)),
+        Sabotage::FailingSync => {
+            let eio = on.then_some((DiskOp::Sync, 1_000_000));
+            controls.machine(target).into_iter().for_each(|machine| machine.disk.set_eio(eio));
+        }
         Sabotage::Rot if on => disk::rot(controls, target, false),
         Sabotage::Rot => {}
-        Sabotage::ForgeAck => controls.lanes.into_iter().for_each(|lanes| lanes.set(target, AckFault::Forge, on)),
+        Sabotage::ForgeAck => controls.lanes.into_iter().for_each(|lanes| lanes.set(target, LaneFault::Forge, on)),
     }
     true
 }
@@ -87,8 +93,9 @@ pub(super) fn hits(controls: &Controls<'_>, action: &Action) -> Option<u64> {
         Sabotage::Swallow | Sabotage::Reject => controls.recorder.stolen(target),
         Sabotage::Probe(lie) => controls.recorder.lies(target, lie),
         Sabotage::LyingSync => disk().lying,
+        Sabotage::FailingSync => disk().eio,
         Sabotage::Rot => disk().rot,
-        Sabotage::ForgeAck => controls.lanes.map_or(0, |lanes| lanes.hits(target, AckFault::Forge)),
+        Sabotage::ForgeAck => controls.lanes.map_or(0, |lanes| lanes.hits(target, LaneFault::Forge)),
     })
 }
 

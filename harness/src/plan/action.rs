@@ -166,6 +166,20 @@ actions! {
         /// Share of acks, in parts per million.
         ratio_ppm: u32,
     }
+    /// Batches come to their host later, also those of a producer that is gone by then.
+    "publish.delay" => PublishDelay {
+        /// The channel.
+        channel: String,
+        /// By how much.
+        add: Dist,
+    }
+    /// Batches come to their host twice.
+    "publish.duplicate" => PublishDuplicate {
+        /// The channel.
+        channel: String,
+        /// Share of batches, in parts per million.
+        ratio_ppm: u32,
+    }
     /// No byte more can be allocated.
     "disk.full" => DiskFull {
         /// Whose disk.

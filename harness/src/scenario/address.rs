@@ -157,6 +157,13 @@ impl World {
         self.channels.iter().filter(leaves).filter_map(address).collect()
     }
 
+    /// Whether what that address of [`World::lanes`] names has a producer on another host than its own.
+    pub(super) fn is_fed_from_afar(&self, lane: &str) -> bool {
+        let named = |channel: &&WorldChannel| lane.split_once('.').is_some_and(|(_, id)| channel.id == id);
+        let remote = |channel: &WorldChannel| channel.producers.iter().any(|host| *host != channel.host);
+        self.channels.iter().find(named).is_some_and(remote)
+    }
+
     /// Whether a host keeps what others rely on: a channel that lives there, or the numbers of a producer.
     pub(super) fn keeps(&self, host: &str) -> bool {
         self.channels.iter().any(|channel| channel.host == host || channel.producers.iter().any(|end| end == host))

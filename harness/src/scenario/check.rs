@@ -12,8 +12,9 @@ use super::expect::{Limit, Metric, Objective};
 use super::expr::{Expr, ExprError, Term, Unit};
 use super::model::{Ordering, Promise, Scenario, SeedSets, Sim, Sometimes};
 use super::shape::{Named, Text};
-use super::spec::{File, PromiseText, SeedsText, SimText, SometimesText};
+use super::spec::{EngineText, File, PromiseText, SeedsText, SimText, SometimesText};
 use super::value::{self, MS, SECOND, Seeds, ValueError, nearest};
+use crate::plan::Sizes;
 
 /// Most packets that may wait inside a system under test at once, unless its promise says otherwise: an hour of a full
 /// uplink at the rates of this version.
@@ -41,6 +42,7 @@ pub(super) fn check(
     let mut checker = Checker { world, text, faults, errors };
     let may_sabotage = path.parent().and_then(Path::file_name).is_some_and(|folder| folder == "must_fail");
     let sim = checker.sim(file.sim.and_then(|sim| sim.0));
+    let engine = checker.engine(file.engine.and_then(|engine| engine.0));
     let seeds = checker.seeds(file.seeds.and_then(|seeds| seeds.0));
     let promise = checker.promise(file.promise.and_then(|promise| promise.0));
     let loads = file.load.0.map(|loads| checker.loads(loads.named())).unwrap_or_default();
@@ -59,6 +61,7 @@ pub(super) fn check(
         graph: file.graph.0?.value,
         loads,
         sim,
+        engine,
         seeds,
         promise,
         faults,
@@ -122,6 +125,23 @@ impl Checker<'_> {
             }
         }
         sim
+    }
+
+    fn engine(&mut self, text: Option<EngineText>) -> Sizes {
+        let mut sizes = Sizes::default();
+        let Some(text) = text else { return sizes };
+        let at = text.at.clone();
+        sizes.segment_bytes = text.segment.and_then(|text| self.value("segment", &text, value::bytes));
+        sizes.frame_bytes = text.frame.and_then(|text| self.value("frame", &text, value::bytes));
+        sizes.in_flight = text.in_flight.map(|count| u32::try_from(count.value).unwrap_or(u32::MAX));
+        if let Err(problem) = sizes.check() {
+            self.contradiction(
+                problem,
+                &at,
+                "write sizes such as { segment = \"128KiB\", frame = \"16KiB\", in_flight = 64 }",
+            );
+        }
+        sizes
     }
 
     fn seeds(&mut self, text: Option<SeedsText>) -> SeedSets {

@@ -93,6 +93,8 @@ impl FaultChecker<'_, '_, '_> {
             "ack.reorder" => Action::AckReorder { channel, ratio_ppm: self.ratio_ppm()? },
             "ack.lose" => Action::AckLose { channel, ratio_ppm: self.ratio_ppm()? },
             "delivery.duplicate" => Action::DeliveryDuplicate { channel, ratio_ppm: self.ratio_ppm()? },
+            "publish.delay" => Action::PublishDelay { channel, add: self.wanted_dist("add", text.add.as_ref())? },
+            "publish.duplicate" => Action::PublishDuplicate { channel, ratio_ppm: self.ratio_ppm()? },
             sabotage => Action::Sabotage { breach: sabotage.trim_start_matches("sabotage.").to_owned(), on: channel },
         })
     }

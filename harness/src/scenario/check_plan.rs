@@ -31,6 +31,7 @@ pub fn check_plan(scenario: &Scenario, world: &World, plan: &Plan) -> Result<(),
     if let Some(span) = spans.clone().find(|span| span.first == 0 || span.last < span.first) {
         wrong.push(format!("only: {} to {} are no numbers of events, which count from 1", span.first, span.last));
     }
+    wrong.extend(plan.engine.check().err().map(|problem| format!("engine: {problem}")));
     for (number, step) in plan.steps.iter().enumerate() {
         wrong.extend(step_problems(scenario, world, step).into_iter().map(|why| format!("step {number}: {why}")));
     }
@@ -93,6 +94,7 @@ fn values(action: &Action) -> Option<&'static str> {
         | Action::AckReorder { ratio_ppm, .. }
         | Action::AckLose { ratio_ppm, .. }
         | Action::DeliveryDuplicate { ratio_ppm, .. }
+        | Action::PublishDuplicate { ratio_ppm, .. }
         | Action::DiskEio { ratio_ppm, .. }
         | Action::CpuStarve { ratio_ppm, .. }
         | Action::NodePanic { ratio_ppm, .. }

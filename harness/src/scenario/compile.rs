@@ -16,7 +16,14 @@ pub fn compile(scenario: &Scenario, seed: u64) -> Plan {
         Start::At { at_ns } => at_ns,
         Start::When { .. } => Ns::MAX,
     });
-    Plan { schema: SCHEMA.to_owned(), scenario: scenario.id.clone(), seed, steps, ..Plan::default() }
+    Plan {
+        schema: SCHEMA.to_owned(),
+        scenario: scenario.id.clone(),
+        seed,
+        engine: scenario.engine,
+        steps,
+        ..Plan::default()
+    }
 }
 
 struct Compiler {

@@ -3,12 +3,15 @@
 use serde::Serialize;
 
 use super::model::{Fault, Load, Scenario, Sim};
+use crate::plan::Sizes;
 
 /// What runs, in canonical form. Not `why`, not `expect`, not seeds, not the promise: those are judged, not run.
 #[derive(Serialize)]
 struct Runs<'a> {
     graph: &'a str,
     sim: Sim,
+    #[serde(skip_serializing_if = "Sizes::is_default")]
+    engine: Sizes,
     loads: Vec<&'a Load>,
     faults: Vec<&'a Fault>,
 }
@@ -21,7 +24,7 @@ pub fn hash(scenario: &Scenario, inputs: &[&str]) -> String {
     loads.sort_by(|a, b| a.name.cmp(&b.name));
     let mut faults: Vec<&Fault> = scenario.faults.iter().collect();
     faults.sort_by(|a, b| a.id.cmp(&b.id));
-    let runs = Runs { graph: &scenario.graph, sim: scenario.sim, loads, faults };
+    let runs = Runs { graph: &scenario.graph, sim: scenario.sim, engine: scenario.engine, loads, faults };
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
     hash.update(&serde_json::to_vec(&runs).expect("a scenario holds only texts, numbers and lists"));
     for input in inputs {

@@ -60,7 +60,7 @@ const fn kind(id: &'static str, on: On, needs: &'static [&'static str], takes: &
 }
 
 /// The faults.
-pub const FAULTS: [Kind; 41] = [
+pub const FAULTS: [Kind; 43] = [
     kind("net.cut", On::Link, &[], &["for"]),
     kind("net.flap", On::Link, &["down", "up"], &["for"]),
     kind("net.swizzle", On::Links, &[], &["for"]),
@@ -75,6 +75,8 @@ pub const FAULTS: [Kind; 41] = [
     kind("ack.reorder", On::Channel, &["ratio"], &["for"]),
     kind("ack.lose", On::Channel, &["ratio"], &["for"]),
     kind("delivery.duplicate", On::Channel, &["ratio"], &["for"]),
+    kind("publish.delay", On::Channel, &["add"], &["for"]),
+    kind("publish.duplicate", On::Channel, &["ratio"], &["for"]),
     kind("disk.full", On::Host, &[], &["for"]),
     kind("disk.quota", On::Host, &["bytes"], &["for"]),
     kind("disk.latency", On::Host, &["add"], &["for"]),
@@ -106,9 +108,10 @@ pub const FAULTS: [Kind; 41] = [
 
 /// The sabotages: breaches that the world or the lane proxy commits, each to see one check fail. To add one, add a line
 /// here and an arm in `fault/sabotage.rs`.
-pub const SABOTAGES: [Kind; 18] = [
+pub const SABOTAGES: [Kind; 19] = [
     kind("sabotage.forge_ack", On::Channel, &[], &["for"]),
     kind("sabotage.lying_sync", On::Host, &[], &["for"]),
+    kind("sabotage.failing_sync", On::Host, &[], &["for"]),
     kind("sabotage.rot", On::Host, &[], &[]),
     kind("sabotage.repeat_committed", On::Host, &[], &["for"]),
     kind("sabotage.repeat_settled", On::Host, &[], &["for"]),

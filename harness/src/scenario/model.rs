@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::expect::{Limit, Objective};
 use super::expr::Expr;
 use super::value::Seeds;
-use crate::plan::{Action, Dist, Link, Ns};
+use crate::plan::{Action, Dist, Link, Ns, Sizes};
 
 /// A scenario that can run.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +25,8 @@ pub struct Scenario {
     pub loads: Vec<Load>,
     /// Virtual time.
     pub sim: Sim,
+    /// Sizes that the engine runs with.
+    pub engine: Sizes,
     /// Which seeds each tier runs.
     pub seeds: SeedSets,
     /// What the system promises.

@@ -20,6 +20,8 @@ section! {
         "promise" => promise: Option<Wanted<PromiseText>>,
         /// Virtual time.
         "sim" => sim: Option<Wanted<SimText>>,
+        /// Sizes of the engine: small ones meet in seconds what large ones meet in days.
+        "engine" => engine: Option<Wanted<EngineText>>,
         /// Which seeds each tier runs.
         "seeds" => seeds: Option<Wanted<SeedsText>>,
         /// What goes wrong, by name.
@@ -82,6 +84,18 @@ section! {
         "warmup" => warmup: Option<Text>,
         /// The simulated network's step: whole milliseconds. Default `1ms`.
         "tick" => tick: Option<Text>,
+    }
+}
+
+section! {
+    /// Sizes of the engine, where not those of every simulation.
+    EngineText {
+        /// A segment of a journal: at least four frames. Default `1MiB`, or what the largest payloads need.
+        "segment" => segment: Option<Text>,
+        /// The largest frame of a journal, from `4KiB`; what twice the largest payload needs is taken where that is more. Default `256KiB`.
+        "frame" => frame: Option<Text>,
+        /// Packets that a process may have in its nodes. Default 4096.
+        "in_flight" => in_flight: Option<Count>,
     }
 }
 

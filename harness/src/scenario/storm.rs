@@ -40,7 +40,7 @@ pub fn example(kind: &str) -> &'static str {
             "at = \"3s\"\nfor = \"3s\"\n"
         }
         "net.flap" => "at = \"3s\"\nfor = \"4s\"\ndown = \"300ms\"\nup = \"uniform(100ms, 400ms)\"\n",
-        "net.latency" | "ack.delay" | "disk.latency" | "node.slow" | "sink.slow" => {
+        "net.latency" | "ack.delay" | "publish.delay" | "disk.latency" | "node.slow" | "sink.slow" => {
             "at = \"3s\"\nfor = \"4s\"\nadd = \"uniform(5ms, 50ms)\"\n"
         }
         "net.loss" => "at = \"3s\"\nfor = \"4s\"\nratio = \"5%\"\n",
@@ -50,7 +50,7 @@ pub fn example(kind: &str) -> &'static str {
         }
         "host.rolling_restart" => "at = \"2s\"\nrestart = \"300ms\"\nup = \"300ms\"\n",
         "net.short_io" => "at = \"3s\"\nfor = \"2s\"\nbytes = \"64\"\n",
-        "ack.duplicate" | "ack.reorder" => "at = \"3s\"\nfor = \"4s\"\nratio = \"30%\"\n",
+        "ack.duplicate" | "ack.reorder" | "publish.duplicate" => "at = \"3s\"\nfor = \"4s\"\nratio = \"30%\"\n",
         "ack.lose" | "delivery.duplicate" => "at = \"3s\"\nfor = \"4s\"\nratio = \"2%\"\n",
         "disk.full" => "at = \"2s\"\nfor = \"5s\"\n",
         "disk.quota" => "at = \"2s\"\nfor = \"5s\"\nbytes = \"1MiB\"\n",
@@ -75,7 +75,12 @@ pub fn cases(world: &World) -> Vec<Case> {
     let mut cases = Vec::new();
     for kind in FAULTS {
         for on in places(world, kind.on) {
-            if kind.id == "host.wipe" && world.keeps(&on) {
+            let bears = match kind.id {
+                "host.wipe" => !world.keeps(&on),
+                "publish.delay" | "publish.duplicate" => world.is_fed_from_afar(&on),
+                _ => true,
+            };
+            if !bears {
                 continue;
             }
             let mut faults = format!("[faults.it]\nkind = \"{}\"\non = \"{on}\"\n{}", kind.id, example(kind.id));

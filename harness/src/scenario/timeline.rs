@@ -100,6 +100,7 @@ fn details(action: &Action) -> String {
     match action {
         Action::NetLatency { add, .. }
         | Action::AckDelay { add, .. }
+        | Action::PublishDelay { add, .. }
         | Action::DiskLatency { add, .. }
         | Action::NodeSlow { add, .. }
         | Action::SinkSlow { add, .. } => format!("+ {}", show_dist(*add)),
@@ -108,6 +109,7 @@ fn details(action: &Action) -> String {
         | Action::AckReorder { ratio_ppm, .. }
         | Action::AckLose { ratio_ppm, .. }
         | Action::DeliveryDuplicate { ratio_ppm, .. }
+        | Action::PublishDuplicate { ratio_ppm, .. }
         | Action::CpuStarve { ratio_ppm, .. }
         | Action::NodePanic { ratio_ppm, .. }
         | Action::LoadPoison { ratio_ppm, .. }

@@ -75,6 +75,11 @@ impl Hosts {
         incarnation
     }
 
+    /// The incarnation that lives; 0 while none does.
+    pub fn live(&self, host: HostIndex) -> u64 {
+        self.rows[host].live.load(Ordering::Relaxed)
+    }
+
     /// Says where the world's start lies on the clock of the host's runtime. Each boot has a runtime of its own.
     pub fn set_origin(&self, host: HostIndex, origin: Instant) {
         *self.rows[host].origin.lock().unwrap_or_else(PoisonError::into_inner) = Some(origin);

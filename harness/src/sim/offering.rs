@@ -116,6 +116,14 @@ impl Hand {
         }
     }
 
+    /// Software that stands still takes nothing. False when it ended meanwhile: others go in before what waited outside.
+    async fn is_taken(&self, host: &str) -> bool {
+        let Some(host) = self.recorder.hosts().index(host) else { return true };
+        let incarnation = self.recorder.hosts().live(host);
+        self.recorder.resumed(host, self.host).await;
+        self.recorder.hosts().live(host) == incarnation
+    }
+
     async fn offer(&self, entry: &EntryLoad, i: usize) -> (usize, Offered) {
         let (at, event) = &entry.events[i];
         self.recorder.offered(self.host, *at);
@@ -123,13 +131,8 @@ impl Hand {
             Offer { host: entry.host.clone(), entry: entry.node.clone(), seq: event.seq, draft: event.draft.clone() };
         let answer = match self.recorder.steal(&event.entry) {
             Some(answer) => answer,
-            None => {
-                // Software that stands still takes nothing.
-                if let Some(host) = self.recorder.hosts().index(&entry.host) {
-                    self.recorder.resumed(host, self.host).await;
-                }
-                self.system.offer(&self.env, offer).await
-            }
+            None if self.is_taken(&entry.host).await => self.system.offer(&self.env, offer).await,
+            None => Offered::Indeterminate,
         };
         self.recorder.answered(self.host, *at, &answer);
         (i, answer)

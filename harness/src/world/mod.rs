@@ -11,6 +11,7 @@ mod tests;
 mod tonic_tests;
 #[cfg(test)]
 mod toy;
+mod watchdog;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ use crate::sim::recorder::Recorder;
 use crate::sim::trace::{Kind, Trace};
 use crate::sim::{TICK_NS, disk::SimDisk};
 use crate::system::{HostSpec, System};
+use watchdog::Watchdog;
 
 /// The load's own host.
 const LOAD: &str = "load";
@@ -148,6 +150,7 @@ struct World {
     violations: Vec<Violation>,
     now_ns: Ns,
     options: Timing,
+    watchdog: Watchdog,
 }
 
 /// The options that matter while it runs.
@@ -218,6 +221,7 @@ impl World {
             load_done,
             violations: Vec::new(),
             now_ns: 0,
+            watchdog: Watchdog::watch(seed_plan),
             options: Timing {
                 tick_ns,
                 duration_ns: options.duration_ns,
@@ -335,6 +339,7 @@ impl World {
     fn step(&mut self) -> Result<(), Caught> {
         self.recorder.time.begin_step(self.now_ns, self.options.tick_ns);
         let result = guard(|| self.sim.step());
+        self.watchdog.stepped();
         self.now_ns += self.options.tick_ns;
         self.recorder.time.end_step(self.now_ns);
         result?.expect("no host's software ends by itself, and the simulation has no end");
