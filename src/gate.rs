@@ -9,7 +9,7 @@ use seaworthy_engine::node::Registry;
 use seaworthy_harness::run::Prepared;
 use seaworthy_reports::compare::{Comparison, Seeds, Tolerance, compare};
 use seaworthy_reports::render::{annotations, json, text};
-use seaworthy_reports::result::{ResultFile, Scenario, Time, Verdict};
+use seaworthy_reports::result::{ResultFile, Scenario, Time, Verdict, assertions_reached};
 
 use crate::corpus;
 use crate::elsewhere;
@@ -340,6 +340,10 @@ fn coverage(gate: &mut Gate, file: &ResultFile) {
     }
     gate.tell(&void.join("\n"));
     gate.tell(&unreached.join("\n"));
+    let (reached, all, never) = assertions_reached(&file.scenarios);
+    if !never.is_empty() {
+        gate.tell(&format!("{reached} of {all} assertions in the code were reached; never: {}", never.join(", ")));
+    }
 }
 
 /// The baseline, where there is one; one that was named must be.

@@ -1,5 +1,6 @@
 //! The stream-graph runtime: graphs, journal, channels and lanes. It asks one [`env::Env`] for time, disk and network.
 
+pub mod assert;
 pub mod channel;
 pub mod env;
 pub mod graph;

@@ -1,8 +1,10 @@
 //! From a judged history to the plain data that the reports read.
 
+use std::collections::BTreeMap;
 use std::hash::Hash;
 
 use indexmap::IndexMap;
+use seaworthy_engine::assert::{Claim, catalogue};
 use seaworthy_engine::observe::What;
 use seaworthy_engine::packet::Identity;
 use seaworthy_reports::run::{AtSink, Broken, EventRun, FaultRun, SeedRun, Work};
@@ -87,7 +89,23 @@ pub fn seed_run(facts: SeedFacts, history: &History, ledger: &Ledger, violations
             })
             .collect(),
         sometimes,
+        assertions: assertions(history),
     }
+}
+
+/// How often each assertion was looked at, those that were never, too; what must not be reached isn't asked for.
+fn assertions(history: &History) -> Vec<(String, u64)> {
+    let mut hits: BTreeMap<&str, u64> = catalogue()
+        .into_iter()
+        .filter(|assertion| assertion.claim != Claim::Unreachable)
+        .map(|assertion| (assertion.id, 0))
+        .collect();
+    for probed in &history.events {
+        if let What::Asserted { id, held: true } = probed.event.what {
+            *hits.entry(id).or_default() += 1;
+        }
+    }
+    hits.into_iter().map(|(id, hits)| (id.to_owned(), hits)).collect()
 }
 
 /// Work per distinct (stage, event). The stages are the nodes of the graphs, the way over each channel, and the endpoints,

@@ -109,7 +109,7 @@ pub fn lines(world: &World, plan: &Plan, judged: &Judged) -> Vec<Line> {
         let event = &probed.event;
         let more = match &event.what {
             What::Dropped { reason } | What::Refused { reason } => reason.to_string(),
-            What::Asserted { id } => id.to_string(),
+            What::Asserted { id, held } => format!("{id}{}", if *held { "" } else { ", and it does not hold" }),
             What::Settled { took_effect: false } => "had been settled before".to_owned(),
             What::Admitted { producer, epoch } => format!("from {producer}, epoch {}", epoch.0),
             _ if event.attempt > 1 => format!("delivery {}", event.attempt),

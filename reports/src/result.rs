@@ -168,6 +168,9 @@ pub struct Scenario {
     pub recovery: Vec<Recovery>,
     /// Conditions that should be reached at least once.
     pub sometimes: Vec<Sometimes>,
+    /// Assertions in the code that should be reached at least once, sorted by id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assertions: Vec<Assertion>,
     /// One entry a seed, sorted.
     pub seeds: Vec<Seed>,
 }
@@ -288,6 +291,39 @@ pub struct Sometimes {
     pub that: String,
     /// In how many seeds it was reached.
     pub hits: u64,
+}
+
+/// An assertion in the code: `always!`, `sometimes!` or `reachable!`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Assertion {
+    /// Its id in the catalogue.
+    pub id: String,
+    /// In how many seeds it was reached.
+    pub hits: u64,
+}
+
+impl Scenario {
+    /// Assertions that were reached, how many there are, and those that never were.
+    #[must_use]
+    pub fn assertions_reached(&self) -> (usize, usize, Vec<&str>) {
+        reached(self.assertions.iter())
+    }
+}
+
+/// The same over several scenarios: reached is what one of them reached.
+#[must_use]
+pub fn assertions_reached(scenarios: &[Scenario]) -> (usize, usize, Vec<&str>) {
+    reached(scenarios.iter().flat_map(|scenario| &scenario.assertions))
+}
+
+fn reached<'a>(assertions: impl Iterator<Item = &'a Assertion>) -> (usize, usize, Vec<&'a str>) {
+    let mut hits: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
+    for assertion in assertions {
+        *hits.entry(&assertion.id).or_default() += assertion.hits;
+    }
+    let never: Vec<&str> = hits.iter().filter(|(_, hits)| **hits == 0).map(|(id, _)| *id).collect();
+    (hits.len() - never.len(), hits.len(), never)
 }
 
 /// One seed.

@@ -33,6 +33,8 @@ pub struct SeedRun {
     pub violations: Vec<Broken>,
     /// `[[sometimes]]` conditions and how often each was reached, in order of the file.
     pub sometimes: Vec<(String, u64)>,
+    /// Assertions in the code that should be reached, sorted by id, and how often each was.
+    pub assertions: Vec<(String, u64)>,
 }
 
 /// What the border answered.

@@ -36,6 +36,11 @@ pub(crate) fn run(seed: u64, delay_ms: impl Fn(u64) -> Option<u64>) -> SeedRun {
         sinks: vec!["hub.raw".into()],
         events: (0..1200).map(event).collect(),
         work: (0..1200).map(|number| Work { first_ns: number * 50 * MS, again: u32::from(number % 60 == 0) }).collect(),
+        assertions: vec![
+            ("journal.recycled".into(), 3),
+            ("lane.ack_was_lost".into(), u64::from(seed == 2)),
+            ("member.known".into(), 0),
+        ],
         sometimes: vec![("at(cut).backlog > 200".into(), u64::from(seed == 2)), ("at(cut).backlog > 9000".into(), 0)],
         ..SeedRun::default()
     }

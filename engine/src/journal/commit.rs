@@ -16,6 +16,7 @@ use super::{Durability, JournalError, Lsn, Shared};
 use crate::env::{Io, Work};
 use crate::observe::{Event, Place, What};
 use crate::packet::Seq;
+use crate::{always, sometimes};
 
 /// Frames on their way to the disk at once.
 const FLYING_MAX: usize = 2;
@@ -169,6 +170,13 @@ impl Task {
         self.next = Lsn(self.next.0 + u64::from(count));
         self.shared.lock().active_left = self.active.left();
         let (stand, bytes) = (self.active.stand(self.next), self.active.offset - offset);
+        let probe = &*self.shared.env.probe;
+        sometimes!(
+            probe,
+            "journal.two_frames_fly",
+            !self.flying.is_empty(),
+            "a frame that was written before the last was durable"
+        );
         self.flying.push_back(Flight { records: batch.records, waiters: batch.waiters, header, stand, bytes, written });
     }
 
@@ -194,6 +202,13 @@ impl Task {
         let Flight { records, waiters, header, stand, bytes, .. } =
             self.flying.pop_front().expect("the caller waited for one");
         let At { segment, offset } = stand.at;
+        let durable = self.shared.lock().durable;
+        always!(
+            &*self.shared.env.probe,
+            "journal.in_order",
+            durable.0 + u64::from(header.count) == stand.next.0,
+            "frames become durable in their order"
+        );
         written.map_err(JournalError::io(format!("write {bytes} bytes to segment {segment} at {offset}")))?;
         self.landed = stand;
         self.checkpoints.wrote(bytes);

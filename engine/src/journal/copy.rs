@@ -9,6 +9,7 @@ use super::commit::{Batch, Task};
 use super::frame::{self, At, Found, SECTOR};
 use super::image::{DeadLetterEntry, Image};
 use super::record::Record;
+use crate::reachable;
 
 /// A segment is light when less than one in so many of its records are live.
 const LIGHT_PART: u64 = 4;
@@ -75,6 +76,11 @@ impl Task {
                 left -= padded(&batch.body);
                 // Numbered like all records, so that their loss would be seen like any other.
                 self.shared.lock().next.0 += batch.records.len() as u64;
+                reachable!(
+                    &*self.shared.env.probe,
+                    "journal.copied_forward",
+                    "packets that moved out of an old segment"
+                );
                 self.issue(batch).await;
                 self.land().await?;
             }

@@ -12,6 +12,7 @@ use super::record::Record;
 use super::{Journal, JournalError};
 use crate::env::File;
 use crate::packet::Seq;
+use crate::reachable;
 
 /// The open segments, and the last frame that was read.
 pub(super) struct Files {
@@ -88,6 +89,11 @@ impl Journal {
                 return Err(JournalError::io(format!("read segment {} at {}", at.segment, at.offset))(source));
             }
             // Settled, and perhaps recycled, while we read: look again.
+            reachable!(
+                &*self.shared.env.probe,
+                "journal.moved_while_read",
+                "a packet that was settled or moved while it was read"
+            );
         }
     }
 

@@ -24,6 +24,7 @@ use super::{JournalError, JournalOptions, Lsn, Recovery, Wear};
 use crate::env::{Env, File, Open};
 use crate::observe::{Event, What};
 use crate::packet::Seq;
+use crate::{reachable, sometimes};
 
 pub(super) struct Opening {
     pub(super) image: Image,
@@ -110,6 +111,11 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
         spare = Some(active.number + 1);
         wear.wrote_synced(options.segment_bytes);
     }
+    let probe = &*env.probe;
+    sometimes!(probe, "recovery.checkpoint", recovery.checkpoint.is_some(), "an opening that began at a checkpoint");
+    sometimes!(probe, "recovery.cut", recovery.cut.is_some(), "an opening that cut off what was never confirmed");
+    sometimes!(probe, "recovery.lost", !recovery.lost.is_empty(), "an opening that reported records as lost");
+    sometimes!(probe, "recovery.next_segment", begun, "an opening whose small state found no room in the last segment");
     let place = options.process.as_str().into();
     env.probe.on(&[Event { what: What::Recovered, place, identity: None, seq: Seq(recovery.next.0), attempt: 0 }]);
     for line in recovery.lines() {
@@ -353,6 +359,7 @@ async fn begin_epoch(
             if spare::create(env, number, options.segment_bytes).await? == Made::Spare {
                 break number;
             }
+            reachable!(&*env.probe, "recovery.no_room", "an opening that had to wait for room");
             tracing::warn!(
                 process = options.process,
                 bytes = options.segment_bytes,

@@ -7,6 +7,7 @@ use super::spare::{self, Made};
 use super::{JournalError, segment};
 use crate::observe::{Event, What};
 use crate::packet::Seq;
+use crate::reachable;
 
 impl Task {
     /// Writes a checkpoint when one is due. It stands on the last frame of which everybody knows.
@@ -105,6 +106,11 @@ impl Task {
             }
             // Replays come second.
             Made::NoRoom if self.free_segment(true).is_some() => {
+                reachable!(
+                    &*self.shared.env.probe,
+                    "journal.replay_gave_way",
+                    "room for new packets before the replay horizon"
+                );
                 let oldest = self.free_segment(true).expect("the guard saw one");
                 self.give_back(oldest).await?;
             }
@@ -157,6 +163,7 @@ impl Task {
         let spare = self.shared.lock().spare;
         if spare.is_none() {
             let number = self.active.number + 1;
+            reachable!(&*self.shared.env.probe, "journal.recycled", "an old segment that became the next one");
             spare::recycle(&self.shared.env, oldest, number).await?;
             let mut state = self.shared.lock();
             (state.spare, state.full) = (Some(number), false);

@@ -25,6 +25,7 @@ use super::{LaneError, Mailbox, Outbox, Unsent, within};
 use crate::env::{Env, Fut, Seed, Work};
 use crate::observe::{Event as Observed, What};
 use crate::packet::Seq;
+use crate::sometimes;
 
 /// Carries all `outboxes` of `process` to `peer`, the host of their channels. Connects again whenever a connection ends,
 /// for ever, until dropped.
@@ -244,6 +245,13 @@ impl Session<'_> {
         for opened in welcome.channels {
             let i = self.tubes.iter().position(|tube| tube.outbox.channel() == opened.channel);
             let i = i.ok_or(LaneError::Protocol("welcomed to a channel that was not asked for"))?;
+            let ahead = Seq(opened.last) > self.tubes[i].settled;
+            sometimes!(
+                &*self.env.probe,
+                "lane.ack_was_lost",
+                ahead,
+                "a host that holds more than its producer heard of"
+            );
             if let Err(error) = self.tubes[i].open(&opened) {
                 self.rest(i, error)?;
             }

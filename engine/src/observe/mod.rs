@@ -69,10 +69,12 @@ pub enum What {
         /// Why, e.g. `journal.full`, `lane.duplicate`.
         reason: Place,
     },
-    /// An assertion site was reached.
+    /// An assertion was looked at.
     Asserted {
-        /// Which.
-        id: Place,
+        /// Which, by its id in the catalogue.
+        id: &'static str,
+        /// Whether it held.
+        held: bool,
     },
 }
 

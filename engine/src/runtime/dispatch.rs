@@ -33,6 +33,7 @@ use crate::node::{Class, NodeError};
 use crate::observe::{Event, Place, What};
 use crate::packet::{Glance, Seq};
 use crate::process::{ChannelPlan, GroupPlan};
+use crate::sometimes;
 
 /// Most messages of members that wait for the dispatcher.
 const MESSAGES_MAX: usize = 256;
@@ -211,6 +212,13 @@ impl Dispatcher {
                 {
                     over.entry(lease).or_default().push(seq);
                 }
+                let probe = &*self.shared.env.probe;
+                sometimes!(
+                    probe,
+                    "lease.lost_while_away",
+                    !over.is_empty(),
+                    "a member that came back after its lease was over"
+                );
                 for (lease, seqs) in over {
                     self.tell(&member, session, ToMember::Fenced { generation, still_held: false, lease, seqs });
                 }

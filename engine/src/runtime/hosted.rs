@@ -17,6 +17,7 @@ use crate::node::{Class, NodeError};
 use crate::observe::{Event, What};
 use crate::packet::{Epoch, Glance, Seq};
 use crate::process::ChannelPlan;
+use crate::sometimes;
 
 /// What a frame holds beside a packet and its dead letter: its header, the producer's record, a settle.
 const FRAME_REST_BYTES: usize = 1024;
@@ -119,6 +120,13 @@ impl Hosted {
             return Err(LaneError::TooLarge { channel, seq, bytes: large.len() });
         }
         let skip = usize::try_from(accept.skip).expect("at most a batch is skipped");
+        let probe = &*self.shared.env.probe;
+        sometimes!(
+            probe,
+            "channel.half_held",
+            0 < skip && skip < packets.len(),
+            "a batch of which a part was held already"
+        );
         let from: Name = producer.into();
         let mut packets = (first.0..).zip(packets).map(|(seq, (_, packet))| (Seq(seq), packet));
         let again: Vec<Event> =

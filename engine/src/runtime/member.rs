@@ -22,6 +22,7 @@ use crate::lane::LaneError;
 use crate::lane::take::{Seat, Settle, ToMember};
 use crate::node::Acks;
 use crate::packet::Seq;
+use crate::sometimes;
 
 /// What a member holds of a channel, over all its sessions. Cheap to clone.
 #[derive(Clone)]
@@ -323,6 +324,12 @@ pub(super) async fn run(
         // Done before, and the host never heard of it.
         let known: Vec<Seq> = packets.extract_if(.., |(seq, _)| input.has(*seq)).map(|(seq, _)| seq).collect();
         let items = stored_items(&input, packets)?;
+        sometimes!(
+            &*shared.env.probe,
+            "member.known",
+            !known.is_empty(),
+            "a packet granted again that was done before"
+        );
         if !known.is_empty() {
             taken.settled(&known);
         }

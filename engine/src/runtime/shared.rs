@@ -18,6 +18,7 @@ use crate::journal::{Commit, Journal, Record};
 use crate::node::{Class, NodeError, Registry};
 use crate::observe::{Event, Place, What};
 use crate::packet::Seq;
+use crate::reachable;
 
 /// Most packets that a task handles between two looks around.
 pub const BATCH: usize = 256;
@@ -157,6 +158,11 @@ impl Shared {
             return Ok(());
         }
         while self.journal.has_room(tx.bytes_max(), tx.intent()).is_err() {
+            reachable!(
+                &*self.env.probe,
+                "runtime.waited_for_room",
+                "a transaction that had to wait for room in the journal"
+            );
             self.journal.room(tx.bytes_max(), tx.intent()).await?;
         }
         // From here to the submit nothing awaits: settles reach the journal in the order in which floors moved.

@@ -17,6 +17,7 @@ use crate::journal::record::{Name, Put};
 use crate::node::{Class, Emitted, Node, NodeError, Output, RegistryError, Sink};
 use crate::observe::What;
 use crate::packet::Packet;
+use crate::reachable;
 
 /// Builds a node anew: after a panic nobody knows what is left of the old one.
 pub(crate) type Rebuild = Box<dyn Fn() -> Result<Box<dyn Node>, RegistryError> + Send>;
@@ -139,6 +140,7 @@ impl NodeTask {
     }
 
     fn reborn(&self) -> Result<Box<dyn Node>, EngineError> {
+        reachable!(&*self.shared.env.probe, "node.made_anew", "a node that was made anew after a panic");
         let mut node = (self.rebuild)()?;
         if let Some(durable) = &self.durable {
             node.restore(&durable.state)

@@ -1,5 +1,6 @@
 //! Checks: judges of one seed's history. They see only what the harness itself recorded.
 
+mod assertion;
 mod bounds;
 mod budget;
 mod channel;
@@ -153,7 +154,7 @@ impl Case<'_> {
 type Judge = fn(&Case<'_>) -> Vec<(Ns, String)>;
 
 /// The built-in checks by name. Each has a sabotage in `scenarios/must_fail/`.
-const CHECKS: [(&str, Judge); 22] = [
+const CHECKS: [(&str, Judge); 23] = [
     ("lost", lost::silent),
     ("lost.reported", lost::reported),
     ("unexpected", unexpected::judge),
@@ -176,6 +177,7 @@ const CHECKS: [(&str, Judge); 22] = [
     ("channel.held", lease::held),
     ("engine.panic", panic::judge),
     ("engine.ended", ended::judge),
+    ("assertion", assertion::judge),
 ];
 
 /// Names of the built-in checks.

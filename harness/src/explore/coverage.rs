@@ -76,7 +76,7 @@ fn reached(scenario: usize, judged: &Judged) -> BTreeSet<Site> {
     for probed in &judged.history.events {
         let event = match &probed.event.what {
             What::Dropped { reason } | What::Refused { reason } => format!("{} {reason}", probed.event.what.name()),
-            What::Asserted { id } => format!("asserted {id}"),
+            What::Asserted { id, .. } => format!("asserted {id}"),
             What::Settled { took_effect: false } => "settled again".to_owned(),
             what if probed.event.attempt > 1 => format!("{} again", what.name()),
             what => what.name().to_owned(),

@@ -45,6 +45,7 @@ fn parse(action: &Action) -> Option<(Sabotage, &str)> {
         "grant_settled" => Sabotage::Probe(Lie::GrantSettled),
         "settle_expired" => Sabotage::Probe(Lie::SettleExpired),
         "admit_fenced" => Sabotage::Probe(Lie::AdmitFenced),
+        "break_assertion" => Sabotage::Probe(Lie::BreakAssertion),
         "panic" => Sabotage::Probe(Lie::Panic),
         "lying_sync" => Sabotage::LyingSync,
         "failing_sync" => Sabotage::FailingSync,

@@ -328,7 +328,7 @@ fn event_names() -> [&'static str; 14] {
         What::Synced,
         What::Recovered,
         What::Refused { reason: none.clone() },
-        What::Asserted { id: none },
+        What::Asserted { id: "", held: true },
     ]
     .map(|what| what.name())
 }

@@ -108,7 +108,7 @@ pub const FAULTS: [Kind; 43] = [
 
 /// The sabotages: breaches that the world or the lane proxy commits, each to see one check fail. To add one, add a line
 /// here and an arm in `fault/sabotage.rs`.
-pub const SABOTAGES: [Kind; 19] = [
+pub const SABOTAGES: [Kind; 20] = [
     kind("sabotage.forge_ack", On::Channel, &[], &["for"]),
     kind("sabotage.lying_sync", On::Host, &[], &["for"]),
     kind("sabotage.failing_sync", On::Host, &[], &["for"]),
@@ -119,6 +119,7 @@ pub const SABOTAGES: [Kind; 19] = [
     kind("sabotage.grant_settled", On::Host, &[], &["for"]),
     kind("sabotage.settle_expired", On::Host, &[], &["for"]),
     kind("sabotage.admit_fenced", On::Host, &[], &["for"]),
+    kind("sabotage.break_assertion", On::Host, &[], &["for"]),
     kind("sabotage.panic", On::Host, &[], &["for"]),
     kind("sabotage.lose_effect", On::Sink, &[], &["for"]),
     kind("sabotage.duplicate_effect", On::Sink, &[], &["for"]),

@@ -22,6 +22,8 @@ pub enum Lie {
     SettleExpired,
     /// What came over a lane came in the epoch before.
     AdmitFenced,
+    /// What is asserted doesn't hold.
+    BreakAssertion,
     /// The call panics instead, so the task that made it does.
     Panic,
 }
@@ -40,6 +42,7 @@ impl Lie {
             (Lie::AdmitFenced, What::Admitted { producer, epoch }) => {
                 Some(What::Admitted { producer: producer.clone(), epoch: Epoch(epoch.0 - 1) })
             }
+            (Lie::BreakAssertion, What::Asserted { id, held: true }) => Some(What::Asserted { id, held: false }),
             _ => None,
         }
     }

@@ -398,7 +398,7 @@ mod tests {
             What::Synced,
             What::Recovered,
             What::Refused { reason: reason.clone() },
-            What::Asserted { id: reason },
+            What::Asserted { id: "a", held: true },
         ];
         for what in all {
             assert_eq!(EVENT_NAMES[number(&what)], what.name());

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::histogram::{Latency, Percentile};
 use crate::phases::{self, Phase, Totals};
 use crate::recovery::{self, Group};
-use crate::result::{Recovery, Scenario, Seed, Sometimes, Spread, Verdict, Violation};
+use crate::result::{Assertion, Recovery, Scenario, Seed, Sometimes, Spread, Verdict, Violation};
 use crate::run::SeedRun;
 use crate::slo::{Objective, Part};
 
@@ -33,6 +33,7 @@ pub struct Pool {
     recoveries: BTreeMap<u64, Vec<Group>>,
     seeds: BTreeMap<u64, Seed>,
     sometimes: Vec<(String, BTreeSet<u64>)>,
+    assertions: BTreeMap<String, u64>,
 }
 
 impl Pool {
@@ -69,6 +70,9 @@ impl Pool {
         self.recoveries.insert(run.seed, groups);
         for (phase, totals) in &totals {
             self.phases.entry(phase.clone()).or_default().merge(totals);
+        }
+        for (id, hits) in &run.assertions {
+            *self.assertions.entry(id.clone()).or_default() += u64::from(*hits > 0);
         }
         for (that, hits) in &run.sometimes {
             let seeds = self.sometimes_of(that);
@@ -141,6 +145,7 @@ impl Pool {
                 .iter()
                 .map(|(that, seeds)| Sometimes { that: that.clone(), hits: seeds.len() as u64 })
                 .collect(),
+            assertions: self.assertions.iter().map(|(id, hits)| Assertion { id: id.clone(), hits: *hits }).collect(),
             seeds: self.seeds.values().cloned().collect(),
         }
     }

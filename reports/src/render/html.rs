@@ -135,6 +135,13 @@ fn section(scenario: &Scenario, extra: &Extra) -> Markup {
                     } } }
                 } }
             }
+            @if !scenario.assertions.is_empty() {
+                @let (reached, all, _) = scenario.assertions_reached();
+                details {
+                    summary { "Assertions in the code: " (reached) " of " (all) " reached" }
+                    ul .plain { @for it in &scenario.assertions { li class=(if it.hits == 0 { "void" } else { "pass" }) { code { (it.id) } " in " (it.hits) " of " (scenario.seeds.len()) " seeds" } } }
+                }
+            }
             @if !scenario.sometimes.is_empty() {
                 h3 { "Reached" }
                 ul .plain { @for some in &scenario.sometimes { li class=(if some.hits == 0 { "void" } else { "pass" }) { code { (some.that) } " in " (some.hits) " of " (scenario.seeds.len()) " seeds" } } }

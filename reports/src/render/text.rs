@@ -38,6 +38,10 @@ pub fn scenario(file: &ResultFile, scenario: &Scenario, heading: &Heading<'_>) -
             line(&mut text, &format!("  {}", expected(expectation)));
         }
     }
+    let (reached, all, _) = scenario.assertions_reached();
+    if all > 0 {
+        line(&mut text, &format!("  assertions in the code: {reached} of {all} reached"));
+    }
     for sometimes in scenario.sometimes.iter().filter(|sometimes| sometimes.hits == 0) {
         line(&mut text, &format!("  not reached: {}", sometimes.that));
     }
@@ -249,6 +253,7 @@ mod tests {
           pass  duplicate.ratio <= 0.5%   got 0   margin 100 %
           pass  latency.p99 @steady <= 400ms   got 11 ms   margin 97 %
           pass  recovery(cut).steady p95 <= 6s   got 4.1 s   margin 31 %
+          assertions in the code: 2 of 3 reached
           not reached: at(cut).backlog > 9000
         ");
     }
@@ -264,6 +269,7 @@ mod tests {
           pass  duplicate.ratio <= 0.5%   got 0   margin 100 %
           pass  latency.p99 @steady <= 400ms   got 11 ms   margin 97 %
           pass  recovery(cut).steady p95 <= 6s   got 600 ms   margin 90 %
+          assertions in the code: 1 of 3 reached
           not reached: at(cut).backlog > 200
           not reached: at(cut).backlog > 9000
           again: seaworthy sim scenarios/ack_before_commit.toml --seed 5
@@ -282,6 +288,7 @@ mod tests {
           pass  duplicate.ratio <= 0.5%   got 0   margin 100 %
           void  latency.p99 @steady <= 400ms   got n/a (n < 299)   (line 13)
           void  recovery(cut).steady p95 <= 6s   got n/a (n < 1)   (line 14)
+          assertions in the code: 1 of 3 reached
           not reached: at(cut).backlog > 200
           not reached: at(cut).backlog > 9000
         ");
