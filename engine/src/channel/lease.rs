@@ -354,6 +354,15 @@ impl Leases {
         self.packets.get(&seq).is_some_and(held)
     }
 
+    /// The lease and the member that hold a packet now.
+    #[must_use]
+    pub fn holder(&self, seq: Seq) -> Option<(u64, &str)> {
+        match &self.packets.get(&seq)?.stand {
+            Stand::Leased { lease, member, .. } => Some((*lease, member)),
+            _ => None,
+        }
+    }
+
     fn is_leased(&self, seq: Seq) -> bool {
         self.packets.get(&seq).is_some_and(|packet| matches!(packet.stand, Stand::Leased { .. }))
     }

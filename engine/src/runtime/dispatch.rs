@@ -33,7 +33,7 @@ use crate::node::{Class, NodeError};
 use crate::observe::{Event, Place, What};
 use crate::packet::{Glance, Seq};
 use crate::process::{ChannelPlan, GroupPlan};
-use crate::sometimes;
+use crate::{always, sometimes};
 
 /// Most messages of members that wait for the dispatcher.
 const MESSAGES_MAX: usize = 256;
@@ -236,7 +236,16 @@ impl Dispatcher {
         // Those that are rejected are forgotten at once.
         let rejected = if outcome == Outcome::Reject { &seqs[..] } else { &[] };
         let tried: BTreeMap<Seq, Tried> = rejected.iter().map(|seq| (*seq, self.tried(*seq))).collect();
+        let held: BTreeSet<Seq> =
+            seqs.iter().copied().filter(|seq| self.leases.holder(*seq) == Some((lease, &**member))).collect();
+        let current = generation == self.leases.generation();
         let verdict = self.leases.settle(member, session, generation, (lease, &seqs), outcome, now);
+        always!(
+            &*self.shared.env.probe,
+            "lease.settled_by_its_holder",
+            verdict.took.is_empty() || (current && verdict.took.iter().all(|seq| held.contains(seq))),
+            "a settle counts for the lease under which its packet is held, in the generation of now"
+        );
         // What the group has settled before needs no lease any more: saying so again is fine.
         let (before, fenced): (Vec<Seq>, Vec<Seq>) =
             verdict.not_held.into_iter().partition(|seq| outcome.is_end() && self.cursor.has(*seq));
