@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use seaworthy_engine::node::Registry;
-use seaworthy_harness::explore::{Explorer, Found};
+use seaworthy_harness::explore::{DETERMINISM, Explorer, Found};
 use seaworthy_harness::run::Prepared;
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use crate::corpus::{self, Known};
 use crate::exit::Exit;
 use crate::scenario_files::{prepare, prepare_all};
 use crate::show;
-use crate::shrink::{Smallest, Ways, smallest};
+use crate::shrink::{Smallest, Ways, as_it_is, smallest};
 use crate::stopwatch::Stopwatch;
 
 /// Looks for failures around scenarios: more seeds, and more faults than they name.
@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// Seeds count from here: another one explores elsewhere.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Runs each trial twice, on threads of their own: one whose two traces differ fails, and ends the command with 5.
+    #[arg(long)]
+    twice: bool,
     /// Ends at the first failure.
     #[arg(long)]
     first: bool,
@@ -85,7 +88,12 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
     let prepared = prepare_all(args.scenarios.iter(), |path| prepare(path, registry));
     match prepared.and_then(|scenarios| explore(args, &scenarios)) {
         Ok(explored) => {
-            let failed = if explored.failures.is_empty() { Exit::Pass } else { Exit::Failed };
+            let differs = explored.failures.iter().any(|failed| failed.check == DETERMINISM);
+            let failed = match explored.failures.len() {
+                0 => Exit::Pass,
+                _ if differs => Exit::Nondeterministic,
+                _ => Exit::Failed,
+            };
             failed.and(if args.json { show::json(&explored) } else { show::report(&text(&explored)) })
         }
         Err(exit) => exit,
@@ -96,7 +104,7 @@ fn explore(args: &Args, scenarios: &[Prepared]) -> Result<Explored, Exit> {
     let watch = Stopwatch::start();
     let budget = Duration::from_secs(args.budget);
     let go_on = || watch.elapsed() < budget;
-    let mut explorer = Explorer::new(scenarios, args.seed, args.jobs);
+    let mut explorer = Explorer::new(scenarios, args.seed, args.jobs).twice(args.twice);
     let mut failures: BTreeMap<(usize, String), (Found, u64)> = BTreeMap::new();
     let bar = show::spinner("exploring");
     while go_on() && args.trials.is_none_or(|most| explorer.trials() < most) && (!args.first || failures.is_empty()) {
@@ -137,7 +145,11 @@ fn keep(args: &Args, prepared: &Prepared, found: Found, times: u64) -> Result<Fa
     let path = format!("{}/{id}/{stem}-{}.plan.json", args.out, trial.seed);
     let ways =
         Ways { check: Some(&failure.check), budget: Duration::from_secs(args.shrink), jobs: args.jobs, path: &path };
-    let smallest = smallest(prepared, &plan, &ways)?;
+    let smallest = match failure.check.as_str() {
+        // A plan that gives one thing now and another then has no smallest one.
+        DETERMINISM => as_it_is(prepared, plan, failure.clone(), &ways)?,
+        _ => smallest(prepared, &plan, &ways)?,
+    };
     if let Some(folder) = &args.corpus {
         let known = Known { plan: smallest.small.clone(), check: failure.check.clone(), scenario: id.clone() };
         corpus::add(folder, &known)?;

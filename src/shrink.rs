@@ -5,7 +5,7 @@ use std::time::Duration;
 use seaworthy_engine::node::Registry;
 use seaworthy_harness::explore::{ShrinkError, Shrunk, shrink};
 use seaworthy_harness::plan::Plan;
-use seaworthy_harness::run::Prepared;
+use seaworthy_harness::run::{Failure, Prepared};
 use seaworthy_reports::result::Scenario;
 use serde::Serialize;
 
@@ -118,6 +118,16 @@ pub(crate) fn smallest(prepared: &Prepared, plan: &Plan, ways: &Ways<'_>) -> Res
             Exit::Void
         }
     })?;
+    write(prepared, shrunk, ways)
+}
+
+/// The same of a plan that can't be made smaller.
+pub(crate) fn as_it_is(prepared: &Prepared, plan: Plan, failure: Failure, ways: &Ways<'_>) -> Result<Smallest, Exit> {
+    let events = (1..=prepared.arrivals(plan.seed).len() as u64).filter(|number| plan.lets_in(*number)).count() as u64;
+    write(prepared, Shrunk { plan, events, failure, runs: 0, finished: true }, ways)
+}
+
+fn write(prepared: &Prepared, shrunk: Shrunk, ways: &Ways<'_>) -> Result<Smallest, Exit> {
     let size = shrunk.size();
     let Shrunk { plan, events, failure, runs, finished } = shrunk;
     let mut text = serde_json::to_string_pretty(&plan).expect("a plan holds only text, numbers and lists");

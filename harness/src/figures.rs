@@ -90,6 +90,7 @@ pub fn seed_run(facts: SeedFacts, history: &History, ledger: &Ledger, violations
             .collect(),
         sometimes,
         assertions: assertions(history),
+        twins: Vec::new(),
     }
 }
 

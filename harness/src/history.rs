@@ -73,6 +73,11 @@ pub struct Applied {
     pub gauges: Vec<(String, u64)>,
 }
 
+/// When each step began, by its number in the plan.
+pub(crate) fn began(applied: &[Applied]) -> impl Fn(usize) -> Option<u64> {
+    move |step| applied.iter().find(|applied| applied.step == step).map(|applied| applied.from_ns)
+}
+
 /// What a simulated disk knows about its journal promises.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskFact {

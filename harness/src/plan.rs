@@ -146,6 +146,16 @@ impl Plan {
         }
     }
 
+    /// Gives triggers the times at which they came out, so that what they watched can change. `began` knows them by the
+    /// numbers of their steps.
+    pub(crate) fn freeze(&mut self, began: impl Fn(usize) -> Option<Ns>) {
+        for (number, step) in self.steps.iter_mut().enumerate() {
+            if let (Start::When { .. }, Some(at_ns)) = (&step.start, began(number)) {
+                step.start = Start::At { at_ns };
+            }
+        }
+    }
+
     /// Whether the load's event of that number enters.
     #[must_use]
     pub fn lets_in(&self, number: u64) -> bool {

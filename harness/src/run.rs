@@ -15,9 +15,10 @@ use seaworthy_engine::load::{Loaded, Planned, load_any};
 use seaworthy_engine::node::{Class, Registry};
 use seaworthy_engine::process::{PlannedProcess, ProcessPlan};
 use seaworthy_reports::pool::{Pool, ScenarioMeta};
+use seaworthy_reports::recovery;
 use seaworthy_reports::render::text;
 use seaworthy_reports::result::Verdict;
-use seaworthy_reports::run::SeedRun;
+use seaworthy_reports::run::{SeedRun, Twin};
 use serde::{Deserialize, Serialize};
 
 use crate::adapt;
@@ -28,17 +29,17 @@ use crate::fault::lane_proxy::ProxyFaults;
 use crate::fault::wants_proxy;
 use crate::figures::{SeedFacts, seed_run};
 use crate::flow::{self, Panicked};
-use crate::history::History;
+use crate::history::{History, began};
 use crate::ledger::{self, Declared, LedgerError};
 use crate::load::{LoadError, LoadEvent, Rows, RowsError, disturb, workload};
 use crate::members::{Members, MembersProblem};
 use crate::outside;
 use crate::plan::{Action, Ns, Plan, Step};
 use crate::reference;
-use crate::scenario::{self, PlanProblems, Scenario, ScenarioErrors, World, WorldChannel, WorldNode};
+use crate::scenario::{self, Metric, PlanProblems, Scenario, ScenarioErrors, World, WorldChannel, WorldNode};
 use crate::sim::disk::SimDisk;
 use crate::sim::recorder::Recorder;
-use crate::sim::trace::Trace;
+use crate::sim::trace::{Trace, first_difference};
 use crate::world::{SeedOutcome, WorldOptions, run_seed};
 
 /// Gives the text of a file by path.
@@ -316,11 +317,39 @@ impl Prepared {
         self.run_plan(&self.plan(seed), keep_trace)
     }
 
-    /// Runs and judges one plan.
+    /// Runs and judges one plan. Where an objective asks for recovery, the same plan without the faults of each group runs,
+    /// too: the twins that recovery is measured beside.
     ///
     /// # Errors
     /// When the harness's own books don't balance.
     pub fn run_plan(&self, plan: &Plan, keep_trace: bool) -> Result<Judged, RunError> {
+        let mut judged = self.run_alone(plan, keep_trace)?;
+        let asked = self.scenario.expect.iter().any(|objective| matches!(objective.what, Metric::Recovery { .. }));
+        if asked && !plan.steps.is_empty() {
+            judged.run.twins = self.twins(plan, &judged)?;
+        }
+        Ok(judged)
+    }
+
+    /// A twin for each group of faults; other faults come when they came.
+    fn twins(&self, plan: &Plan, judged: &Judged) -> Result<Vec<Twin>, RunError> {
+        let mut frozen = plan.clone();
+        frozen.freeze(began(&judged.history.applied));
+        let groups: BTreeSet<Vec<String>> =
+            recovery::groups(&judged.run).into_iter().map(|group| group.faults).collect();
+        let twin = |faults: Vec<String>| {
+            let mut plan = frozen.clone();
+            plan.steps.retain(|step| !faults.contains(&step.fault));
+            Ok(Twin::of(&self.run_alone(&plan, false)?.run, faults))
+        };
+        groups.into_iter().map(twin).collect()
+    }
+
+    /// Runs and judges one plan, without twins.
+    ///
+    /// # Errors
+    /// When the harness's own books don't balance.
+    pub fn run_alone(&self, plan: &Plan, keep_trace: bool) -> Result<Judged, RunError> {
         let mut workload = self.workload(plan.seed).expect("the load was made once when the scenario was read");
         // Of the whole load, so that a plan that leaves some out runs with the same sizes.
         let payload_bytes_max = workload.iter().map(|event| event.draft.payload.len()).max().unwrap_or(0);
@@ -354,6 +383,29 @@ impl Prepared {
             applied.hits += disturbed.get(&applied.step).copied().unwrap_or(0);
         }
         self.judge(plan, workload, outcome, &hits)
+    }
+
+    /// Runs a plan again, on a thread of its own; where it parts from its first run, whose trace is `first`, if it does.
+    ///
+    /// # Errors
+    /// When the harness's own books don't balance.
+    ///
+    /// # Panics
+    /// When the harness does.
+    pub fn parts_from(&self, plan: &Plan, first: &Trace) -> Result<Option<String>, RunError> {
+        let run = |keep_trace| {
+            let run = || self.run_alone(plan, keep_trace).map(|judged| judged.trace);
+            std::thread::scope(|scope| scope.spawn(run).join().expect("the harness panicked"))
+        };
+        let again = run(false)?;
+        if again.hash_text() == first.hash_text() {
+            return Ok(None);
+        }
+        let told = match first_difference(&run(true)?, &run(true)?) {
+            Some((one, other)) => format!("two runs of one plan part at {one:?} and {other:?}"),
+            None => "two runs of one plan parted, and two more did not".to_owned(),
+        };
+        Ok(Some(told))
     }
 
     fn options(&self, recorder: Arc<Recorder>, hits: &Arc<Mutex<Sometimes>>) -> WorldOptions {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 pub const SCHEMA: &str = "seaworthy.result/v1";
 
 /// Raised only when a draw or a definition changes; results of different semantics are not comparable.
-pub const SEMANTICS: u32 = 1;
+pub const SEMANTICS: u32 = 2;
 
 /// A number that prints as an integer when it is whole.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Deserialize, JsonSchema)]
@@ -261,13 +261,16 @@ pub struct Recovery {
     pub fault: String,
     /// Recoveries seen.
     pub n: u64,
+    /// Whether `steady` and `deficit` are measured beside the same seeds without these faults.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_twin: bool,
     /// Until events come in time again.
     pub steady_from_heal_ms: Spread,
     /// Until anything comes.
     pub first_output_from_heal_ms: Spread,
     /// Until all that was due before the heal has come.
     pub drained_from_heal_ms: Spread,
-    /// Delay beyond the usual, summed over events, event·s.
+    /// Delay beyond that of the twin, or else beyond the usual, summed over events, event·s.
     pub deficit: Spread,
 }
 

@@ -35,6 +35,26 @@ pub struct SeedRun {
     pub sometimes: Vec<(String, u64)>,
     /// Assertions in the code that should be reached, sorted by id, and how often each was.
     pub assertions: Vec<(String, u64)>,
+    /// The same seed without the faults of a group, for groups whose recovery is to be measured beside it.
+    pub twins: Vec<Twin>,
+}
+
+/// A seed run again without the faults of one group, all else equal: when its events came.
+#[derive(Clone, Debug, Default)]
+pub struct Twin {
+    /// The faults that it is without, as the group names them.
+    pub faults: Vec<String>,
+    /// The delays of each event of the load, in order of intended arrival: the sink, and how late it came there.
+    pub delays: Vec<Vec<(usize, Delay)>>,
+}
+
+impl Twin {
+    /// What a run without `faults` says.
+    #[must_use]
+    pub fn of(run: &SeedRun, faults: Vec<String>) -> Twin {
+        let of = |event: &EventRun| event.at.iter().filter_map(|at| Some((at.sink, run.delay(event, at)?))).collect();
+        Twin { faults, delays: run.events.iter().map(of).collect() }
+    }
 }
 
 /// What the border answered.

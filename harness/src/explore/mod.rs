@@ -66,7 +66,11 @@ pub struct Explorer<'a> {
     coverage: Coverage,
     /// The scenarios, the quickest first.
     order: Vec<usize>,
+    twice: bool,
 }
+
+/// What a trial breaks whose two runs differ.
+pub const DETERMINISM: &str = "determinism";
 
 impl<'a> Explorer<'a> {
     /// Explores around `scenarios`, with seeds from `first_seed`, in `jobs` worlds at a time.
@@ -74,7 +78,13 @@ impl<'a> Explorer<'a> {
     pub fn new(scenarios: &'a [Prepared], first_seed: u64, jobs: usize) -> Explorer<'a> {
         let mut order: Vec<usize> = (0..scenarios.len()).collect();
         order.sort_by_key(|at| (duration_ns(&scenarios[*at]), *at));
-        Explorer { scenarios, first_seed, jobs, next: 0, plain: 0, coverage: Coverage::default(), order }
+        Explorer { scenarios, first_seed, jobs, next: 0, plain: 0, coverage: Coverage::default(), order, twice: false }
+    }
+
+    /// Runs each trial a second time, on a thread of its own: what differs then is a failure, too.
+    #[must_use]
+    pub fn twice(self, twice: bool) -> Explorer<'a> {
+        Explorer { twice, ..self }
     }
 
     /// Trials that have run.
@@ -168,7 +178,13 @@ impl<'a> Explorer<'a> {
         let mut plan = more.as_ref().unwrap_or(base).plan(trial.seed);
         plan.end_in(trial.end_ns, duration_ns(base));
         plan.engine = trial.engine.or(plan.engine);
-        let judged = base.run_plan(&plan, false)?;
+        let judged = if more.is_some() { base.run_alone(&plan, false)? } else { base.run_plan(&plan, false)? };
+        if self.twice
+            && let Some(difference) = base.parts_from(&plan, &judged.trace)?
+        {
+            let failure = Failure { check: DETERMINISM.to_owned(), message: difference, at_ns: None };
+            return Ok(Tried { plan, judged, failure: Some(failure), plain: false });
+        }
         let plain = more.is_none() && plan.end_ns.is_none() && trial.engine.is_default();
         let failure = judged.failures(base).into_iter().find(|failure| plain || is_promise(base, failure));
         Ok(Tried { plan, judged, failure, plain })

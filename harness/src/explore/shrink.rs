@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::in_parallel;
+use crate::history::began;
 use crate::plan::{Action, Ns, Plan, Span, Start, Step};
 use crate::run::{Failure, Prepared, RunError};
 
@@ -180,12 +181,7 @@ impl Shrinker<'_> {
     /// Triggers become times, so that what they watched can go.
     fn freeze(&mut self, applied: &[crate::history::Applied]) {
         let mut plan = self.best.clone();
-        for (number, step) in plan.steps.iter_mut().enumerate() {
-            let began = applied.iter().find(|applied| applied.step == number);
-            if let (Start::When { .. }, Some(applied)) = (&step.start, began) {
-                step.start = Start::At { at_ns: applied.from_ns };
-            }
-        }
+        plan.freeze(began(applied));
         if plan != self.best {
             self.take_if_failing(plan);
         }

@@ -182,6 +182,7 @@ impl Pool {
             .map(|(fault, groups)| Recovery {
                 fault,
                 n: groups.len() as u64,
+                by_twin: groups.iter().all(|group| group.by_twin),
                 steady_from_heal_ms: spread(&groups, Part::Steady),
                 first_output_from_heal_ms: spread(&groups, Part::FirstOutput),
                 drained_from_heal_ms: spread(&groups, Part::Drained),

@@ -1,4 +1,4 @@
-//! How long a system takes to come back after a fault, by the rule without a twin.
+//! How long a system takes to come back after a fault: beside the twin ([`twin`]) where there is one, else by the rule here.
 //!
 //! Steps of faults that overlap, or of which the later begins before the system is steady again after the earlier, are one
 //! group, named `flap+crash`. Its heal is the last heal of its steps. From there:
@@ -6,6 +6,8 @@
 //! events p99 ≤ max(1.5 × warm-up p99, warm-up p99 + 5 ms), and the backlog is back at its level before the fault plus one
 //! batch; `drained` until all that was due before the heal is visible; `deficit` the delay beyond the warm-up's median,
 //! summed over the events due from the fault's start until steady. The worst sink counts.
+
+mod twin;
 
 use crate::run::{Delay, Fate, FaultRun, SeedRun};
 
@@ -56,8 +58,10 @@ pub struct Group {
     pub steady: Outcome,
     /// Until all that was due before the heal is visible.
     pub drained: Outcome,
-    /// Delay beyond the warm-up's median, ns·events.
+    /// Delay beyond that of the twin, or else beyond the warm-up's median, ns·events.
     pub deficit: Outcome,
+    /// Whether `steady` and `deficit` are measured beside the twin.
+    pub by_twin: bool,
 }
 
 impl Group {
@@ -180,13 +184,13 @@ pub fn groups(run: &SeedRun) -> Vec<Group> {
         let mut span = spans[at].clone();
         // The order of the file names a group alike in every seed, whichever fault came first.
         span.faults.sort_by_key(|id| run.fault_order.iter().position(|known| known == id).unwrap_or(usize::MAX));
-        groups.push(measure(run, &tracks, span, steady, limit_ns));
+        groups.push(twin::beside(run, measure(run, &tracks, span, steady, limit_ns), limit_ns));
         at += 1;
     }
     groups
 }
 
-fn worst(tracks: &[Track], measure: impl Fn(&Track) -> Outcome) -> Outcome {
+fn worst<T>(tracks: &[T], measure: impl Fn(&T) -> Outcome) -> Outcome {
     tracks.iter().map(measure).fold(Outcome::Unknown, Outcome::worse)
 }
 

@@ -1,0 +1,136 @@
+//! Recovery beside the twin: the same seed without the faults of a group, all else equal. What an event comes later than
+//! there is what those faults cost, exactly.
+
+use super::{BAND_NS, Group, Outcome, WINDOW_EVENTS, WINDOW_NS, worst};
+use crate::run::{Delay, SeedRun, Twin};
+
+/// An event at a sink, here and in the twin.
+struct Pair {
+    intended_ns: u64,
+    here: Delay,
+    there: Delay,
+}
+
+impl Pair {
+    /// Whether it comes no later than in the twin, give or take the band. What the twin doesn't bring is no cost of this group.
+    fn is_in_time(&self) -> bool {
+        match (self.here, self.there) {
+            (Delay::After(here), Delay::After(there)) => here <= there.saturating_add(BAND_NS),
+            (_, Delay::Open(_) | Delay::Never) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Measures a group against its twin, if it has one: until when its events are late, and by how much together.
+pub(super) fn beside(run: &SeedRun, group: Group, limit_ns: u64) -> Group {
+    let Some(twin) = run.twins.iter().find(|twin| twin.faults == group.faults) else { return group };
+    let sinks: Vec<Vec<Pair>> = (0..run.sinks.len()).map(|sink| pairs(run, twin, sink)).collect();
+    let steady = worst(&sinks, |pairs| steady(pairs, group.heal_ns, limit_ns));
+    let over_ns = match steady {
+        Outcome::After(ns) => group.heal_ns + ns,
+        Outcome::Never | Outcome::Unknown => limit_ns.max(group.heal_ns),
+    };
+    let deficit = worst(&sinks, |pairs| deficit(pairs, group.from_ns, over_ns));
+    Group { steady, over_ns, deficit, by_twin: true, ..group }
+}
+
+fn pairs(run: &SeedRun, twin: &Twin, sink: usize) -> Vec<Pair> {
+    let mut pairs: Vec<Pair> = Vec::new();
+    for (event, there) in run.events.iter().zip(&twin.delays) {
+        let here = event.at.iter().find(|at| at.sink == sink).and_then(|at| run.delay(event, at));
+        let there = there.iter().find(|(at, _)| *at == sink).map(|(_, delay)| *delay);
+        if let (Some(here), Some(there)) = (here, there) {
+            pairs.push(Pair { intended_ns: event.intended_ns, here, there });
+        }
+    }
+    pairs.sort_by_key(|pair| pair.intended_ns);
+    pairs
+}
+
+/// The first instant from the heal on from which, over the longer of the two windows, each event comes in time.
+fn steady(pairs: &[Pair], heal_ns: u64, limit_ns: u64) -> Outcome {
+    let end = pairs.partition_point(|pair| pair.intended_ns < limit_ns);
+    let mut start = pairs.partition_point(|pair| pair.intended_ns < heal_ns);
+    let mut begin_ns = heal_ns;
+    let mut could_be_shown = false;
+    while begin_ns.saturating_add(WINDOW_NS) <= limit_ns && start + WINDOW_EVENTS <= end {
+        could_be_shown = true;
+        let long = pairs.partition_point(|pair| pair.intended_ns <= begin_ns + WINDOW_NS).min(end);
+        let upto = long.max(start + WINDOW_EVENTS);
+        let Some(late) = pairs[start..upto].iter().rposition(|pair| !pair.is_in_time()) else {
+            return Outcome::After(begin_ns - heal_ns);
+        };
+        start += late + 1;
+        begin_ns = pairs.get(start).map_or(limit_ns, |pair| pair.intended_ns);
+    }
+    if could_be_shown { Outcome::Never } else { Outcome::Unknown }
+}
+
+/// By how much the events due from `from_ns` until `until_ns` came later than in the twin, together.
+fn deficit(pairs: &[Pair], from_ns: u64, until_ns: u64) -> Outcome {
+    let mut sum = 0_u64;
+    for pair in pairs.iter().filter(|pair| (from_ns..until_ns).contains(&pair.intended_ns)) {
+        match (pair.here, pair.there) {
+            (Delay::After(here), Delay::After(there)) => sum += here.saturating_sub(there),
+            (_, Delay::Open(_) | Delay::Never) => {}
+            _ => return Outcome::Never,
+        }
+    }
+    Outcome::After(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::groups;
+    use super::*;
+    use crate::run::FaultRun;
+    use crate::sample::{MS, run};
+
+    /// A run with a fault from 20 s to 21 s beside a twin in which event `number` takes what `there` says, in ms.
+    fn measured(here: impl Fn(u64) -> Option<u64>, there: impl Fn(u64) -> Option<u64>) -> Group {
+        let mut this = run(1, here);
+        this.faults = vec![FaultRun { id: "cut".into(), from_ns: 20_000 * MS, to_ns: 21_000 * MS }];
+        this.twins = vec![Twin::of(&run(1, there), vec!["cut".into()])];
+        groups(&this).remove(0)
+    }
+
+    #[test]
+    fn steady_is_when_each_event_comes_as_in_the_twin() {
+        // Events come every 50 ms: 420 is due at the heal, 440 a second later.
+        let group = measured(|number| Some(if (400..440).contains(&number) { 300 } else { 7 }), |_| Some(7));
+        assert!(group.by_twin);
+        assert_eq!(group.steady, Outcome::After(1_000 * MS));
+        assert_eq!(group.deficit, Outcome::After(40 * 293 * MS));
+    }
+
+    #[test]
+    fn what_is_slow_in_the_twin_too_is_no_cost() {
+        let slow = |number| Some(if number > 410 { 90 } else { 7 });
+        let group = measured(slow, slow);
+        assert_eq!((group.steady, group.deficit), (Outcome::After(0), Outcome::After(0)));
+    }
+
+    #[test]
+    fn one_event_that_is_late_beyond_the_band_counts() {
+        let late = |by: u64| measured(move |number| Some(if number == 500 { 7 + by } else { 7 }), |_| Some(7)).steady;
+        assert_eq!(late(5), Outcome::After(0));
+        assert_eq!(late(6), Outcome::After(4_050 * MS));
+    }
+
+    #[test]
+    fn what_is_lost_here_alone_is_never_made_up_for() {
+        let group = measured(|number| (number != 405).then_some(7), |_| Some(7));
+        assert_eq!((group.steady, group.deficit), (Outcome::After(0), Outcome::Never));
+        let group = measured(|number| (number != 405).then_some(7), |number| (number != 405).then_some(7));
+        assert_eq!(group.deficit, Outcome::After(0), "it is lost in the twin, too");
+    }
+
+    #[test]
+    fn without_time_to_show_it_nothing_is_known() {
+        let mut this = run(1, |_| Some(7));
+        this.faults = vec![FaultRun { id: "cut".into(), from_ns: 55_000 * MS, to_ns: 57_000 * MS }];
+        this.twins = vec![Twin::of(&run(1, |_| Some(7)), vec!["cut".into()])];
+        assert_eq!(groups(&this)[0].steady, Outcome::Unknown);
+    }
+}
