@@ -194,3 +194,38 @@ fn a_watched_scenario_runs_again_when_it_is_saved() {
     assert_eq!(lines.next(), Some(format!("{} was saved", path.display())));
     assert_eq!(lines.next().as_deref(), Some("watching 5 files"));
 }
+
+/// The corpus of the project: each plan broke a promise once.
+#[test]
+fn what_was_found_once_stays_away() {
+    let dir = tempfile::tempdir().expect("tests have a temporary directory");
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/corpus");
+    let mut plans = 0;
+    for entry in std::fs::read_dir(corpus).expect("the project has a corpus") {
+        let path = entry.expect("it can be listed").path();
+        if path.extension().is_none_or(|extension| extension != "jsonl") {
+            continue;
+        }
+        for line in std::fs::read_to_string(&path).expect("a corpus is text").lines() {
+            let known: Value = serde_json::from_str(line).expect("a line of a corpus is JSON");
+            let plan = dir.path().join("known.plan.json");
+            std::fs::write(&plan, known["plan"].to_string()).expect("a temporary file can be written");
+            let scenario = format!("scenarios/{}.toml", known["scenario"].as_str().expect("a scenario has a name"));
+            let output =
+                run(&["sim", &scenario, "--plan", text(&plan), "--shrink", "0", "--json", "--out", text(dir.path())]);
+            let result: Value = serde_json::from_slice(&output.stdout).expect("it prints a result");
+            let judged = &result["scenarios"][0];
+            assert_eq!(judged["seeds"][0]["violations"], Value::Array(Vec::new()), "{}: {line}", path.display());
+            assert_eq!(judged["phases"]["all"]["lost"], 0, "{}: {line}", path.display());
+            plans += 1;
+        }
+    }
+    assert!(plans >= 5, "{plans} plans");
+}
+
+#[test]
+fn trials_that_run_twice_are_the_same_twice() {
+    let explored =
+        json(&["explore", "scenarios/smoke.toml", "scenarios/nn_1_2.toml", "--twice", "--trials", "8", "--json"], 0);
+    assert_eq!(explored["failures"], Value::Array(Vec::new()));
+}

@@ -280,10 +280,10 @@ const SABOTAGES: &[(Sabotage, &[&str])] = &[
             "all_outlives_a_stop",
         ],
     ),
-    (Sabotage::TakesStaleLeases, &["stale_leases_settle_nothing"]),
+    (Sabotage::TakesStaleLeases, &["stale_leases_settle_nothing", "leases_end_with_a_crash"]),
     (Sabotage::TakesAnyones, &["only_holders_settle"]),
     (Sabotage::TakesTheFuture, &["the_future_is_not_settled"]),
-    (Sabotage::TakesStaleGenerations, &["stale_generations_settle_nothing", "leases_end_with_a_crash"]),
+    (Sabotage::TakesStaleGenerations, &["stale_generations_settle_nothing"]),
     (Sabotage::RefusesRepeats, &["settles_repeat", "rejections_repeat"]),
     (Sabotage::IgnoresExtensions, &["extensions_hold", "extensions_end"]),
     (
@@ -295,13 +295,7 @@ const SABOTAGES: &[(Sabotage, &[&str])] = &[
     (Sabotage::AcksRejections, &["rejections_are_dead_letters", "rejections_repeat", "dead_letters_outlive_a_crash"]),
     (
         Sabotage::GenerationsStand,
-        &[
-            "generations_grow",
-            "stale_generations_settle_nothing",
-            "extensions_hold",
-            "generations_outlive_a_crash",
-            "leases_end_with_a_crash",
-        ],
+        &["generations_grow", "stale_generations_settle_nothing", "extensions_hold", "generations_outlive_a_crash"],
     ),
     (Sabotage::FloorRunsAhead, &["floors_follow_settles"]),
     (Sabotage::FloorFallsBack, &["floors_only_grow", "dead_letters_move_the_floor", "floors_outlive_a_crash"]),
