@@ -91,6 +91,7 @@ pub fn seed_run(facts: SeedFacts, history: &History, ledger: &Ledger, violations
         sometimes,
         assertions: assertions(history),
         twins: Vec::new(),
+        waterfalls: Vec::new(),
     }
 }
 

@@ -24,6 +24,7 @@ pub mod sim;
 pub mod story;
 pub mod system;
 pub mod testing;
+mod waterfall;
 pub mod world;
 
 pub use testing::scenario;

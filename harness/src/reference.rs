@@ -237,7 +237,7 @@ impl Walk<'_> {
 }
 
 /// For each node, the sinks (by index into the flow) that can be reached from it, itself included.
-fn reachable(flow: &Flow) -> Vec<BTreeSet<usize>> {
+pub(crate) fn reachable(flow: &Flow) -> Vec<BTreeSet<usize>> {
     let mut reach = vec![BTreeSet::new(); flow.nodes.len()];
     for at in (0..flow.nodes.len()).rev() {
         if matches!(flow.nodes[at].what, FlowWhat::Sink) {

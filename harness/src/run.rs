@@ -40,6 +40,7 @@ use crate::scenario::{self, Metric, PlanProblems, Scenario, ScenarioErrors, Worl
 use crate::sim::disk::SimDisk;
 use crate::sim::recorder::Recorder;
 use crate::sim::trace::{Trace, first_difference};
+use crate::waterfall::waterfall;
 use crate::world::{SeedOutcome, WorldOptions, run_seed};
 
 /// Gives the text of a file by path.
@@ -328,6 +329,8 @@ impl Prepared {
         if asked && !plan.steps.is_empty() {
             judged.run.twins = self.twins(plan, &judged)?;
         }
+        let flow = flow::of(&self.processes, &self.members, &self.registry, &Panicked::new());
+        judged.run.waterfalls = waterfall(&judged.history, &flow, &self.members);
         Ok(judged)
     }
 

@@ -301,6 +301,14 @@ fn figures(old: &Scenario, new: &Scenario) -> Vec<Pair> {
             push(&format!("latency.{what}"), Kind::Ms, a.clone(), b.clone());
         }
     }
+    for a in &old.waterfalls {
+        let Some(b) = new.waterfalls.iter().find(|b| b.sink == a.sink) else { continue };
+        for x in &a.stages {
+            let y = b.stages.iter().find(|y| y.stage == x.stage).map_or(0.0, |y| y.mean_ms.0);
+            let what = format!("stage {} mean @{}", x.stage, a.sink);
+            pairs.push((what, Kind::Ms, Figure::v(x.mean_ms.0), Figure::v(y)));
+        }
+    }
     for a in &old.recovery {
         let Some(b) = new.recovery.iter().find(|b| b.fault == a.fault) else { continue };
         let parts = [

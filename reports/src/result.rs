@@ -171,6 +171,9 @@ pub struct Scenario {
     /// Assertions in the code that should be reached at least once, sorted by id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub assertions: Vec<Assertion>,
+    /// Where the time of events went, a sink at a time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waterfalls: Vec<Waterfall>,
     /// One entry a seed, sorted.
     pub seeds: Vec<Seed>,
 }
@@ -294,6 +297,36 @@ pub struct Sometimes {
     pub that: String,
     /// In how many seeds it was reached.
     pub hits: u64,
+}
+
+/// Where the time of events went on their way to a sink, from due to visible.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Waterfall {
+    /// The sink, as `host.node`.
+    pub sink: String,
+    /// Events that became visible there as they came in.
+    pub events: u64,
+    /// In order of the way. The means add up to the mean latency of those events.
+    pub stages: Vec<Stage>,
+}
+
+/// One stage of the way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// A node, or what a channel did: `edge.strong`, `hub.uplink stored`, `hub.uplink waited`.
+    pub stage: String,
+    /// Mean time in it, ms.
+    pub mean_ms: Decimal,
+}
+
+impl Waterfall {
+    pub(crate) fn of(sums: &crate::run::Waterfall) -> Waterfall {
+        let mean = |ns: u64| Decimal(ns as f64 / sums.events.max(1) as f64 / 1e6);
+        let stage = |stage: &crate::run::Stage| Stage { stage: stage.stage.clone(), mean_ms: mean(stage.ns) };
+        Waterfall { sink: sums.sink.clone(), events: sums.events, stages: sums.stages.iter().map(stage).collect() }
+    }
 }
 
 /// An assertion in the code: `always!`, `sometimes!` or `reachable!`.

@@ -37,6 +37,28 @@ pub struct SeedRun {
     pub assertions: Vec<(String, u64)>,
     /// The same seed without the faults of a group, for groups whose recovery is to be measured beside it.
     pub twins: Vec<Twin>,
+    /// Where the time of its events went, a sink at a time.
+    pub waterfalls: Vec<Waterfall>,
+}
+
+/// Where the time of events went on their way to one sink.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waterfall {
+    /// The sink, as `host.node`.
+    pub sink: String,
+    /// Events that became visible there as they came in.
+    pub events: u64,
+    /// The stages in order of the way; together the latencies of all those events.
+    pub stages: Vec<Stage>,
+}
+
+/// One stage of the way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stage {
+    /// Its name: a node, or what a channel did.
+    pub stage: String,
+    /// Time in it, over all events, ns.
+    pub ns: u64,
 }
 
 /// A seed run again without the faults of one group, all else equal: when its events came.

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::histogram::{Latency, Percentile};
 use crate::phases::{self, Phase, Totals};
 use crate::recovery::{self, Group};
+use crate::result;
 use crate::result::{Assertion, Recovery, Scenario, Seed, Sometimes, Spread, Verdict, Violation};
-use crate::run::SeedRun;
+use crate::run::{SeedRun, Waterfall};
 use crate::slo::{Objective, Part};
 
 /// What is known of a scenario beside its seeds.
@@ -34,6 +35,7 @@ pub struct Pool {
     seeds: BTreeMap<u64, Seed>,
     sometimes: Vec<(String, BTreeSet<u64>)>,
     assertions: BTreeMap<String, u64>,
+    waterfalls: Vec<Waterfall>,
 }
 
 impl Pool {
@@ -74,10 +76,28 @@ impl Pool {
         for (id, hits) in &run.assertions {
             *self.assertions.entry(id.clone()).or_default() += u64::from(*hits > 0);
         }
+        for waterfall in &run.waterfalls {
+            self.pour(waterfall);
+        }
         for (that, hits) in &run.sometimes {
             let seeds = self.sometimes_of(that);
             if *hits > 0 {
                 seeds.insert(run.seed);
+            }
+        }
+    }
+
+    fn pour(&mut self, more: &Waterfall) {
+        let Some(known) = self.waterfalls.iter_mut().find(|known| known.sink == more.sink) else {
+            self.waterfalls.push(more.clone());
+            return;
+        };
+        known.events += more.events;
+        for (at, stage) in more.stages.iter().enumerate() {
+            match known.stages.iter_mut().find(|known| known.stage == stage.stage) {
+                Some(known) => known.ns += stage.ns,
+                // A stage that only some seeds have stands where it stands there.
+                None => known.stages.insert(at.min(known.stages.len()), stage.clone()),
             }
         }
     }
@@ -146,6 +166,7 @@ impl Pool {
                 .map(|(that, seeds)| Sometimes { that: that.clone(), hits: seeds.len() as u64 })
                 .collect(),
             assertions: self.assertions.iter().map(|(id, hits)| Assertion { id: id.clone(), hits: *hits }).collect(),
+            waterfalls: self.waterfalls.iter().map(result::Waterfall::of).collect(),
             seeds: self.seeds.values().cloned().collect(),
         }
     }

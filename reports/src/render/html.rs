@@ -5,7 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::charts;
 use super::text::{expected, figure, loud, percent};
 use crate::compare::{Comparison, Word};
-use crate::result::{Figure, Phase, ResultFile, Scenario, Time, Verdict};
+use crate::result::{Figure, Phase, ResultFile, Scenario, Time, Verdict, Waterfall};
 use crate::series::Timelines;
 
 /// What is known of a scenario beside its result.
@@ -55,6 +55,22 @@ pub fn render(file: &ResultFile, extra: &dyn Fn(&str) -> Extra, comparison: Opti
         }
     };
     page.into_string()
+}
+
+/// Where the time went on the way to a sink: a bar a stage.
+fn way(waterfall: &Waterfall) -> Markup {
+    let total: f64 = waterfall.stages.iter().map(|stage| stage.mean_ms.0).sum();
+    html! {
+        h3 { "Where the time goes, to " code { (waterfall.sink) } }
+        p .quiet { "mean of " (waterfall.events) " events, " (format!("{total:.2}")) " ms from due to visible" }
+        div .scroll { table .way {
+            tbody { @for stage in &waterfall.stages { tr {
+                td { (stage.stage) }
+                td .n { (format!("{:.2}", stage.mean_ms.0)) " ms" }
+                td .bar { span style=(format!("width:{:.1}%", 100.0 * stage.mean_ms.0 / total.max(f64::MIN_POSITIVE))) {} }
+            } } }
+        } }
+    }
 }
 
 fn chip(verdict: Verdict) -> Markup {
@@ -135,6 +151,7 @@ fn section(scenario: &Scenario, extra: &Extra) -> Markup {
                     } } }
                 } }
             }
+            @for waterfall in &scenario.waterfalls { (way(waterfall)) }
             @if !scenario.assertions.is_empty() {
                 @let (reached, all, _) = scenario.assertions_reached();
                 details {
@@ -249,6 +266,7 @@ body{margin:0 auto;padding:1rem;max-width:72rem;background:var(--ground);color:v
 h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.25rem;margin:2.2rem 0 .6rem;border-top:1px solid var(--line);padding-top:1.2rem}h3{font-size:1rem;margin:1.2rem 0 .3rem}
 .quiet{color:var(--quiet);font-size:.875rem}
 .chip{display:inline-block;padding:0 .5em;border:2px solid currentColor;border-radius:.3em;font-size:.8em;font-weight:700}
+.way .bar{width:50%}.way .bar span{display:block;height:.8em;background:var(--worse)}
 .pass{color:var(--pass)}.fail{color:var(--fail)}.void{color:var(--void)}.worse{color:var(--worse)}
 .why{color:var(--void);font-weight:600}
 .scroll{overflow-x:auto}
