@@ -352,6 +352,21 @@ fn a_leased_packet_has_one_holder_and_only_it_settles() {
 }
 
 #[test]
+fn what_was_given_up_keeps_no_order() {
+    let mut history = well();
+    history.effects[1].at_ns = 5 * S;
+    history.effects.swap(1, 3);
+    let ledger = join(&history, &expected(&history), &Declared::default()).unwrap();
+    let (limits, plan) = (Limits::default(), plan());
+    let found = |history: &History| {
+        order::judge(&Case { history, ledger: &ledger, plan: &plan, limits: &limits, channels: &[] }).len()
+    };
+    assert_eq!(found(&history), 1);
+    history.dead_letters.push(("hub".into(), "q3".into(), "attempts.exhausted".into()));
+    assert_eq!(found(&history), 0);
+}
+
+#[test]
 fn a_panic_and_an_error_that_no_fault_explains_are_violations() {
     trips(
         |history| {
