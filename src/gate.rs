@@ -213,7 +213,8 @@ fn estimate(args: &Args, prepared: &[Prepared]) -> Result<Gate, Exit> {
 fn determinism(gate: &mut Gate, prepared: &[Prepared]) -> Result<(), Exit> {
     let mut differ = Vec::new();
     for scenario in prepared {
-        let here = scenario.run_seed(1, false).map_err(|error| crate::worlds::books(&error))?.run.trace_hash;
+        let here = scenario.run_alone(&scenario.plan(1), false).map_err(|error| crate::worlds::books(&error))?;
+        let here = here.run.trace_hash;
         let there = elsewhere::trace_hash(scenario.path(), 1)?;
         if here != there {
             differ.push(format!("{} seed 1: trace {here} here, {there} in a second process", scenario.scenario().id));

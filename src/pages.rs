@@ -41,7 +41,7 @@ impl Timed {
         let twin = if plan.steps.is_empty() {
             None
         } else {
-            prepared.run_plan(&Plan { steps: Vec::new(), ..plan }, false).ok().map(|judged| Series::of(&judged.run))
+            prepared.run_alone(&Plan { steps: Vec::new(), ..plan }, false).ok().map(|judged| Series::of(&judged.run))
         };
         Some(Timelines { schema: SCHEMA.to_owned(), scenario: result.id.clone(), seed: seed.seed, run, twin })
     }

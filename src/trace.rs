@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
 fn diff(args: &DiffArgs, registry: &Registry) -> Result<Exit, Exit> {
     let (prepared, plan) = args.which.read(registry)?;
     let twin = twin(args, &prepared, &plan)?;
-    let play = |plan: &Plan| prepared.run_plan(plan, true).map_err(|error| crate::worlds::books(&error));
+    let play = |plan: &Plan| prepared.run_alone(plan, true).map_err(|error| crate::worlds::books(&error));
     let (this_run, twin_run) = (play(&plan)?, play(&twin)?);
     let timed = args.against_seed.is_none();
     let (this, that) = (lines(&prepared, &plan, &this_run), lines(&prepared, &twin, &twin_run));

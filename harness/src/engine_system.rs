@@ -14,7 +14,6 @@ use seaworthy_engine::process::{ChannelPlan, PlannedProcess, ProcessPlan};
 use seaworthy_engine::runtime::{Engine, EngineOptions, Handle, StandIn};
 use tokio::sync::{Notify, oneshot};
 
-use crate::check::Check;
 use crate::fault::lane_proxy::{LaneProxy, ProxyFaults};
 use crate::members::Members;
 use crate::plan::Sizes;
@@ -216,10 +215,6 @@ impl System for EngineSystem {
         let intake = self.intakes.get(&format!("{}.{}", offer.host, offer.entry)).cloned();
         let intake = intake.expect("the load enters only where it was said to");
         Box::pin(async move { intake.offer(offer.seq, offer.draft).await })
-    }
-
-    fn checks(&self) -> Vec<Box<dyn Check>> {
-        Vec::new()
     }
 
     fn quiet(&self) -> bool {

@@ -348,7 +348,7 @@ impl Prepared {
         groups.into_iter().map(twin).collect()
     }
 
-    /// Runs and judges one plan, without twins.
+    /// Runs and judges one plan by itself: without twins, and without where the time goes.
     ///
     /// # Errors
     /// When the harness's own books don't balance.

@@ -79,9 +79,13 @@ pub trait System {
     /// Hands over one event of the load. Runs on the load's own host, with that host's machine.
     fn offer(&self, env: &Env, offer: Offer) -> Fut<'static, Offered>;
     /// What the system promises, beyond what the world checks of any system.
-    fn checks(&self) -> Vec<Box<dyn Check>>;
+    fn checks(&self) -> Vec<Box<dyn Check>> {
+        Vec::new()
+    }
     /// True once nothing is in flight: what was accepted has reached its end.
     fn quiet(&self) -> bool;
     /// The value of a counter at an address (`edge.uplink.backlog`), for triggers; `None` when there is no such thing.
-    fn gauge(&self, address: &str) -> Option<u64>;
+    fn gauge(&self, _address: &str) -> Option<u64> {
+        None
+    }
 }

@@ -8,16 +8,16 @@ use seaworthy_engine::observe::What;
 use seaworthy_engine::packet::{Identity, Seq};
 use seaworthy_reports::run::{Stage, Waterfall};
 
-use crate::history::{History, Probed};
+use crate::history::History;
 use crate::members::Members;
 use crate::plan::Ns;
 use crate::reference::{Flow, FlowWhat, reachable};
 
-/// The end of a stage: when, where in the order of stages, and its name.
-struct End {
-    at_ns: Ns,
+/// A stage, as the events that end it name it.
+struct Kind {
+    /// Where it stands in the order of stages.
     order: usize,
-    stage: String,
+    name: String,
     /// The node that it is of, where it is of one: it counts only for sinks behind it.
     node: Option<usize>,
 }
@@ -25,23 +25,28 @@ struct End {
 /// The waterfall of each sink that events reach as they are; what nodes make anew has no event of its own to follow.
 pub(crate) fn waterfall(history: &History, flow: &Flow, members: &Members) -> Vec<Waterfall> {
     let reach = reachable(flow);
-    let mut due: IndexMap<Identity, (&str, Ns)> = IndexMap::new();
     let offers: BTreeMap<(&str, Seq), (&str, Ns)> = history
         .offers
         .iter()
         .map(|offer| ((&*offer.entry, offer.seq), (&*offer.packet_id, offer.intended_ns)))
         .collect();
-    let mut ends: IndexMap<Identity, Vec<End>> = IndexMap::new();
+    let mut due: IndexMap<Identity, (&str, Ns)> = IndexMap::new();
+    // Events are many, and their places few: each kind of stage is named once.
+    let mut kinds: IndexMap<(&str, &str, &'static str), Option<Kind>> = IndexMap::new();
+    let mut ends: IndexMap<Identity, Vec<(Ns, usize)>> = IndexMap::new();
     for probed in &history.events {
         let Some(identity) = probed.event.identity else { continue };
-        if probed.event.what == What::Entered {
-            let entry = format!("{}.{}", probed.host, probed.event.place);
+        let (host, place, what) = (&*probed.host, &*probed.event.place, &probed.event.what);
+        if *what == What::Entered {
+            let entry = format!("{host}.{place}");
             if let Some(known) = offers.get(&(entry.as_str(), probed.event.seq)) {
                 due.entry(identity).or_insert(*known);
             }
         }
-        if let Some(end) = end_of(probed, flow, members) {
-            ends.entry(identity).or_default().push(end);
+        let entry = kinds.entry((host, place, what.name()));
+        let at = entry.index();
+        if entry.or_insert_with(|| kind(what, members.told_as(host), place, flow)).is_some() {
+            ends.entry(identity).or_default().push((probed.at_ns, at));
         }
     }
     let mut visible: BTreeMap<&str, IndexMap<&str, Ns>> = BTreeMap::new();
@@ -57,10 +62,13 @@ pub(crate) fn waterfall(history: &History, flow: &Flow, members: &Members) -> Ve
             let (Some(visible_ns), Some(ends)) = (first.get(packet_id), ends.get(identity)) else { continue };
             events += 1;
             let mut since_ns = *due_ns;
-            let on_the_way = |end: &&End| end.node.is_none_or(|node| reach[node].contains(&at));
-            for end in ends.iter().filter(on_the_way).take_while(|end| end.at_ns <= *visible_ns) {
-                *stages.entry((end.order, &end.stage)).or_default() += end.at_ns.saturating_sub(since_ns);
-                since_ns = since_ns.max(end.at_ns);
+            for (at_ns, kind) in ends.iter().take_while(|(at_ns, _)| at_ns <= visible_ns) {
+                let kind = kinds[*kind].as_ref().expect("only kinds that are stages end any");
+                if kind.node.is_some_and(|node| !reach[node].contains(&at)) {
+                    continue;
+                }
+                *stages.entry((kind.order, &kind.name)).or_default() += at_ns.saturating_sub(since_ns);
+                since_ns = since_ns.max(*at_ns);
             }
             *stages.entry((usize::MAX, sink)).or_default() += visible_ns.saturating_sub(since_ns);
         }
@@ -72,25 +80,22 @@ pub(crate) fn waterfall(history: &History, flow: &Flow, members: &Members) -> Ve
     found
 }
 
-/// What stage of a packet ends with an event, if any.
-fn end_of(probed: &Probed, flow: &Flow, members: &Members) -> Option<End> {
-    let (host, place) = (members.told_as(&probed.host), &*probed.event.place);
-    let at_ns = probed.at_ns;
-    let node = |address: &str| flow.nodes.iter().position(|node| *node.address == *address);
-    match probed.event.what {
+/// What stage of a packet ends with such an event there, if any.
+fn kind(what: &What, host: &str, place: &str, flow: &Flow) -> Option<Kind> {
+    match what {
         What::Entered | What::Processed => {
-            let stage = format!("{host}.{place}");
-            let node = node(&stage)?;
-            Some(End { at_ns, order: 4 * node, stage, node: Some(node) })
+            let name = format!("{host}.{place}");
+            let node = flow.nodes.iter().position(|node| *node.address == *name)?;
+            Some(Kind { order: 4 * node, name, node: Some(node) })
         }
         What::Committed | What::Granted => {
             let channel = place.strip_prefix("channel/")?;
-            let (rank, how) = if probed.event.what == What::Committed { (1, "stored") } else { (2, "waited") };
+            let (rank, how) = if *what == What::Committed { (1, "stored") } else { (2, "waited") };
             let is_end = |what: &FlowWhat| matches!(what, FlowWhat::Pipe | FlowWhat::Channel(_));
             let of_host = |address: &str| address.split_once('.').is_some_and(|(of, _)| of == host);
             let last = flow.nodes.iter().rposition(|node| is_end(&node.what) && of_host(&node.address));
             let order = 4 * last.unwrap_or(flow.nodes.len()) + rank;
-            Some(End { at_ns, order, stage: format!("{host}.{channel} {how}"), node: None })
+            Some(Kind { order, name: format!("{host}.{channel} {how}"), node: None })
         }
         _ => None,
     }

@@ -6,7 +6,6 @@ use std::process::Command;
 use std::sync::Arc;
 
 use seaworthy_engine::env::{Env, Fut};
-use seaworthy_harness::check::Check;
 use seaworthy_harness::plan::Plan;
 use seaworthy_harness::sim::recorder::Recorder;
 use seaworthy_harness::system::{Boot, BootError, HostSpec, Offer, Offered, System};
@@ -75,16 +74,8 @@ impl System for Runaway {
         Box::pin(async { Offered::Accepted })
     }
 
-    fn checks(&self) -> Vec<Box<dyn Check>> {
-        Vec::new()
-    }
-
     fn quiet(&self) -> bool {
         true
-    }
-
-    fn gauge(&self, _: &str) -> Option<u64> {
-        None
     }
 }
 

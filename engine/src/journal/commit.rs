@@ -202,13 +202,6 @@ impl Task {
         let Flight { records, waiters, header, stand, bytes, .. } =
             self.flying.pop_front().expect("the caller waited for one");
         let At { segment, offset } = stand.at;
-        let durable = self.shared.lock().durable;
-        always!(
-            &*self.shared.env.probe,
-            "journal.in_order",
-            durable.0 + u64::from(header.count) == stand.next.0,
-            "frames become durable in their order"
-        );
         written.map_err(JournalError::io(format!("write {bytes} bytes to segment {segment} at {offset}")))?;
         self.landed = stand;
         self.checkpoints.wrote(bytes);
@@ -223,7 +216,7 @@ impl Task {
         if let Some(digest) = &mut self.active.digest {
             digest.frame(stand.at.offset, &header, &records);
         }
-        self.confirm(stand.at, records, waiters, header.count, bytes);
+        self.confirm(&stand, records, waiters, header.count, bytes);
         self.recycle().await?;
         self.spare_if_due().await?;
         self.checkpoint().await
@@ -321,7 +314,7 @@ impl Task {
     }
 
     /// The frame is as durable as was asked for: everybody may know.
-    fn confirm(&mut self, at: At, records: Vec<Record>, waiters: Vec<Waiter>, count: u32, bytes: u64) {
+    fn confirm(&mut self, stand: &Stand, records: Vec<Record>, waiters: Vec<Waiter>, count: u32, bytes: u64) {
         self.unmarked = true;
         self.unsynced |= self.shared.options.durability != Durability::Sync;
         let mut events = Vec::with_capacity(records.len() + 1);
@@ -349,14 +342,16 @@ impl Task {
             } else {
                 None
             };
-            let settled = state.image.apply(at, record);
+            let settled = state.image.apply(stand.at, record);
             events.extend(event);
             if let Some((place, last)) = settle {
                 events.extend(settles(&place, last, &settled));
             }
         }
         drop(guard);
-        self.shared.env.probe.on(&events);
+        let probe = &*self.shared.env.probe;
+        always!(probe, "journal.in_order", durable == stand.next, "frames become durable in their order");
+        probe.on(&events);
         let mut start = first;
         for Waiter { count, done } in waiters {
             let end = Lsn(start.0 + count as u64);

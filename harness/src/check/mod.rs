@@ -5,11 +5,10 @@ mod bounds;
 mod budget;
 mod channel;
 mod durability;
-mod ended;
+mod exits;
 mod lease;
 mod lost;
 mod order;
-mod panic;
 mod probe;
 #[cfg(test)]
 mod tests;
@@ -175,8 +174,8 @@ const CHECKS: [(&str, Judge); 23] = [
     ("channel.fenced", channel::fenced),
     ("channel.one_lease", lease::one_lease),
     ("channel.held", lease::held),
-    ("engine.panic", panic::judge),
-    ("engine.ended", ended::judge),
+    ("engine.panic", exits::panicked),
+    ("engine.ended", exits::ended),
     ("assertion", assertion::judge),
 ];
 

@@ -1,6 +1,6 @@
 //! `order.key`: at each sink, with repeats taken out, what came of one entry's events of one key keeps their order. What
-//! has no key, and events of different entries, promise none. Nor does what was given up as a dead letter: its key has gone on, and
-//! a member that is cut off may still be at it.
+//! has no key, and events of different entries, promise none. Nor does what was given up as a dead letter: its key has gone
+//! on, and a member that is cut off may still be at it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

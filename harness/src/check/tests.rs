@@ -393,7 +393,7 @@ fn a_disk_that_fails_explains_an_error_there_and_a_while_after() {
         let ledger = join(&history, &expected(&history), &Declared::default()).unwrap();
         let limits = Limits::default();
         let case = Case { history: &history, ledger: &ledger, plan: &plan, limits: &limits, channels: &[] };
-        ended::judge(&case).len()
+        exits::ended(&case).len()
     };
     let found =
         [ended("hub", S - 1), ended("hub", S), ended("hub", 12 * S), ended("hub", 12 * S + 1), ended("edge", S)];

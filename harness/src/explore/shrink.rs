@@ -99,6 +99,7 @@ pub fn shrink(
     let mut shrinker = Shrinker {
         prepared,
         check: first.check.clone(),
+        alone: first.at_ns.is_some(),
         jobs,
         go_on,
         told,
@@ -126,6 +127,8 @@ pub fn shrink(
 struct Shrinker<'a> {
     prepared: &'a Prepared,
     check: String,
+    /// A broken promise shows in the run itself; an objective may need its twins.
+    alone: bool,
     jobs: usize,
     go_on: &'a (dyn Fn() -> bool + Sync),
     told: &'a (dyn Fn(Progress) + Sync),
@@ -141,9 +144,9 @@ impl Shrinker<'_> {
     fn fails(&self, plan: &Plan) -> bool {
         self.runs.fetch_add(1, Ordering::Relaxed);
         // Where the books don't balance, nothing is known.
-        self.prepared
-            .run_plan(plan, false)
-            .is_ok_and(|judged| judged.failures(self.prepared).iter().any(|failure| failure.check == self.check))
+        let judged =
+            if self.alone { self.prepared.run_alone(plan, false) } else { self.prepared.run_plan(plan, false) };
+        judged.is_ok_and(|judged| judged.failures(self.prepared).iter().any(|failure| failure.check == self.check))
     }
 
     /// The first of the candidates that still fails.

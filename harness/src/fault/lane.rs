@@ -28,9 +28,6 @@ pub enum LaneFault {
 pub(super) const LANE_FAULTS: usize = 8;
 
 impl LaneFault {
-    pub(super) const DELAY_BATCH: usize = 6;
-    pub(super) const REPEAT_BATCH: usize = 7;
-
     /// The kind's place among all.
     pub(super) fn number(self) -> usize {
         match self {
@@ -40,8 +37,8 @@ impl LaneFault {
             LaneFault::Lose(_) => 3,
             LaneFault::Redeliver(_) => 4,
             LaneFault::Forge => 5,
-            LaneFault::DelayBatch(_) => LaneFault::DELAY_BATCH,
-            LaneFault::RepeatBatch(_) => LaneFault::REPEAT_BATCH,
+            LaneFault::DelayBatch(_) => 6,
+            LaneFault::RepeatBatch(_) => 7,
         }
     }
 }

@@ -2,7 +2,8 @@
 //! forges acks. Neither side knows of it.
 //!
 //! It listens as the channels' host on a machine of its own and connects onward to the real one, a connection for each
-//! that it takes. Everything but acks passes at once, heartbeats too, so a late ack never looks like a dead line.
+//! that it takes. Everything passes at once but acks, and batches that a fault holds; heartbeats too, so what is late never
+//! looks like a dead line.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
@@ -147,13 +148,19 @@ impl Settings {
     /// Draws what happens to a batch: by how much it is late, ns, and whether it comes twice.
     fn spoil_batch(&mut self, draw: impl Fn(&'static str) -> u64) -> (Ns, bool) {
         let (mut late_ns, mut twice) = (0, false);
-        if let Some(LaneFault::DelayBatch(add)) = self.active[LaneFault::DELAY_BATCH] {
-            late_ns = add.draw(draw("publish.delay"));
-            self.hits[LaneFault::DELAY_BATCH] += 1;
-        }
-        if let Some(LaneFault::RepeatBatch(ppm)) = self.active[LaneFault::REPEAT_BATCH] {
-            twice = strikes(draw("publish.duplicate"), ppm);
-            self.hits[LaneFault::REPEAT_BATCH] += u64::from(twice);
+        for fault in self.active.into_iter().flatten() {
+            let struck = match fault {
+                LaneFault::DelayBatch(add) => {
+                    late_ns = add.draw(draw("publish.delay"));
+                    true
+                }
+                LaneFault::RepeatBatch(ppm) => {
+                    twice = strikes(draw("publish.duplicate"), ppm);
+                    twice
+                }
+                _ => false,
+            };
+            self.hits[fault.number()] += u64::from(struck);
         }
         (late_ns, twice)
     }

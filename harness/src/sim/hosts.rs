@@ -112,12 +112,12 @@ impl Hosts {
 
     /// Whether some incarnation lives.
     pub fn is_up(&self, host: HostIndex) -> bool {
-        self.rows[host].live.load(Ordering::Relaxed) != 0
+        self.live(host) != 0
     }
 
     /// Whether this very incarnation lives.
     pub fn is_live(&self, host: HostIndex, incarnation: u64) -> bool {
-        self.rows[host].live.load(Ordering::Relaxed) == incarnation
+        self.live(host) == incarnation
     }
 }
 

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use seaworthy_engine::env::{Env, Fut};
 
 use super::{WorldOptions, run_seed};
-use crate::check::Check;
 use crate::plan::Plan;
 use crate::sim::recorder::Recorder;
 use crate::sim::trace::{Kind, Trace, first_difference};
@@ -53,14 +52,8 @@ impl System for Canary {
     fn offer(&self, _: &Env, _: Offer) -> Fut<'static, Offered> {
         Box::pin(async { Offered::Accepted })
     }
-    fn checks(&self) -> Vec<Box<dyn Check>> {
-        Vec::new()
-    }
     fn quiet(&self) -> bool {
         true
-    }
-    fn gauge(&self, _: &str) -> Option<u64> {
-        None
     }
 }
 

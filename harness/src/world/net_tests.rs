@@ -8,7 +8,6 @@ use seaworthy_engine::env::{Env, Fut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{WorldOptions, run_seed};
-use crate::check::Check;
 use crate::plan::{Action, Dist, Link, Ns, Plan, Start, Step};
 use crate::sim::recorder::Recorder;
 use crate::system::{Boot, BootError, HostSpec, Offer, Offered, System};
@@ -45,14 +44,8 @@ impl System for Scripts {
     fn offer(&self, _: &Env, _: Offer) -> Fut<'static, Offered> {
         Box::pin(async { Offered::Accepted })
     }
-    fn checks(&self) -> Vec<Box<dyn Check>> {
-        Vec::new()
-    }
     fn quiet(&self) -> bool {
         true
-    }
-    fn gauge(&self, _: &str) -> Option<u64> {
-        None
     }
 }
 

@@ -14,7 +14,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, oneshot};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::check::Check;
 use crate::sim::recorder::Recorder;
 use crate::sim::sink::Endpoint;
 use crate::system::{Boot, BootError, HostSpec, Offer, Offered, System};
@@ -102,10 +101,6 @@ impl System for Toy {
             }
             answered.await.unwrap_or(Offered::Indeterminate)
         })
-    }
-
-    fn checks(&self) -> Vec<Box<dyn Check>> {
-        Vec::new()
     }
 
     fn quiet(&self) -> bool {

@@ -194,11 +194,16 @@ fn worst<T>(tracks: &[T], measure: impl Fn(&T) -> Outcome) -> Outcome {
     tracks.iter().map(measure).fold(Outcome::Unknown, Outcome::worse)
 }
 
+/// When the recovery phase ends.
+fn over_ns(steady: &Outcome, heal_ns: u64, limit_ns: u64) -> u64 {
+    match steady {
+        Outcome::After(ns) => heal_ns + ns,
+        Outcome::Never | Outcome::Unknown => limit_ns.max(heal_ns),
+    }
+}
+
 fn measure(run: &SeedRun, tracks: &[Track], span: Group, steady: Outcome, limit_ns: u64) -> Group {
-    let over_ns = match steady {
-        Outcome::After(ns) => span.heal_ns + ns,
-        Outcome::Never | Outcome::Unknown => limit_ns.max(span.heal_ns),
-    };
+    let over_ns = over_ns(&steady, span.heal_ns, limit_ns);
     let outputs = run.events.iter().flat_map(|event| event.at.iter().filter_map(|at| at.visible_ns));
     let first = outputs.filter(|ns| *ns >= span.heal_ns).min();
     let due_later = run.events.iter().any(|event| event.intended_ns >= span.heal_ns && event.fate() >= Fate::NotTaken);

@@ -1,7 +1,7 @@
 //! Recovery beside the twin: the same seed without the faults of a group, all else equal. What an event comes later than
 //! there is what those faults cost, exactly.
 
-use super::{BAND_NS, Group, Outcome, WINDOW_EVENTS, WINDOW_NS, worst};
+use super::{BAND_NS, Group, Outcome, WINDOW_EVENTS, WINDOW_NS, over_ns, worst};
 use crate::run::{Delay, SeedRun, Twin};
 
 /// An event at a sink, here and in the twin.
@@ -27,10 +27,7 @@ pub(super) fn beside(run: &SeedRun, group: Group, limit_ns: u64) -> Group {
     let Some(twin) = run.twins.iter().find(|twin| twin.faults == group.faults) else { return group };
     let sinks: Vec<Vec<Pair>> = (0..run.sinks.len()).map(|sink| pairs(run, twin, sink)).collect();
     let steady = worst(&sinks, |pairs| steady(pairs, group.heal_ns, limit_ns));
-    let over_ns = match steady {
-        Outcome::After(ns) => group.heal_ns + ns,
-        Outcome::Never | Outcome::Unknown => limit_ns.max(group.heal_ns),
-    };
+    let over_ns = over_ns(&steady, group.heal_ns, limit_ns);
     let deficit = worst(&sinks, |pairs| deficit(pairs, group.from_ns, over_ns));
     Group { steady, over_ns, deficit, by_twin: true, ..group }
 }
