@@ -2,6 +2,7 @@
 //!
 //! It parses arguments, prints, asks and exits; it decides nothing.
 
+mod bench;
 mod check;
 mod corpus;
 mod debug;
@@ -66,6 +67,7 @@ enum Command {
     Trace(trace::Args),
     New(new::Args),
     Gate(gate::Args),
+    Bench(bench::Args),
     Compare(results::CompareArgs),
     Merge(results::MergeArgs),
     Report(results::ReportArgs),
@@ -97,6 +99,7 @@ pub fn main(registry: Registry) -> ExitCode {
         Command::Debug(args) => deterministic(|| debug::run(&args, &registry)),
         Command::Trace(args) => deterministic(|| trace::run(&args, &registry)),
         Command::Gate(args) => deterministic(|| gate::run(&args, &registry)),
+        Command::Bench(args) => bench::run(&args, &registry),
         Command::Compare(args) => results::run_compare(&args),
         Command::Merge(args) => results::run_merge(&args),
         Command::Trend(args) => results::run_trend(&args),

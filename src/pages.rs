@@ -24,8 +24,25 @@ impl Timed {
         self.0.insert(judged.run.seed, Series::of(&judged.run));
     }
 
+    /// A run that has no twin.
+    pub(crate) fn alone(self, result: &Scenario) -> Option<Timelines> {
+        self.picked(result, |_| None)
+    }
+
     /// The first seed that failed, or else the one with the highest p99, beside the same seed without its faults.
-    pub(crate) fn timelines(mut self, prepared: &Prepared, result: &Scenario) -> Option<Timelines> {
+    pub(crate) fn timelines(self, prepared: &Prepared, result: &Scenario) -> Option<Timelines> {
+        self.picked(result, |seed| {
+            let plan = prepared.plan(seed);
+            if plan.steps.is_empty() {
+                return None;
+            }
+            // Without the twin the page says less, and nothing wrong.
+            let calm = prepared.run_alone(&Plan { steps: Vec::new(), ..plan }, false).ok()?;
+            Some(Series::of(&calm.run))
+        })
+    }
+
+    fn picked(mut self, result: &Scenario, twin: impl Fn(u64) -> Option<Series>) -> Option<Timelines> {
         let p99 = |figure: &Figure| match figure {
             Figure::Never { .. } => f64::INFINITY,
             Figure::Ge { ge } => ge.0,
@@ -36,13 +53,7 @@ impl Timed {
         let seed =
             failed.or_else(|| result.seeds.iter().rev().max_by(|a, b| p99(&a.p99_ms).total_cmp(&p99(&b.p99_ms))))?;
         let run = self.0.remove(&seed.seed)?;
-        let plan = prepared.plan(seed.seed);
-        // Without the twin the page says less, and nothing wrong.
-        let twin = if plan.steps.is_empty() {
-            None
-        } else {
-            prepared.run_alone(&Plan { steps: Vec::new(), ..plan }, false).ok().map(|judged| Series::of(&judged.run))
-        };
+        let twin = twin(seed.seed);
         Some(Timelines { schema: SCHEMA.to_owned(), scenario: result.id.clone(), seed: seed.seed, run, twin })
     }
 }

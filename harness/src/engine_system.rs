@@ -37,6 +37,8 @@ pub struct EngineSystem {
     proxies: Vec<Proxy>,
     sizes: Sizes,
     payload_bytes_max: u64,
+    /// Of a real machine; the process is put in. In a simulation the sizes say.
+    journal: Option<JournalOptions>,
     /// Nodes that a fault makes panic, as `host.node`.
     panicking: BTreeSet<String>,
 }
@@ -68,6 +70,7 @@ impl EngineSystem {
             proxies: Vec::new(),
             sizes: Sizes::default(),
             payload_bytes_max: 0,
+            journal: None,
             panicking: BTreeSet::new(),
         }
     }
@@ -82,6 +85,26 @@ impl EngineSystem {
     #[must_use]
     pub fn with_sizes(self, sizes: Sizes, payload_bytes_max: u64) -> Self {
         EngineSystem { sizes, payload_bytes_max, ..self }
+    }
+
+    /// Makes journals as on a real machine.
+    #[must_use]
+    pub fn with_journal(self, journal: JournalOptions) -> Self {
+        EngineSystem { journal: Some(journal), ..self }
+    }
+
+    fn journal(&self, host: &str) -> JournalOptions {
+        if let Some(journal) = &self.journal {
+            return JournalOptions { process: host.to_owned(), ..journal.clone() };
+        }
+        let frame_bytes = self.sizes.frame_bytes(self.payload_bytes_max);
+        JournalOptions {
+            segment_bytes: self.sizes.segment_bytes(frame_bytes),
+            frame_bytes_max: usize::try_from(frame_bytes).expect("a frame fits in memory"),
+            queue_bytes_max: 1 << 20,
+            tail_bytes_max: 1 << 20,
+            ..JournalOptions::new(host)
+        }
     }
 
     /// Puts a peer in the middle of every lane, for the faults of acks; gives the routes that lead there.
@@ -136,7 +159,6 @@ impl EngineSystem {
                 stand_ins.insert(node.id.to_string(), StandIn::Sink(Box::new(sink)));
             }
         }
-        let frame_bytes = self.sizes.frame_bytes(self.payload_bytes_max);
         EngineOptions {
             env: boot.env.clone(),
             files: boot.env.disk.clone(),
@@ -144,13 +166,7 @@ impl EngineSystem {
             channels: ChannelPlan::of(&boot.host, &self.plan.channels),
             registry: self.registry.clone(),
             stand_ins,
-            journal: JournalOptions {
-                segment_bytes: self.sizes.segment_bytes(frame_bytes),
-                frame_bytes_max: usize::try_from(frame_bytes).expect("a frame fits in memory"),
-                queue_bytes_max: 1 << 20,
-                tail_bytes_max: 1 << 20,
-                ..JournalOptions::new(&boot.host)
-            },
+            journal: self.journal(&boot.host),
             in_flight_max: self.sizes.in_flight(),
             park: false,
         }

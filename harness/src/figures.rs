@@ -92,6 +92,7 @@ pub fn seed_run(facts: SeedFacts, history: &History, ledger: &Ledger, violations
         assertions: assertions(history),
         twins: Vec::new(),
         waterfalls: Vec::new(),
+        cpu_ns: None,
     }
 }
 

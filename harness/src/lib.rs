@@ -17,6 +17,7 @@ pub mod members;
 mod outside;
 pub mod own;
 pub mod plan;
+pub mod real;
 pub mod reference;
 pub mod run;
 pub mod scenario;

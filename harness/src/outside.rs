@@ -10,7 +10,6 @@ use seaworthy_engine::packet::{Identity, Packet, Seq};
 
 use crate::history::History;
 use crate::ledger::Declared;
-use crate::sim::disk::SimDisk;
 
 /// Every record of the journal among `files`, with the segment and offset of its frame. Not the engine's recovery: a
 /// plain walk over every sector, so it sees frames that a recovery would leave out.
@@ -35,12 +34,14 @@ pub fn records(files: &BTreeMap<String, Bytes>) -> Vec<(At, Record)> {
     found
 }
 
-/// Dead letters in the hosts' journals: host, packet id, class.
+/// Dead letters in the journals among the files of each host: host, packet id, class.
 #[must_use]
-pub fn dead_letters(disks: &BTreeMap<String, SimDisk>) -> Vec<(String, String, String)> {
+pub fn dead_letters(
+    hosts: impl IntoIterator<Item = (String, BTreeMap<String, Bytes>)>,
+) -> Vec<(String, String, String)> {
     let mut letters = Vec::new();
-    for (host, disk) in disks {
-        for (_, record) in records(&disk.snapshot()) {
+    for (host, files) in hosts {
+        for (_, record) in records(&files) {
             if let Record::DeadLetter(letter) | Record::MovedLetter(letter) = record
                 && let Ok(packet) = Packet::decode(&letter.packet)
             {

@@ -6,13 +6,17 @@ mod every_kind;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use miette::Diagnostic;
 use seaworthy_engine::graph::{Phase, Role};
+use seaworthy_engine::journal::JournalOptions;
 use seaworthy_engine::load::{Loaded, Planned, load_any};
 use seaworthy_engine::node::{Class, Registry};
+use seaworthy_engine::observe::What;
 use seaworthy_engine::process::{PlannedProcess, ProcessPlan};
 use seaworthy_reports::pool::{Pool, ScenarioMeta};
 use seaworthy_reports::recovery;
@@ -35,8 +39,9 @@ use crate::load::{LoadError, LoadEvent, Rows, RowsError, disturb, workload};
 use crate::members::{Members, MembersProblem};
 use crate::outside;
 use crate::plan::{Action, Ns, Plan, Step};
+use crate::real::{self, RoundError, RoundOptions};
 use crate::reference;
-use crate::scenario::{self, Metric, PlanProblems, Scenario, ScenarioErrors, World, WorldChannel, WorldNode};
+use crate::scenario::{self, Metric, PlanProblems, Scenario, ScenarioErrors, Sim, World, WorldChannel, WorldNode};
 use crate::sim::disk::SimDisk;
 use crate::sim::recorder::Recorder;
 use crate::sim::trace::{Trace, first_difference};
@@ -100,6 +105,40 @@ pub enum RunError {
         /// What doesn't balance.
         error: LedgerError,
     },
+}
+
+/// Why a round on the real machine says nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum RealError {
+    /// It could not be run to its end.
+    #[error(transparent)]
+    Round(#[from] RoundError),
+    /// The load can't be made that long.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// More events than a round may have.
+    #[error("a round of {events} events is more than {ROUND_EVENTS_MAX}; lower the rate or shorten the round")]
+    TooMany {
+        /// How many there would be.
+        events: usize,
+    },
+    /// The harness itself is wrong.
+    #[error(transparent)]
+    Books(#[from] RunError),
+}
+
+/// Most events of a round on the real machine: everything that happens to each is kept until it is judged, some 2 KiB.
+pub const ROUND_EVENTS_MAX: usize = 500_000;
+
+/// What a round on the real machine is made of.
+#[derive(Clone, Debug)]
+pub struct Real {
+    /// Where journals are kept; empty at first.
+    pub dir: PathBuf,
+    /// How long the load lasts, ns.
+    pub duration_ns: Ns,
+    /// The journals; the process is put in.
+    pub journal: JournalOptions,
 }
 
 /// A scenario that is ready to run any seed.
@@ -329,9 +368,21 @@ impl Prepared {
         if asked && !plan.steps.is_empty() {
             judged.run.twins = self.twins(plan, &judged)?;
         }
+        self.pour(&mut judged);
+        Ok(judged)
+    }
+
+    /// Where the time of its events went.
+    fn pour(&self, judged: &mut Judged) {
         let flow = flow::of(&self.processes, &self.members, &self.registry, &Panicked::new());
         judged.run.waterfalls = waterfall(&judged.history, &flow, &self.members);
-        Ok(judged)
+    }
+
+    /// The processes, with what the load feeds.
+    fn system(&self, recorder: &Arc<Recorder>) -> EngineSystem {
+        let entries = self.scenario.loads.iter().map(|load| load.entry.clone()).collect();
+        let (processes, members) = (self.processes.clone(), self.members.clone());
+        EngineSystem::new(recorder.clone(), processes, members, self.registry.clone(), &entries)
     }
 
     /// A twin for each group of faults; other faults come when they came.
@@ -363,16 +414,8 @@ impl Prepared {
         });
         let disturbed = disturb(&mut workload, plan);
         let recorder = Recorder::new(plan.seed, keep_trace);
-        let entries = self.scenario.loads.iter().map(|load| load.entry.clone()).collect();
-        let mut system = EngineSystem::new(
-            recorder.clone(),
-            self.processes.clone(),
-            self.members.clone(),
-            self.registry.clone(),
-            &entries,
-        )
-        .with_panicking(panicking(plan))
-        .with_sizes(plan.engine, payload_bytes_max as u64);
+        let system = self.system(&recorder).with_panicking(panicking(plan));
+        let mut system = system.with_sizes(plan.engine, payload_bytes_max as u64);
         let hits = Arc::new(Mutex::new(Sometimes::new(&self.scenario)));
         let mut options = self.options(recorder, &hits);
         options.duration_ns = plan.end_ns.unwrap_or(options.duration_ns);
@@ -385,7 +428,56 @@ impl Prepared {
         for applied in &mut outcome.history.applied {
             applied.hits += disturbed.get(&applied.step).copied().unwrap_or(0);
         }
+        let files = outcome.disks.iter().map(|(host, disk)| (host.clone(), disk.snapshot()));
+        outcome.history.dead_letters = outside::dead_letters(files);
         self.judge(plan, workload, outcome, &hits)
+    }
+
+    /// Runs and judges a round on the real machine: the load of the seed `round` at wall time, and no faults.
+    ///
+    /// # Errors
+    /// When it can't be run to its end, or the harness's own books don't balance.
+    pub fn run_real(&self, round: u64, real: &Real) -> Result<Judged, RealError> {
+        let scenario =
+            Scenario { sim: Sim { duration_ns: real.duration_ns, ..self.scenario.sim }, ..self.scenario.clone() };
+        let workload = workload(&scenario, round, &self.rows)?;
+        if workload.len() > ROUND_EVENTS_MAX {
+            return Err(RealError::TooMany { events: workload.len() });
+        }
+        let recorder = Recorder::new(round, false);
+        let system = self.system(&recorder).with_journal(real.journal.clone());
+        let warmup_ns = scenario.sim.warmup_ns.min(real.duration_ns / 5);
+        let WorldOptions { drain_ns, load_window, .. } = WorldOptions::new(recorder.clone());
+        let (dir, duration_ns) = (real.dir.clone(), real.duration_ns);
+        let options = RoundOptions { recorder, dir, warmup_ns, duration_ns, drain_ns, load_window };
+        let before_ns = real::cpu_ns();
+        let mut history = real::run_round(Rc::new(system), workload.clone(), options)?;
+        let cpu_ns = real::cpu_ns() - before_ns;
+        let hosts: BTreeSet<String> = history
+            .events
+            .iter()
+            .filter(|probed| probed.event.what == What::DeadLettered)
+            .map(|probed| probed.host.to_string())
+            .collect();
+        history.dead_letters = outside::dead_letters(real::files(&real.dir, &hosts)?);
+        let plan = Plan { seed: round, ..Plan::default() };
+        let hits = Mutex::new(Sometimes::new(&self.scenario));
+        let mut judged = self.judge(&plan, workload, SeedOutcome { history, ..SeedOutcome::default() }, &hits)?;
+        // Conditions are of a run with faults, and two real runs are never the same.
+        judged.run.sometimes.clear();
+        judged.run.trace_hash = String::new();
+        judged.run.cpu_ns = Some(cpu_ns);
+        self.pour(&mut judged);
+        Ok(judged)
+    }
+
+    /// What the reports know of rounds on the real machine. The objectives of a scenario with faults are of another run.
+    #[must_use]
+    pub fn real_meta(&self, duration_ns: Ns, journal: &JournalOptions) -> ScenarioMeta {
+        let meta = self.meta();
+        let objectives = if meta.names_faults { Vec::new() } else { meta.objectives };
+        let hash = format!("{}.{}ms.{}", meta.hash, duration_ns / 1_000_000, journal.durability);
+        ScenarioMeta { hash, objectives, names_faults: false, ..meta }
     }
 
     /// Runs a plan again, on a thread of its own; where it parts from its first run, whose trace is `first`, if it does.
@@ -442,9 +534,8 @@ impl Prepared {
         outcome: SeedOutcome,
         hits: &Mutex<Sometimes>,
     ) -> Result<Judged, RunError> {
-        let SeedOutcome { mut history, trace, violations: seen, disks } = outcome;
+        let SeedOutcome { history, trace, violations: seen, disks } = outcome;
         let fail = |error| RunError::Ledger { seed: plan.seed, error };
-        history.dead_letters = outside::dead_letters(&disks);
         let part = ledger::taking_part(&history);
         let events = workload.into_iter().map(|event| reference::LoadEvent {
             entry: event.entry.as_str().into(),

@@ -340,6 +340,14 @@ pub struct Assertion {
 }
 
 impl Scenario {
+    /// The middle of the rounds' processor time an event, µs; `None` where none was measured.
+    #[must_use]
+    pub fn cpu_us(&self) -> Option<f64> {
+        let mut rounds: Vec<f64> = self.seeds.iter().filter_map(|seed| Some(seed.cpu_us?.0)).collect();
+        rounds.sort_by(f64::total_cmp);
+        rounds.get(rounds.len() / 2).copied()
+    }
+
     /// Assertions that were reached, how many there are, and those that never were.
     #[must_use]
     pub fn assertions_reached(&self) -> (usize, usize, Vec<&str>) {
@@ -362,7 +370,7 @@ fn reached<'a>(assertions: impl Iterator<Item = &'a Assertion>) -> (usize, usize
     (hits.len() - never.len(), hits.len(), never)
 }
 
-/// One seed.
+/// One seed, or one round on a real machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Seed {
@@ -370,7 +378,7 @@ pub struct Seed {
     pub seed: u64,
     /// Fail when a promise is broken.
     pub verdict: Verdict,
-    /// Hash of its trace.
+    /// Hash of its trace; empty for a round on a real machine, which has no twin.
     pub trace_hash: String,
     /// How long it ran, ms.
     pub virtual_ms: u64,
@@ -382,6 +390,9 @@ pub struct Seed {
     pub lost: u64,
     /// 99th percentile of latency at the worst sink, warm-up excepted.
     pub p99_ms: Figure,
+    /// Processor time an event, µs: of a round on a real machine, where the load and the recording are in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_us: Option<Decimal>,
     /// Broken promises, in order of time.
     pub violations: Vec<Violation>,
 }

@@ -39,6 +39,8 @@ pub struct SeedRun {
     pub twins: Vec<Twin>,
     /// Where the time of its events went, a sink at a time.
     pub waterfalls: Vec<Waterfall>,
+    /// Processor time that it took on a real machine, ns; the load and the recording are in it.
+    pub cpu_ns: Option<u64>,
 }
 
 /// Where the time of events went on their way to one sink.

@@ -28,6 +28,7 @@ pub(crate) fn run(seed: u64, delay_ms: impl Fn(u64) -> Option<u64>) -> SeedRun {
     SeedRun {
         seed,
         trace_hash: format!("{seed:016x}"),
+        cpu_ns: None,
         warmup_ns: 5_000 * MS,
         load_end_ns: 60_000 * MS,
         end_ns: 62_000 * MS,

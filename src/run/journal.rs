@@ -4,7 +4,7 @@ use seaworthy_engine::journal::{Durability, JournalOptions};
 use seaworthy_engine::nodes::units::duration_ns;
 
 #[derive(clap::Args, Clone, Debug)]
-pub(super) struct JournalArgs {
+pub(crate) struct JournalArgs {
     /// Size of a journal's segments in bytes: two are taken from the disk at the start, more as a backlog grows.
     #[arg(long, value_name = "BYTES", default_value_t = JournalOptions::new("").segment_bytes, value_parser = segment_bytes)]
     segment_bytes: u64,
@@ -23,7 +23,7 @@ pub(super) struct JournalArgs {
 
 impl JournalArgs {
     /// For the journal of a process.
-    pub(super) fn options(&self, process: &str) -> JournalOptions {
+    pub(crate) fn options(&self, process: &str) -> JournalOptions {
         let (segment_bytes, durability) = (self.segment_bytes, self.durability);
         let (retain_ns, retain_bytes) = (self.retain.unwrap_or(0), self.retain_bytes.unwrap_or(0));
         JournalOptions { segment_bytes, durability, retain_ns, retain_bytes, ..JournalOptions::new(process) }

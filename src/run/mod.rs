@@ -28,7 +28,7 @@ use crate::files::read_text;
 use crate::show;
 use console::Console;
 use engine::Launch;
-use journal::JournalArgs;
+pub(crate) use journal::JournalArgs;
 use refusal::Refusal;
 use report::Report;
 

@@ -1,8 +1,9 @@
 //! What every part of a world shares: who the hosts are, which incarnation of each lives, and what time it is.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use seaworthy_engine::env::Clock;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -139,14 +140,26 @@ impl Pause {
 }
 
 /// The world's time: nanoseconds since its start, the same for all hosts.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct WorldTime {
+    /// The clock of a real machine and what it showed at the start; unset in a simulation.
+    real: OnceLock<(Arc<dyn Clock>, u64)>,
     step_ns: AtomicU64,
     tick_ns: AtomicU64,
     stepping: AtomicBool,
 }
 
 impl WorldTime {
+    /// From now on time is what that clock says, beginning with 0.
+    pub fn run_by(&self, clock: Arc<dyn Clock>) {
+        let start_ns = clock.mono();
+        assert!(self.real.set((clock, start_ns)).is_ok(), "time runs by one clock");
+    }
+
+    fn real_ns(&self) -> Option<u64> {
+        self.real.get().map(|(clock, start_ns)| clock.mono() - start_ns)
+    }
+
     /// Begins the step that starts at `step_ns` and lasts `tick_ns`.
     pub fn begin_step(&self, step_ns: u64, tick_ns: u64) {
         self.step_ns.store(step_ns, Ordering::Relaxed);
@@ -163,6 +176,9 @@ impl WorldTime {
     /// Now. Between steps (also while a crash drops a host's tasks, where tokio's paused clock is out of reach) it is the
     /// time of the border between them.
     pub fn now_ns(&self) -> u64 {
+        if let Some(now_ns) = self.real_ns() {
+            return now_ns;
+        }
         let step_ns = self.step_ns.load(Ordering::Relaxed);
         if !self.stepping.load(Ordering::Relaxed) {
             return step_ns;
@@ -174,6 +190,9 @@ impl WorldTime {
     /// [`WorldTime::now_ns`] for who runs in the runtime of `host`, or between steps: the same, without turmoil's way
     /// through its table of hosts, which is most of its price.
     pub fn now_on_ns(&self, hosts: &Hosts, host: HostIndex) -> u64 {
+        if let Some(now_ns) = self.real_ns() {
+            return now_ns;
+        }
         let step_ns = self.step_ns.load(Ordering::Relaxed);
         match hosts.origin(host) {
             Some(origin) if self.stepping.load(Ordering::Relaxed) => {

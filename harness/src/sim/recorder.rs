@@ -114,6 +114,7 @@ impl Recorder {
 
     /// As [`Recorder::effect`], by the sink `name`, whose effects are recorded as those of `told_as`.
     pub(crate) fn effect_by(&self, name: &str, told_as: &str, packet_id: &str, key: Option<&str>, content: Bytes) {
+        let mut inner = self.lock();
         let at_ns = self.now_ns();
         let effect = Effect {
             endpoint: told_as.to_owned(),
@@ -122,7 +123,6 @@ impl Recorder {
             key: key.map(str::to_owned),
             content,
         };
-        let mut inner = self.lock();
         for effect in inner.sinks.pass(name, effect) {
             inner.visible(Effect { at_ns, ..effect });
         }
@@ -234,8 +234,8 @@ impl Recorder {
 
     /// The system answered the offer at `at`.
     pub(crate) fn answered(&self, host: HostIndex, at: usize, answer: &Offered) {
-        let now = self.now_on_ns(host);
         let mut inner = self.lock();
+        let now = self.now_on_ns(host);
         let offer = &mut inner.history.offers[at];
         let code = match answer {
             Offered::Accepted => {
@@ -313,9 +313,10 @@ impl Probe for HostProbe {
         if !hosts.is_live(self.host, self.incarnation) {
             return;
         }
-        let at_ns = self.recorder.now_on_ns(self.host);
         let name = hosts.name(self.host);
         let mut inner = self.recorder.lock();
+        // Read under the lock: where hosts are threads, the history is in order of time all the same.
+        let at_ns = self.recorder.now_on_ns(self.host);
         if inner.lies.panics(self.host) {
             drop(inner);
             panic!("sabotage: the probe broke");

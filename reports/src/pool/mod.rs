@@ -8,7 +8,7 @@ use crate::histogram::{Latency, Percentile};
 use crate::phases::{self, Phase, Totals};
 use crate::recovery::{self, Group};
 use crate::result;
-use crate::result::{Assertion, Recovery, Scenario, Seed, Sometimes, Spread, Verdict, Violation};
+use crate::result::{Assertion, Decimal, Recovery, Scenario, Seed, Sometimes, Spread, Verdict, Violation};
 use crate::run::{SeedRun, Waterfall};
 use crate::slo::{Objective, Part};
 
@@ -65,6 +65,7 @@ impl Pool {
             packets: all.counts.offered,
             lost: all.counts.lost_all(),
             p99_ms: all.worst(Percentile::P99),
+            cpu_us: run.cpu_ns.map(|ns| Decimal((ns as f64 / 100.0 / all.counts.offered.max(1) as f64).round() / 10.0)),
             violations,
         };
         let replaced = self.seeds.insert(run.seed, seed);

@@ -107,6 +107,7 @@ fn section(scenario: &Scenario, extra: &Extra) -> Markup {
             h2 { (chip(scenario.verdict)) " " (scenario.id) }
             @for why in &scenario.void { p .why { "Proved nothing: " (why) } }
             (strip(scenario))
+            @if let Some(us) = scenario.cpu_us() { p { "The processor worked " (us) " µs an event, the load and the recording in it." } }
             @if !scenario.expect.is_empty() {
                 h3 { "Expectations" }
                 ul .plain { @for expectation in &scenario.expect { li class=(class(expectation.verdict)) { (expected(expectation)) } } }

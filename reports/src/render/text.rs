@@ -27,7 +27,7 @@ pub struct Heading<'a> {
 #[must_use]
 pub fn scenario(file: &ResultFile, scenario: &Scenario, heading: &Heading<'_>) -> String {
     let mut text = String::new();
-    headline(&mut text, scenario, heading);
+    headline(&mut text, file.time, scenario, heading);
     figures(&mut text, file, scenario);
     for why in &scenario.void {
         line(&mut text, &format!("  proved nothing: {why}"));
@@ -45,7 +45,7 @@ pub fn scenario(file: &ResultFile, scenario: &Scenario, heading: &Heading<'_>) -
     for sometimes in scenario.sometimes.iter().filter(|sometimes| sometimes.hits == 0) {
         line(&mut text, &format!("  not reached: {}", sometimes.that));
     }
-    if scenario.verdict == Verdict::Fail {
+    if scenario.verdict == Verdict::Fail && file.time == Time::Virtual {
         again(&mut text, scenario, heading);
     }
     text
@@ -66,11 +66,15 @@ pub(crate) fn loud(verdict: Verdict) -> &'static str {
     }
 }
 
-fn headline(text: &mut String, scenario: &Scenario, heading: &Heading<'_>) {
+fn headline(text: &mut String, time: Time, scenario: &Scenario, heading: &Heading<'_>) {
     let verdict = loud(scenario.verdict);
+    let runs = match time {
+        Time::Virtual => "seed",
+        Time::Wall => "round",
+    };
     let seeds = match scenario.seeds.len() {
-        1 => "1 seed".to_owned(),
-        n => format!("{n} seeds"),
+        1 => format!("1 {runs}"),
+        n => format!("{n} {runs}s"),
     };
     let duration = seconds(heading.duration_ms as f64 / 1000.0);
     let mut head = format!("{verdict} {}  {seeds} x {duration} s", scenario.id);
@@ -128,6 +132,28 @@ fn figures(text: &mut String, file: &ResultFile, scenario: &Scenario) {
         write!(figures, "   recovery{of} p95 {p95}").expect("a String takes all");
     }
     line(text, &figures);
+    if file.time == Time::Wall {
+        rounds(text, scenario);
+    }
+}
+
+/// How far the rounds lie apart, and what the processor had to do.
+fn rounds(text: &mut String, scenario: &Scenario) {
+    let mut p99: Vec<f64> = scenario
+        .seeds
+        .iter()
+        .filter_map(|round| if let Figure::V { v } = round.p99_ms { Some(v.0) } else { None })
+        .collect();
+    p99.sort_by(f64::total_cmp);
+    let mut said = match &p99[..] {
+        [] => "  rounds too short for a p99".to_owned(),
+        [first, .., last] => format!("  p99 of a round {first} to {last} ms"),
+        [only] => format!("  p99 of the round {only} ms"),
+    };
+    if let Some(us) = scenario.cpu_us() {
+        write!(said, "   cpu {us} us an event, the load and the recording in it").expect("a String takes all");
+    }
+    line(text, &said);
 }
 
 /// `pass  latency.p99 @steady <= 400ms   got 212 ms   margin 47 %`.

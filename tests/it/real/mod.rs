@@ -4,6 +4,7 @@
 //! A SIGKILL leaves the page cache alone, so none of this tests fsync: the simulated power cut does that.
 
 mod bad_input;
+mod bench;
 mod changed_graph;
 mod channels;
 mod dead_letters;
