@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use seaworthy_reports::compare::{Comparison, Seeds, Tolerance, Word, compare};
+use seaworthy_reports::compare::{Comparison, Delta, Seeds, Tolerance, Word, compare};
 use seaworthy_reports::merge::merge;
 use seaworthy_reports::read::parse;
 use seaworthy_reports::render::{self, json, junit, prom, text};
@@ -87,7 +87,10 @@ pub(crate) fn comparison_text(comparison: &Comparison) -> String {
             }
         }
         let _ = writeln!(out, "{line}");
-        for delta in scenario.deltas.iter().take(4) {
+        // A stage says where: the worst one shows even where four other figures are worse.
+        let (stages, figures): (Vec<&Delta>, Vec<&Delta>) = scenario.deltas.iter().partition(|delta| delta.is_stage());
+        let shown: Vec<&Delta> = figures.into_iter().take(4).chain(stages.into_iter().take(1)).collect();
+        for delta in &shown {
             let by = delta.by.map_or_else(String::new, |by| format!("  {by:+.3}"));
             let mark = if delta.word == Word::Regressed { "worse " } else { "      " };
             let _ = writeln!(
@@ -98,7 +101,7 @@ pub(crate) fn comparison_text(comparison: &Comparison) -> String {
                 text::figure(&delta.head)
             );
         }
-        let more = scenario.deltas.len().saturating_sub(4);
+        let more = scenario.deltas.len() - shown.len();
         if more > 0 {
             let _ = writeln!(out, "        and {more} more that differ");
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::result::{Figure, ResultFile, Scenario, Seed, Time, Verdict};
+use crate::result::{Figure, ResultFile, Scenario, Seed, Stage, Time, Verdict, Waterfall};
 use crate::slo::limit_parts;
 use crate::statistics::{bootstrap, sign_test};
 
@@ -81,6 +81,14 @@ pub struct Delta {
     pub by: Option<f64>,
     /// What it comes to.
     pub word: Word,
+}
+
+impl Delta {
+    /// Whether it is the time in one stage of the way.
+    #[must_use]
+    pub fn is_stage(&self) -> bool {
+        self.what.starts_with(STAGE)
+    }
 }
 
 /// Seeds, one by one, by their p99.
@@ -239,7 +247,7 @@ fn scenario(
 /// The word over fresh seeds: counts of broken promises are facts on any seeds, times are told by the sample.
 fn fresh(deltas: &[Delta], signs: &Signs, old: &Scenario, tolerance: &Tolerance, floor_ms: f64) -> Word {
     if deltas.iter().any(|delta| {
-        let sampled = ["latency", "recovery", "stage", CPU].iter().any(|times| delta.what.starts_with(times));
+        let sampled = ["latency", "recovery", STAGE, CPU].iter().any(|times| delta.what.starts_with(times));
         delta.word == Word::Regressed && !sampled
     }) {
         return Word::Regressed;
@@ -274,6 +282,9 @@ enum Kind {
 
 /// The processor's time an event, the middle of the rounds. It is shown, and judged by whoever knows what else the machine did.
 const CPU: &str = "cpu us/event";
+
+/// How the figures of stages are named, up to the stage.
+const STAGE: &str = "stage ";
 
 type Pair = (String, Kind, Figure, Figure);
 
@@ -310,10 +321,13 @@ fn figures(old: &Scenario, new: &Scenario) -> Vec<Pair> {
     }
     for a in &old.waterfalls {
         let Some(b) = new.waterfalls.iter().find(|b| b.sink == a.sink) else { continue };
-        for x in &a.stages {
-            let y = b.stages.iter().find(|y| y.stage == x.stage).map_or(0.0, |y| y.mean_ms.0);
-            let what = format!("stage {} mean @{}", x.stage, a.sink);
-            pairs.push((what, Kind::Ms, Figure::v(x.mean_ms.0), Figure::v(y)));
+        // No event spent time in a stage that one side doesn't have.
+        let mean = |of: &Waterfall, stage: &str| {
+            Figure::v(of.stages.iter().find(|known| known.stage == stage).map_or(0.0, |known| known.mean_ms.0))
+        };
+        let new_ones = b.stages.iter().filter(|y| a.stages.iter().all(|x| x.stage != y.stage));
+        for Stage { stage, .. } in a.stages.iter().chain(new_ones) {
+            pairs.push((format!("{STAGE}{stage} mean @{}", a.sink), Kind::Ms, mean(a, stage), mean(b, stage)));
         }
     }
     if let (Some(a), Some(b)) = (old.cpu_us(), new.cpu_us()) {
@@ -420,6 +434,7 @@ fn is_looser(from: &str, to: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::result::Decimal;
     use crate::sample;
 
     fn with(change: impl Fn(&mut Scenario)) -> ResultFile {
@@ -482,6 +497,39 @@ mod tests {
         assert_eq!(looser(&|s| drop(s.seeds.pop()))[0].what, "seeds");
         let gone = ResultFile { scenarios: Vec::new(), ..sample::passing() };
         assert_eq!(compared(&gone).loosened[0].what, "scenario");
+    }
+
+    #[test]
+    fn a_stage_that_only_one_side_has_is_compared() {
+        let stage = |name: &str, ms| Stage { stage: name.into(), mean_ms: Decimal(ms) };
+        let file = |stages: &[Stage]| {
+            with(|s| s.waterfalls = vec![Waterfall { sink: "hub.raw".into(), events: 9, stages: stages.to_vec() }])
+        };
+        let (base, head) = (file(&[stage("a", 1.0)]), file(&[stage("a", 1.0), stage("b", 3.0)]));
+        let told = |base, head| compare(base, head, &Tolerance::default(), Seeds::Pinned).scenarios[0].clone();
+        let slower = told(&base, &head);
+        assert_eq!((slower.word, slower.deltas[0].what.as_str()), (Word::Regressed, "stage b mean @hub.raw"));
+        assert!(slower.deltas[0].is_stage());
+        assert_eq!(told(&head, &base).word, Word::Better);
+    }
+
+    #[test]
+    fn rounds_on_a_real_machine_are_a_sample_and_processor_time_decides_nothing() {
+        let round = |p50: f64, cpu: f64| {
+            let mut file = with(|s| {
+                s.phases.get_mut("all").unwrap().latency_ms.p50 = Figure::v(p50);
+                s.seeds.iter_mut().for_each(|seed| seed.cpu_us = Some(Decimal(cpu)));
+            });
+            file.time = Time::Wall;
+            file
+        };
+        let told = |head: &ResultFile| {
+            compare(&round(5.0, 80.0), head, &Tolerance::default(), Seeds::Pinned).scenarios[0].clone()
+        };
+        let same = told(&round(50.0, 120.0));
+        assert_eq!(same.word, Word::Equivalent, "no round's p99 differs");
+        assert!(same.deltas.iter().any(|delta| delta.what == CPU && delta.by == Some(40.0)), "{:?}", same.deltas);
+        assert_eq!(told(&sample::passing()).word, Word::NotComparable);
     }
 
     #[test]
