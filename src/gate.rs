@@ -16,6 +16,7 @@ use crate::elsewhere;
 use crate::exit::Exit;
 use crate::files::list;
 use crate::pages::{self, Timed, write};
+use crate::rebuild::Rebuild;
 use crate::results::{ShardFile, comparison_text, read};
 use crate::scenario_files::{prepare, prepare_all};
 use crate::show;
@@ -30,7 +31,7 @@ const SHRINK: Duration = Duration::from_secs(20);
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  seaworthy gate --estimate\n  seaworthy gate --tier pr --baseline ci/baseline.json\n  \
-    seaworthy gate --tier release --shard 1/3 --out shard1\n  seaworthy gate --accept \"the new retry costs 3 ms\"\n\n\
+    seaworthy gate --tier release --shard 1/3 --out shard1\n  seaworthy gate --accept \"the new retry costs 3 ms\"\n  seaworthy gate --rebuild v1.4\n\n\
     In this order: every scenario is read; one seed of each runs again in a second process, elsewhere; every line of the\n\
     corpus runs again; the tier's seeds run; what proved nothing is told; the baseline is compared.\n\
     Nothing is tried twice. One broken promise fails. Exit codes: 1 failed, 2 a file is wrong or a waiver is missing or past\n\
@@ -46,6 +47,15 @@ pub(crate) struct Args {
     /// The result to compare with; without the option, ci/baseline.json where it is.
     #[arg(long)]
     baseline: Option<String>,
+    /// Compares with an older build instead: builds --rebuild-path of that git revision under today's harness, and runs it.
+    #[arg(long, value_name = "REV", conflicts_with_all = ["baseline", "estimate", "accept", "shard"])]
+    rebuild: Option<String>,
+    /// What is taken from that revision; all else is HEAD's.
+    #[arg(long, value_name = "FOLDER", default_value = "engine")]
+    rebuild_path: String,
+    /// Runs the tier's seeds, and nothing before or after.
+    #[arg(long, hide = true)]
+    seeds_only: bool,
     /// What may be easier to meet than in the baseline, and until when.
     #[arg(long, default_value = "ci/waivers.toml")]
     waivers: String,
@@ -133,8 +143,10 @@ fn gate(args: &Args, registry: &Registry) -> Result<Gate, Exit> {
     let read = show::count(prepared.len(), "scenario", "scenarios");
     gate.step(Exit::Pass, "lint", &format!("{read}, {}", show::count(notes.len(), "note", "notes")));
     gate.tell(&notes.join("\n"));
-    determinism(&mut gate, &prepared)?;
-    corpus(&mut gate, args, &prepared)?;
+    if !args.seeds_only {
+        determinism(&mut gate, &prepared)?;
+        corpus(&mut gate, args, &prepared)?;
+    }
     let file = seeds(&mut gate, args, &prepared)?;
     coverage(&mut gate, &file);
     let comparison = base.map(|base| against(&mut gate, &base, &file, &waivers, args.shard.is_some()));
@@ -350,7 +362,15 @@ fn coverage(gate: &mut Gate, file: &ResultFile) {
 /// The baseline, where there is one; one that was named must be.
 fn baseline(args: &Args) -> Result<Option<ResultFile>, Exit> {
     const USUAL: &str = "ci/baseline.json";
+    if let Some(rev) = &args.rebuild {
+        let tier = args.tier.to_possible_value().expect("no tier is skipped on the command line");
+        let options = ["--tier".to_owned(), tier.get_name().to_owned(), "--jobs".to_owned(), args.jobs.to_string()];
+        let gate = args.scenarios.iter().cloned().chain(options).collect();
+        let out = format!("{}/rebuilt", args.out);
+        return Rebuild { rev, path: &args.rebuild_path, gate, out }.result().map(Some);
+    }
     match &args.baseline {
+        _ if args.seeds_only => Ok(None),
         Some(path) => read(path).map(Some),
         None if std::path::Path::new(USUAL).exists() => read(USUAL).map(Some),
         None => Ok(None),

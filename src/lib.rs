@@ -21,6 +21,7 @@ mod picture;
 mod plan;
 mod plan_files;
 mod queue;
+mod rebuild;
 mod results;
 mod run;
 mod scenario_files;

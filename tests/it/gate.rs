@@ -204,3 +204,26 @@ fn what_is_never_reached_proves_nothing_and_what_cannot_be_written_is_the_enviro
     assert!(project.said("gate empty", 4).contains("there is no scenario"));
     project.said("gate nowhere", 2);
 }
+
+#[test]
+fn an_older_build_that_cannot_be_had_is_told() {
+    let project = Project::new();
+    let told = project.said("gate --rebuild v1", 2);
+    assert!(told.contains("could not rebuild `v1`") && told.contains("not a git repository"), "{told}");
+    let git = |arguments: &[&str]| {
+        let mut command = Command::new("git");
+        command.args(["-c", "user.name=t", "-c", "user.email=t@t"]).args(arguments);
+        assert!(command.current_dir(project.0.path()).status().expect("git is there").success(), "{arguments:?}");
+    };
+    project.write("engine/lib.rs", "");
+    project.write(".gitignore", "target\nout\n");
+    git(&["init", "--quiet"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "-m", "first"]);
+    assert!(project.said("gate --rebuild v1", 2).contains("could not rebuild `v1`"));
+    assert!(project.said("gate --rebuild HEAD --rebuild-path nowhere", 2).contains("nowhere"));
+    // No project that cargo could build is as unlike today's as can be.
+    let told = project.said("gate --rebuild HEAD", 2);
+    assert!(told.contains("does not build under today's harness") && told.contains("its API differs"), "{told}");
+    project.said("gate --rebuild HEAD --accept why", 2);
+}
