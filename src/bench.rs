@@ -17,7 +17,7 @@ use crate::exit::Exit;
 use crate::files::read_text;
 use crate::pages::{self, Timed};
 use crate::run::JournalArgs;
-use crate::scenario_files::refused;
+use crate::scenario_files::{is_scenario, refused};
 use crate::show;
 use crate::worlds::{books, commit, problem};
 
@@ -101,7 +101,7 @@ fn bench(args: &Args, registry: &Registry) -> Result<Exit, Exit> {
 /// The scenario, or one made up for a graph.
 fn prepare(args: &Args, registry: &Registry) -> Result<Prepared, Exit> {
     let path = args.file.as_str();
-    if path.ends_with(".toml") {
+    if is_scenario(path) {
         return Prepared::read(path, &read_text, registry).map_err(|error| refused(path, error));
     }
     let (plan, _) = read_graph(path, &read_text, registry).map_err(|error| refused(path, error))?;

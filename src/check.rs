@@ -89,20 +89,11 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
 }
 
 fn check(path: &str, data_dir: Option<&Path>, registry: &Registry) -> Checked {
+    if scenario_files::is_scenario(path) {
+        return scenario(path, registry);
+    }
     match path.rsplit_once('.').map(|(_, extension)| extension) {
         Some("yaml" | "yml") => graph(load_any(path, &read_text, registry, Phase::Check), data_dir),
-        Some("toml") => match Prepared::read(path, &read_text, registry) {
-            Ok(prepared) => {
-                let faults = show::count(prepared.scenario().faults.len(), "fault", "faults");
-                let found = prepared.lints().into_iter().map(|lint| Box::new(lint) as _).collect();
-                Checked { what: format!("scenario, {faults}"), found, held: Vec::new(), exit: Exit::Pass }
-            }
-            Err(error) => {
-                let exit = scenario_files::exit_of(&error);
-                let found = scenario_files::diagnostics(path, error);
-                Checked { what: "scenario".to_owned(), found, held: Vec::new(), exit }
-            }
-        },
         _ => Checked {
             what: "unknown".to_owned(),
             found: vec![Box::new(UnknownKind { path: path.to_owned() })],
@@ -110,6 +101,25 @@ fn check(path: &str, data_dir: Option<&Path>, registry: &Registry) -> Checked {
             exit: Exit::Usage,
         },
     }
+}
+
+/// A scenario, or every variant of its matrix up to the first that can't be used.
+fn scenario(path: &str, registry: &Registry) -> Checked {
+    let read = |path: &String| Prepared::read(path, &read_text, registry);
+    let all = Prepared::variants(path, &read_text).and_then(|variants| variants.iter().map(read).collect());
+    let all: Vec<Prepared> = match all {
+        Ok(all) => all,
+        Err(error) => {
+            let exit = scenario_files::exit_of(&error);
+            let found = scenario_files::diagnostics(path, error);
+            return Checked { what: "scenario".to_owned(), found, held: Vec::new(), exit };
+        }
+    };
+    let faults = all.iter().map(|prepared| prepared.scenario().faults.len()).max().unwrap_or(0);
+    let faults = show::count(faults, "fault", "faults");
+    let what = if all.len() == 1 { "scenario".to_owned() } else { format!("{} scenarios", all.len()) };
+    let found = all.iter().flat_map(Prepared::lints).map(|lint| Box::new(lint) as _).collect();
+    Checked { what: format!("{what}, {faults}"), found, held: Vec::new(), exit: Exit::Pass }
 }
 
 fn graph(loaded: Loaded, data_dir: Option<&Path>) -> Checked {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use seaworthy_engine::node::Registry;
 use seaworthy_harness::run::Prepared;
+use seaworthy_harness::scenario::Sources;
 use seaworthy_reports::compare::{Comparison, Seeds, Tolerance, compare};
 use seaworthy_reports::render::{annotations, json, text};
 use seaworthy_reports::result::{ResultFile, Scenario, Time, Verdict, assertions_reached};
@@ -18,7 +19,7 @@ use crate::files::list;
 use crate::pages::{self, Timed, write};
 use crate::rebuild::Rebuild;
 use crate::results::{ShardFile, comparison_text, read};
-use crate::scenario_files::{prepare, prepare_all};
+use crate::scenario_files::{is_scenario, prepare, prepare_all};
 use crate::show;
 use crate::shrink::of_result;
 use crate::stopwatch::Stopwatch;
@@ -158,7 +159,7 @@ fn gate(args: &Args, registry: &Registry) -> Result<Gate, Exit> {
 fn lint(args: &Args, registry: &Registry) -> Result<Vec<Prepared>, Exit> {
     let mut paths = Vec::new();
     for path in &args.scenarios {
-        if path.ends_with(".toml") {
+        if is_scenario(path) {
             paths.push(path.clone());
             continue;
         }
@@ -185,9 +186,9 @@ fn lint(args: &Args, registry: &Registry) -> Result<Vec<Prepared>, Exit> {
     Ok(prepared)
 }
 
-/// The shard of a scenario, from 1: by its name alone, so that one more scenario moves no other.
+/// The shard of a file's scenarios, from 1: by its name alone, so that one more scenario moves no other.
 fn shard_of(path: &str, of: u32) -> u32 {
-    let stem = std::path::Path::new(path).file_stem().unwrap_or_default();
+    let stem = std::path::Path::new(Sources::file_of(path)).file_stem().unwrap_or_default();
     let hash = xxhash_rust::xxh3::xxh3_64(stem.as_encoded_bytes());
     (hash % u64::from(of)) as u32 + 1
 }

@@ -3,6 +3,7 @@
 use miette::Diagnostic;
 use seaworthy_engine::node::Registry;
 use seaworthy_harness::run::{PrepareError, Prepared};
+use seaworthy_harness::scenario::Sources;
 
 use crate::exit::Exit;
 use crate::files::read_text;
@@ -14,19 +15,27 @@ pub(crate) fn prepare(path: &str, registry: &Registry) -> Result<Prepared, Exit>
     Prepared::read(path, &read_text, registry).map_err(|error| refused(path, error))
 }
 
-/// Prepares all of them, or shows everything that is wrong with any.
+/// Prepares all of them, a file with a matrix as all its variants, or shows everything that is wrong with any.
 pub(crate) fn prepare_all<'a>(
     paths: impl Iterator<Item = &'a String>,
     prepare: impl Fn(&str) -> Result<Prepared, Exit>,
 ) -> Result<Vec<Prepared>, Exit> {
-    let (mut prepared, mut refused) = (Vec::new(), Exit::Pass);
+    let (mut prepared, mut exit) = (Vec::new(), Exit::Pass);
     for path in paths {
-        match prepare(path) {
-            Ok(ready) => prepared.push(ready),
-            Err(exit) => refused = refused.and(exit),
+        let variants = Prepared::variants(path, &read_text).map_err(|error| refused(path, error));
+        let ready =
+            variants.and_then(|variants| variants.iter().map(|path| prepare(path)).collect::<Result<Vec<_>, _>>());
+        match ready {
+            Ok(ready) => prepared.extend(ready),
+            Err(found) => exit = exit.and(found),
         }
     }
-    if refused == Exit::Pass { Ok(prepared) } else { Err(refused) }
+    if exit == Exit::Pass { Ok(prepared) } else { Err(exit) }
+}
+
+/// Whether a path is that of a scenario, or of one variant of its matrix.
+pub(crate) fn is_scenario(path: &str) -> bool {
+    Sources::file_of(path).ends_with(".toml")
 }
 
 /// As [`prepare`]; `watch` hears of each file that is read.

@@ -13,14 +13,14 @@ mod system;
 use std::process::ExitCode;
 
 use seaworthy_harness::own;
-use seaworthy_harness::scenario::{World, WorldNode, load};
+use seaworthy_harness::scenario::{Sources, World, WorldNode, load};
 use system::KvSystem;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let seeds: u64 = arguments.next().and_then(|seeds| seeds.parse().ok()).unwrap_or(20);
     let syncs = arguments.next().as_deref() != Some("forgetful");
-    let scenario = match load("kv.toml", include_str!("kv.toml"), &world()) {
+    let scenario = match load(&Sources::new("kv.toml", include_str!("kv.toml")), &world()) {
         Ok(scenario) => scenario,
         Err(errors) => {
             eprintln!("{errors:?}");
@@ -53,7 +53,8 @@ mod tests {
     use super::*;
 
     fn outcome(seed: u64, syncs: bool) -> own::Outcome {
-        let scenario = load("kv.toml", include_str!("kv.toml"), &world()).expect("it is a whole scenario");
+        let scenario =
+            load(&Sources::new("kv.toml", include_str!("kv.toml")), &world()).expect("it is a whole scenario");
         own::run(&scenario, seed, |recorder| Box::new(KvSystem::new(recorder.clone(), syncs)))
     }
 

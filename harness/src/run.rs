@@ -41,7 +41,9 @@ use crate::outside;
 use crate::plan::{Action, Ns, Plan, Step};
 use crate::real::{self, RoundError, RoundOptions};
 use crate::reference;
-use crate::scenario::{self, Metric, PlanProblems, Scenario, ScenarioErrors, Sim, World, WorldChannel, WorldNode};
+use crate::scenario::{
+    self, Metric, PlanProblems, Scenario, ScenarioErrors, Sim, Sources, World, WorldChannel, WorldNode,
+};
 use crate::sim::disk::SimDisk;
 use crate::sim::recorder::Recorder;
 use crate::sim::trace::{Trace, first_difference};
@@ -149,7 +151,7 @@ pub struct Prepared {
     registry: Registry,
     rows: Arc<BTreeMap<String, Rows>>,
     world: World,
-    text: String,
+    sources: Sources,
     hash: String,
     path: String,
 }
@@ -208,9 +210,9 @@ impl Prepared {
     /// Everything that is wrong with the files, before anything runs.
     pub fn read(path: &str, read: ReadText<'_>, registry: &Registry) -> Result<Prepared, PrepareError> {
         let text_of = |path: &str| read(path).map_err(|source| PrepareError::Read { path: path.to_owned(), source });
-        let text = text_of(path)?;
+        let sources = sources(path, &text_of)?;
         let mut inputs = Vec::new();
-        let (processes, world) = match scenario::graph_path(path, &text) {
+        let (processes, world) = match scenario::graph_path(&sources) {
             Some(graph) => {
                 let graph = graph.to_string_lossy().into_owned();
                 let processes = load_graph(&graph, read, registry, &mut inputs)?;
@@ -220,7 +222,7 @@ impl Prepared {
             // The scenario's own errors say that the graph is missing.
             None => (ProcessPlan { processes: Vec::new(), channels: Vec::new() }, World::default()),
         };
-        let scenario = scenario::load(path, &text, &world).map_err(PrepareError::Scenario)?;
+        let scenario = scenario::load(&sources, &world).map_err(PrepareError::Scenario)?;
         let mut rows = BTreeMap::new();
         for written in scenario.rows() {
             let file = scenario.path(written).to_string_lossy().into_owned();
@@ -247,13 +249,27 @@ impl Prepared {
             registry: registry.clone(),
             rows: Arc::new(rows),
             world,
-            text,
+            sources,
             hash,
             path: path.to_owned(),
         };
         // A load that can't be made is an error of the files, not of a seed.
         prepared.workload(1)?;
         Ok(prepared)
+    }
+
+    /// The scenarios of a file: itself, or each variant of its matrix as `path#variant`.
+    ///
+    /// # Errors
+    /// A file that can't be read.
+    pub fn variants(path: &str, read: ReadText<'_>) -> Result<Vec<String>, PrepareError> {
+        let text_of = |path: &str| read(path).map_err(|source| PrepareError::Read { path: path.to_owned(), source });
+        let own = vec![path.to_owned()];
+        if path.contains('#') {
+            return Ok(own);
+        }
+        let variants = sources(path, &text_of)?.variants();
+        Ok(if variants.is_empty() { own } else { variants })
     }
 
     /// The scenario.
@@ -288,15 +304,15 @@ impl Prepared {
     /// # Errors
     /// Everything that is wrong with them, or with the scenario that they make: what no system could survive, too.
     pub fn with_faults(&self, tables: &str) -> Result<Prepared, Box<ScenarioErrors>> {
-        let text = format!("{}\n{tables}", self.text);
+        let sources = self.sources.with(tables);
         Ok(Prepared {
-            scenario: scenario::load(&self.path, &text, &self.world)?,
+            scenario: scenario::load(&sources, &self.world)?,
             processes: self.processes.clone(),
             members: self.members.clone(),
             registry: self.registry.clone(),
             rows: self.rows.clone(),
             world: self.world.clone(),
-            text,
+            sources,
             // What a changed scenario gives is compared with nothing.
             hash: String::new(),
             path: self.path.clone(),
@@ -306,7 +322,7 @@ impl Prepared {
     /// What in the scenario will probably disappoint whoever wrote it.
     #[must_use]
     pub fn lints(&self) -> Vec<scenario::Lint> {
-        scenario::lints(&self.path, &self.text, &self.scenario, &self.arrivals(1))
+        scenario::lints(&self.sources, &self.scenario, &self.arrivals(1))
     }
 
     /// Whether a plan that somebody wrote or changed fits this scenario and its world; one of [`Prepared::plan`] does.
@@ -650,6 +666,16 @@ pub fn read_graph(path: &str, read: ReadText<'_>, registry: &Registry) -> Result
     let plan = load_graph(path, read, registry, &mut Vec::new())?;
     let world = world_of(&plan);
     Ok((plan, world))
+}
+
+/// The scenario's file, and all that it extends.
+fn sources(path: &str, text_of: &dyn Fn(&str) -> Result<String, PrepareError>) -> Result<Sources, PrepareError> {
+    let mut sources = Sources::new(path, &text_of(Sources::file_of(path))?);
+    while let Some(base) = sources.wanted() {
+        let text = text_of(&base)?;
+        sources.extend(base, &text);
+    }
+    Ok(sources)
 }
 
 fn load_graph(

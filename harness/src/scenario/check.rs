@@ -7,11 +7,12 @@ use seaworthy_engine::observe::What;
 
 use super::address::{Target, World};
 use super::check_fault;
-use super::error::{ScenarioError, Span, line_of, span};
+use super::error::{ScenarioError, Span, span};
 use super::expect::{Limit, Metric, Objective};
 use super::expr::{Expr, ExprError, Term, Unit};
 use super::model::{Ordering, Promise, Scenario, SeedSets, Sim, Sometimes};
 use super::shape::{Named, Text};
+use super::sources::Sources;
 use super::spec::{EngineText, File, PromiseText, SeedsText, SimText, SometimesText};
 use super::value::{self, MS, SECOND, Seeds, ValueError, nearest};
 use crate::plan::Sizes;
@@ -25,21 +26,16 @@ const DISK_BYTES_MAX: u64 = 60 << 20;
 /// What a file is checked against and where its errors go.
 pub(super) struct Checker<'a> {
     pub world: &'a World,
-    pub text: &'a str,
+    pub sources: &'a Sources,
     /// Ids of all faults of the file, also of those that could not be read.
     pub faults: Vec<String>,
     pub errors: &'a mut Vec<ScenarioError>,
 }
 
-pub(super) fn check(
-    path: &Path,
-    text: &str,
-    file: File,
-    world: &World,
-    errors: &mut Vec<ScenarioError>,
-) -> Option<Scenario> {
+pub(super) fn check(sources: &Sources, file: File, world: &World, errors: &mut Vec<ScenarioError>) -> Option<Scenario> {
     let faults = file.faults.0.iter().map(|(id, _)| id.value.clone()).collect();
-    let mut checker = Checker { world, text, faults, errors };
+    let path = Path::new(sources.path());
+    let mut checker = Checker { world, sources, faults, errors };
     let may_sabotage = path.parent().and_then(Path::file_name).is_some_and(|folder| folder == "must_fail");
     let sim = checker.sim(file.sim.and_then(|sim| sim.0));
     let engine = checker.engine(file.engine.and_then(|engine| engine.0));
@@ -55,7 +51,7 @@ pub(super) fn check(
         checker.errors.push(ScenarioError::BadValue { message: "`why` is empty".to_owned(), at: span(&why.at), help });
     }
     Some(Scenario {
-        id: path.file_stem().map_or_else(|| "scenario".to_owned(), |stem| stem.to_string_lossy().into_owned()),
+        id: sources.id(),
         why: why.value,
         dir: path.parent().unwrap_or(Path::new("")).to_owned(),
         graph: file.graph.0?.value,
@@ -86,7 +82,7 @@ impl Checker<'_> {
     }
 
     pub fn line(&self, at: &Span) -> u32 {
-        line_of(self.text, at.start)
+        self.sources.line(at.start)
     }
 
     fn sim(&mut self, text: Option<SimText>) -> Sim {

@@ -122,7 +122,7 @@ mod tests {
 
     fn scenario() -> Scenario {
         let text = "why = \"w\"\ngraph = \"g.yaml\"\nload = { into = \"edge.feed\", rate = \"1/s\", bytes = \"8\" }\nsim = { duration = \"10s\", warmup = \"1s\" }\n";
-        load("s.toml", text, &World::of_one_host()).unwrap()
+        load(&crate::scenario::Sources::new("s.toml", text), &World::of_one_host()).unwrap()
     }
 
     fn plan(step: &str) -> Plan {

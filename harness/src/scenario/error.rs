@@ -1,7 +1,8 @@
 //! What can be wrong with a scenario file: every error with its code, its place and what to write instead.
 
-use miette::{Diagnostic, NamedSource, SourceSpan};
+use miette::{Diagnostic, SourceSpan};
 
+use super::sources::Sources;
 use super::value::ValueError;
 
 /// A place in the file, in bytes.
@@ -211,6 +212,25 @@ pub enum ScenarioError {
         #[help]
         help: String,
     },
+    /// A file with a matrix where one scenario is needed.
+    #[error("{path} is {} scenarios, the variants of its matrix", variants.len())]
+    #[diagnostic(code(scenario::many_variants), help("name one of them: `{path}#{}`", variants.join("`, `#")))]
+    ManyVariants {
+        path: String,
+        variants: Vec<String>,
+        #[label("turns by this first")]
+        at: SourceSpan,
+    },
+    /// A variant that the file's matrix doesn't have.
+    #[error("there is no variant `{name}`")]
+    #[diagnostic(code(scenario::unknown_variant))]
+    UnknownVariant {
+        name: String,
+        #[label("these are its axes")]
+        at: SourceSpan,
+        #[help]
+        help: String,
+    },
     /// A fault that the file doesn't have.
     #[error("there is no fault `{fault}` in this file")]
     #[diagnostic(code(scenario::unknown_fault))]
@@ -256,9 +276,9 @@ pub fn line_of(text: &str, offset: usize) -> u32 {
 pub struct ScenarioErrors {
     /// The file, as it was named.
     pub path: String,
-    /// Its text.
+    /// Its text, and those of the files that it extends.
     #[source_code]
-    pub text: NamedSource<String>,
+    pub text: Sources,
     /// What is wrong, at least one.
     #[related]
     pub errors: Vec<ScenarioError>,
@@ -269,19 +289,18 @@ fn count(errors: usize) -> String {
 }
 
 impl ScenarioErrors {
-    pub(super) fn new(path: &str, text: &str, mut errors: Vec<ScenarioError>) -> Self {
+    pub(super) fn new(sources: &Sources, mut errors: Vec<ScenarioError>) -> Self {
         errors.sort_by_key(ScenarioError::offset);
         errors.dedup();
-        ScenarioErrors { path: path.to_owned(), text: NamedSource::new(path, text.to_owned()), errors }
+        ScenarioErrors { path: sources.path().to_owned(), text: sources.clone(), errors }
     }
 
-    /// `(code, line)` of each error, in order: what tests and machines read.
+    /// `(code, line in its file)` of each error, in order: what tests and machines read.
     #[must_use]
     pub fn places(&self) -> Vec<(String, u32)> {
-        let text = self.text.inner();
         let place = |error: &ScenarioError| {
             let code = error.code().map(|code| code.to_string()).unwrap_or_default();
-            (code, line_of(text, error.offset()))
+            (code, self.text.place(error.offset()).1)
         };
         self.errors.iter().map(place).collect()
     }

@@ -6,6 +6,7 @@ use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 
 use super::expect::Metric;
 use super::model::{Effect, Fault, Scenario, Schedule};
+use super::sources::Sources;
 use super::value::show_duration;
 use crate::plan::{Action, Ns};
 
@@ -54,7 +55,7 @@ impl Diagnostic for Lint {
 
 /// All notes on a checked scenario, in order of its lines. `arrivals` are those of one seed, in order, virtual ns.
 #[must_use]
-pub fn lints(path: &str, text: &str, scenario: &Scenario, arrivals: &[Ns]) -> Vec<Lint> {
+pub fn lints(sources: &Sources, scenario: &Scenario, arrivals: &[Ns]) -> Vec<Lint> {
     let mut found: Vec<(u32, &'static str, String, String)> = Vec::new();
     let seeds = scenario.seeds.pr.iter().count() as u64;
     for objective in &scenario.expect {
@@ -105,8 +106,8 @@ pub fn lints(path: &str, text: &str, scenario: &Scenario, arrivals: &[Ns]) -> Ve
         code,
         message,
         help,
-        source: NamedSource::new(path, text.to_owned()),
-        at: span_of_line(text, line),
+        source: NamedSource::new(sources.path(), sources.own_text().to_owned()),
+        at: span_of_line(sources.own_text(), line),
     };
     found.into_iter().map(lint).collect()
 }
@@ -203,9 +204,10 @@ mod tests {
         let text = format!(
             "why = \"w\"\ngraph = \"g.yaml\"\nseeds = {{ pr = \"1..2\", release = \"1..4\" }}\nload = {{ into = \"edge.feed\", rate = \"10/s\", bytes = \"8\" }}\nsim = {{ duration = \"10s\", warmup = \"1s\" }}\n{faults}\n[expect]\n{expect}\n"
         );
-        let scenario = load("s.toml", &text, &World::of_one_host()).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let sources = Sources::new("s.toml", &text);
+        let scenario = load(&sources, &World::of_one_host()).unwrap_or_else(|errors| panic!("{errors:?}"));
         let arrivals: Vec<Ns> = (0..80).map(|n| n * 100_000_000).collect();
-        let found = lints("s.toml", &text, &scenario, &arrivals);
+        let found = lints(&sources, &scenario, &arrivals);
         found.iter().map(|lint| (lint.code.to_owned(), text[..lint.at.start].lines().count() + 1)).collect()
     }
 

@@ -18,8 +18,12 @@ mod expr;
 mod hash;
 pub mod kinds;
 mod lints;
+mod matrix;
 mod model;
 mod shape;
+mod sources;
+#[cfg(test)]
+mod sources_tests;
 mod spec;
 pub mod storm;
 #[cfg(test)]
@@ -39,33 +43,34 @@ pub use model::{
     Arrival, Content, Effect, Fault, Load, Ordering, Promise, Scenario, Schedule, SeedSets, Sim, Size, Sometimes,
     Template,
 };
+pub use sources::Sources;
 pub use spec::{FaultText, File, LoadText, Loads, PromiseText, SeedsText, SimText, SometimesText};
 pub use timeline::timeline;
 pub use value::{Seeds, ValueError, dist, duration, seeds, show_dist, show_duration};
 
 use std::path::{Path, PathBuf};
 
-/// Reads and checks the scenario `text` of the file `path` against the `world` that its graph makes.
+/// Reads and checks a scenario against the `world` that its graph makes.
 ///
-/// Pure: `path` only names the file, gives the scenario its id (the stem) and says whether sabotages are allowed.
+/// Pure: the path only names the file, gives the scenario its id (the stem) and says whether sabotages are allowed.
 ///
 /// # Errors
-/// Everything that is wrong with the file, in order of place.
-pub fn load(path: &str, text: &str, world: &World) -> Result<Scenario, Box<ScenarioErrors>> {
-    let (file, mut errors) = spec::read(text);
-    let scenario = file.and_then(|file| check::check(Path::new(path), text, file, world, &mut errors));
+/// Everything that is wrong with the files, in order of place.
+pub fn load(sources: &Sources, world: &World) -> Result<Scenario, Box<ScenarioErrors>> {
+    let (file, mut errors) = spec::read(sources);
+    let scenario = file.and_then(|file| check::check(sources, file, world, &mut errors));
     match scenario {
         Some(scenario) if errors.is_empty() => Ok(scenario),
-        _ => Err(Box::new(ScenarioErrors::new(path, text, errors))),
+        _ => Err(Box::new(ScenarioErrors::new(sources, errors))),
     }
 }
 
-/// The graph that the scenario `text` of the file `path` names, so that a caller can make the [`World`] of [`load`].
-/// `None` when the file is too broken to say; `load` with an empty world then says why.
+/// The graph that a scenario names, so that a caller can make the [`World`] of [`load`].
+/// `None` when the files are too broken to say; `load` with an empty world then says why.
 #[must_use]
-pub fn graph_path(path: &str, text: &str) -> Option<PathBuf> {
-    let graph = spec::read(text).0?.graph.0?;
-    Some(beside(Path::new(path), &graph.value))
+pub fn graph_path(sources: &Sources) -> Option<PathBuf> {
+    let graph = spec::read(sources).0?.graph.0?;
+    Some(beside(Path::new(sources.path()), &graph.value))
 }
 
 /// `written` as a path relative to the folder of `file`.
@@ -79,6 +84,10 @@ pub fn schema() -> serde_json::Value {
     let mut schema = schemars::schema_for!(File).to_value();
     schema["$id"] = "https://seaworthy.invalid/schema/scenario.v1.schema.json".into();
     schema["title"] = "Seaworthy scenario, version 1".into();
+    // What a scenario extends may have all that it must have.
+    if let Some(required) = schema.as_object_mut().and_then(|schema| schema.remove("required")) {
+        schema["anyOf"] = serde_json::json!([{ "required": required }, { "required": ["extends"] }]);
+    }
     // TOML has no null: an optional key is absent or right.
     drop_null(&mut schema);
     let kinds = kinds::FAULTS.iter().chain(&kinds::SABOTAGES).map(|kind| kind.id);

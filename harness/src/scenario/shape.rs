@@ -3,6 +3,7 @@
 //! keys, so that they can't disagree.
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_spanned::Spanned;
@@ -50,6 +51,10 @@ pub struct Named<T>(pub Vec<(Text, Option<T>)>);
 /// hides no other.
 #[derive(Clone, Debug)]
 pub struct Wanted<T>(pub Option<T>);
+
+/// A key that is dealt with before sections are read; here it has its place in the schema.
+#[derive(Clone, Copy, Debug)]
+pub struct Apart<T>(PhantomData<T>);
 
 impl<T> Default for Named<T> {
     fn default() -> Self {
@@ -154,7 +159,7 @@ impl Field for Text {
 }
 
 /// A scalar as its author would write it between quotes.
-fn plain(value: &DeValue<'_>) -> String {
+pub(super) fn plain(value: &DeValue<'_>) -> String {
     match value {
         DeValue::Integer(number) => number.to_string(),
         DeValue::Float(number) => number.to_string(),
@@ -258,6 +263,12 @@ impl<T: Field> Field for Option<T> {
             None => Some(None),
             Some(found) => T::read(reader, Some(found), place).map(Some),
         }
+    }
+}
+
+impl<T> Field for Apart<T> {
+    fn read(_: &mut Reader, _: Option<&Spanned<DeValue<'_>>>, _: Place<'_>) -> Option<Self> {
+        Some(Apart(PhantomData))
     }
 }
 
@@ -384,6 +395,18 @@ schema!(Count, "Count", { "type": "integer", "minimum": 0 });
 schema!(Scalar, "Scalar", { "type": ["string", "number", "boolean"] });
 
 impl<T: JsonSchema> JsonSchema for Wanted<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<T>()
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Apart<T> {
     fn inline_schema() -> bool {
         true
     }

@@ -2,16 +2,21 @@
 //! reader both come from the lists below.
 
 use serde_spanned::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
 use super::error::{ScenarioError, span};
-use super::shape::{Count, Field, Named, Place, Reader, Scalar, Section, Share, Text, Wanted, section};
+use super::shape::{Apart, Count, Field, Named, Place, Reader, Scalar, Section, Share, Text, Wanted, section};
+use super::sources::Sources;
 
 section! {
     /// A scenario: a graph, a load, faults, and what is expected of them.
     File {
         /// Why this scenario exists, in one sentence: what a failure of it would mean.
         "why" => why: Wanted<Text>,
+        /// Another scenario, which this one changes: tables are merged key by key, anything else here replaces what is there, `false` takes it out. Relative to this file.
+        "extends" => extends: Option<Apart<Text>>,
+        /// A scenario for each combination: keys such as `"faults.cut.for"`, each with a list of values.
+        "matrix" => matrix: Option<Apart<serde_json::Map<String, serde_json::Value>>>,
         /// The process graph (`version: 1`) or graph (`version: 2`) to run. Relative to this file.
         "graph" => graph: Wanted<Text>,
         /// What enters: one load in place, or `[load.NAME]` tables.
@@ -164,7 +169,7 @@ section! {
 }
 
 /// Top-level keys that the format has and this version refuses.
-const LATER: [&str; 4] = ["policies", "stand_in", "extends", "matrix"];
+const LATER: [&str; 2] = ["policies", "stand_in"];
 
 /// One load in place, or several by name.
 #[derive(Clone, Debug, schemars::JsonSchema)]
@@ -208,18 +213,13 @@ impl Field for Loads {
     }
 }
 
-/// Reads a file's shape. With errors there may still be a `File`, without what was wrong.
-pub(super) fn read(text: &str) -> (Option<File>, Vec<ScenarioError>) {
-    let (tree, syntax) = DeTable::parse_recoverable(text);
-    if !syntax.is_empty() {
-        let error = |error: toml::de::Error| {
-            let at = error.span().unwrap_or(0..0);
-            ScenarioError::Syntax { message: error.message().to_owned(), at: span(&at) }
-        };
-        return (None, syntax.into_iter().map(error).collect());
-    }
+/// Reads a scenario's shape. With errors there may still be a `File`, without what was wrong.
+pub(super) fn read(sources: &Sources) -> (Option<File>, Vec<ScenarioError>) {
+    let mut table = match sources.tree() {
+        Ok(table) => table,
+        Err(errors) => return (None, errors),
+    };
     let mut reader = Reader::default();
-    let mut table = tree.into_inner();
     for later in LATER {
         if let Some((key, _)) = table.remove_entry(later) {
             let help = format!("take `{later}` out; the rest of the file can run without it");

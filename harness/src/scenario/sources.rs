@@ -1,0 +1,296 @@
+//! The texts that a scenario is made of: its file and those that it extends, one over the other, and one variant of its
+//! matrix. Their places count on from file to file, so that a place in the whole says by itself which file it is in.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
+use serde_spanned::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::beside;
+use super::error::{ScenarioError, Span, line_of, span};
+use super::matrix::{self, Axis};
+
+/// Most files of one scenario.
+const FILES_MAX: usize = 8;
+
+/// A scenario's file, and the files that it extends, nearest first.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    files: Vec<SourceFile>,
+    variant: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+struct SourceFile {
+    path: String,
+    /// Blanks as long as all files before it, then its text: places in the tree that is read from it count on.
+    padded: String,
+    start: usize,
+}
+
+impl SourceFile {
+    fn text(&self) -> &str {
+        &self.padded[self.start..]
+    }
+
+    /// What it extends, as written.
+    fn extends(&self) -> Option<(String, Span)> {
+        let tree = DeTable::parse(&self.padded).ok()?;
+        let value = tree.get_ref().get("extends")?;
+        Some((value.get_ref().as_str()?.to_owned(), value.span()))
+    }
+}
+
+impl Sources {
+    /// The scenario `text` of the file `path`; `path#variant` is one variant of its matrix.
+    #[must_use]
+    pub fn new(path: &str, text: &str) -> Sources {
+        let (path, variant) = split(path);
+        let mut sources = Sources { files: Vec::new(), variant: variant.map(str::to_owned) };
+        sources.push(path.to_owned(), text);
+        sources
+    }
+
+    /// The file that the last of these files extends, where it is not here yet: the caller reads it and gives it to
+    /// [`Sources::extend`].
+    #[must_use]
+    pub fn wanted(&self) -> Option<String> {
+        let last = self.files.last()?;
+        let path = beside(Path::new(&last.path), &last.extends()?.0).to_string_lossy().into_owned();
+        (self.files.len() < FILES_MAX && self.files.iter().all(|file| file.path != path)).then_some(path)
+    }
+
+    /// Takes the file that was [`wanted`](Sources::wanted).
+    pub fn extend(&mut self, path: String, text: &str) {
+        self.push(path, text);
+    }
+
+    /// The same with more behind the text of its own file.
+    #[must_use]
+    pub fn with(&self, more: &str) -> Sources {
+        let mut files = self.files.iter();
+        let own = files.next().expect("a scenario has a file");
+        let mut sources = Sources { files: Vec::new(), variant: self.variant.clone() };
+        sources.push(own.path.clone(), &format!("{}\n{more}", own.text()));
+        files.for_each(|file| sources.push(file.path.clone(), file.text()));
+        sources
+    }
+
+    fn push(&mut self, path: String, text: &str) {
+        let start = self.files.last().map_or(0, |last| last.padded.len());
+        self.files.push(SourceFile { path, padded: format!("{:start$}{text}", ""), start });
+    }
+
+    fn own(&self) -> &SourceFile {
+        self.files.first().expect("a scenario has a file")
+    }
+
+    /// The file of a path that may name a variant behind a `#`.
+    #[must_use]
+    pub fn file_of(path: &str) -> &str {
+        split(path).0
+    }
+
+    /// The scenario's own file.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.own().path
+    }
+
+    /// The text of the scenario's own file.
+    #[must_use]
+    pub fn own_text(&self) -> &str {
+        self.own().text()
+    }
+
+    /// The file's stem, and the variant.
+    #[must_use]
+    pub fn id(&self) -> String {
+        let stem = Path::new(self.path()).file_stem().map_or(Cow::Borrowed("scenario"), |stem| stem.to_string_lossy());
+        match &self.variant {
+            Some(variant) => format!("{stem}.{variant}"),
+            None => stem.into_owned(),
+        }
+    }
+
+    /// The line in the scenario's own file, from 1; what it inherits has the line of its `extends`.
+    #[must_use]
+    pub fn line(&self, offset: usize) -> u32 {
+        let own = self.own();
+        let inherited = (offset > own.padded.len()).then(|| own.extends()).flatten();
+        line_of(own.text(), inherited.map_or(offset, |(_, at)| at.start))
+    }
+
+    /// The file that a place is in, and the line there, from 1.
+    #[must_use]
+    pub fn place(&self, offset: usize) -> (&str, u32) {
+        let file = self.file_at(offset);
+        (&file.path, line_of(file.text(), offset.saturating_sub(file.start)))
+    }
+
+    fn file_at(&self, offset: usize) -> &SourceFile {
+        self.files.iter().rev().find(|file| file.start <= offset).unwrap_or_else(|| self.own())
+    }
+
+    /// Everything in one tree: each file over the one that it extends, and the variant over all.
+    pub(super) fn tree(&self) -> Result<DeTable<'_>, Vec<ScenarioError>> {
+        let mut whole = self.laid()?;
+        let axes = matrix::take(&mut whole)?;
+        let variants = matrix::names(&axes)?;
+        let at = axes.first().map_or(0..0, Axis::place);
+        match &self.variant {
+            None if axes.is_empty() => {}
+            None => {
+                return Err(vec![ScenarioError::ManyVariants {
+                    variants,
+                    path: self.path().to_owned(),
+                    at: span(&at),
+                }]);
+            }
+            Some(name) => match variants.iter().position(|known| known == name) {
+                Some(which) => matrix::apply(&mut whole, &axes, which)?,
+                None => {
+                    return Err(vec![ScenarioError::UnknownVariant {
+                        name: name.clone(),
+                        at: span(&at),
+                        help: if variants.is_empty() {
+                            "this file has no [matrix]; name it without the `#`".to_owned()
+                        } else {
+                            format!("known here: {}", variants.join(", "))
+                        },
+                    }]);
+                }
+            },
+        }
+        Ok(whole)
+    }
+
+    /// Each variant of its matrix as a path of its own; none without a matrix, or while the files have errors.
+    #[must_use]
+    pub fn variants(&self) -> Vec<String> {
+        let names = self.laid().and_then(|mut whole| matrix::names(&matrix::take(&mut whole)?)).unwrap_or_default();
+        names.iter().map(|name| format!("{}#{name}", self.path())).collect()
+    }
+
+    fn laid(&self) -> Result<DeTable<'_>, Vec<ScenarioError>> {
+        let mut whole: Option<DeTable<'_>> = None;
+        let mut folders = vec![PathBuf::new()];
+        let mut errors = Vec::new();
+        let mut trees = Vec::new();
+        for file in &self.files {
+            let (tree, syntax) = DeTable::parse_recoverable(&file.padded);
+            errors.extend(syntax.into_iter().map(|error| {
+                let at = error.span().unwrap_or(file.start..file.start);
+                ScenarioError::Syntax { message: error.message().to_owned(), at: span(&at) }
+            }));
+            let mut tree = tree.into_inner();
+            rebase(&mut tree, &folders[folders.len() - 1]);
+            if let Some(value) = tree.remove("extends") {
+                match value.get_ref() {
+                    DeValue::String(base) => {
+                        let folder = beside(&folders[folders.len() - 1].join("-"), base);
+                        folders.push(folder.parent().unwrap_or(Path::new("")).to_owned());
+                    }
+                    _ => errors.push(ScenarioError::BadValue {
+                        message: "`extends` should be the name of a file".to_owned(),
+                        at: span(&value.span()),
+                        help: "write `extends = \"smoke.toml\"`, relative to this file".to_owned(),
+                    }),
+                }
+            }
+            trees.push(tree);
+        }
+        if let Some((base, at)) = self.files.last().and_then(SourceFile::extends) {
+            errors.push(ScenarioError::Contradiction {
+                message: format!(
+                    "`{base}` can't be extended from here: it is one of these files already, or the ninth"
+                ),
+                at: span(&at),
+                help: format!(
+                    "a scenario may extend one that extends another, up to {FILES_MAX} files, and none itself"
+                ),
+            });
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        for tree in trees.into_iter().rev() {
+            match &mut whole {
+                Some(whole) => lay(whole, tree),
+                None => whole = Some(tree),
+            }
+        }
+        Ok(whole.unwrap_or_default())
+    }
+}
+
+/// A path and the variant behind its `#`.
+fn split(path: &str) -> (&str, Option<&str>) {
+    path.rsplit_once('#').map_or((path, None), |(path, variant)| (path, Some(variant)))
+}
+
+/// Paths of a file that lies elsewhere, seen from the scenario's own folder.
+fn rebase(tree: &mut DeTable<'_>, folder: &Path) {
+    if folder.as_os_str().is_empty() {
+        return;
+    }
+    let moved = |value: &mut Spanned<DeValue<'_>>| {
+        if let DeValue::String(text) = value.get_mut() {
+            *text = folder.join(text.as_ref()).to_string_lossy().into_owned().into();
+        }
+    };
+    tree.get_mut("graph").into_iter().for_each(moved);
+    let Some(DeValue::Table(load)) = tree.get_mut("load").map(Spanned::get_mut) else { return };
+    load.get_mut("rows").into_iter().for_each(moved);
+    for (_, one) in load.iter_mut() {
+        if let DeValue::Table(one) = one.get_mut() {
+            one.get_mut("rows").into_iter().for_each(moved);
+        }
+    }
+}
+
+/// Lays `over` over `under`: tables key by key, anything else in its place. A fault of another kind shares nothing with the
+/// one that it replaces; `false` takes out what was there.
+fn lay<'i>(under: &mut DeTable<'i>, over: DeTable<'i>) {
+    for (key, value) in over {
+        let below = under.get_mut(key.get_ref().as_ref()).map(Spanned::get_mut);
+        match (below, value.get_ref()) {
+            (Some(DeValue::Table(below)), DeValue::Table(above)) if !above.contains_key("kind") => {
+                let DeValue::Table(above) = value.into_inner() else { unreachable!("it was a table above") };
+                lay(below, above);
+            }
+            (Some(DeValue::Table(_) | DeValue::String(_) | DeValue::Array(_)), DeValue::Boolean(false)) => {
+                under.remove(key.get_ref().as_ref());
+            }
+            _ => {
+                // The key goes, too: its place is that of the file that has the last word.
+                under.remove(key.get_ref().as_ref());
+                under.insert(key, value);
+            }
+        }
+    }
+}
+
+impl SourceCode for Sources {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let file = self.file_at(span.offset());
+        let inside = SourceSpan::new((span.offset() - file.start).into(), span.len());
+        let seen = file.text().read_span(&inside, before, after)?;
+        let at = SourceSpan::new((seen.span().offset() + file.start).into(), seen.span().len());
+        Ok(Box::new(MietteSpanContents::new_named(
+            file.path.clone(),
+            seen.data(),
+            at,
+            seen.line(),
+            seen.column(),
+            seen.line_count(),
+        )))
+    }
+}
