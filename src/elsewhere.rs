@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use seaworthy_harness::scenario::Sources;
 use seaworthy_reports::read::parse;
 
 use crate::exit::Exit;
@@ -19,12 +20,14 @@ pub(crate) fn trace_hash(scenario: &str, seed: u64) -> Result<String, Exit> {
 fn run(scenario: &str, seed: u64) -> Result<String, String> {
     let told = |error: std::io::Error| error.to_string();
     let binary = std::env::current_exe().map_err(told)?;
-    let scenario = Path::new(scenario).canonicalize().map_err(told)?;
+    let file = Sources::file_of(scenario);
+    let mut path = Path::new(file).canonicalize().map_err(told)?.into_os_string();
+    path.push(&scenario[file.len()..]);
     let dir = std::env::temp_dir().join(format!("seaworthy-elsewhere-{}", std::process::id()));
     std::fs::create_dir_all(&dir).map_err(told)?;
     let output = Command::new(binary)
         .arg("sim")
-        .arg(&scenario)
+        .arg(&path)
         .args(["--seed", &seed.to_string(), "--shrink", "0", "--jobs", "1", "--json", "--out", "out"])
         .current_dir(&dir)
         .env_clear()

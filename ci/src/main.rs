@@ -61,7 +61,7 @@ enum Step {
     Clippy,
     /// Every test, with 10 kills and 2 full disks of real processes
     Test,
-    /// Each scenario over 8 seeds
+    /// The gate: each scenario over 8 seeds, the core no worse than ci/baseline.json
     Scenarios,
     /// Each sabotage trips the check that it names
     #[value(alias = "must-fail")]

@@ -26,6 +26,8 @@ const CORE: [&str; 10] = [
 const NN: [&str; 4] = ["nn_1_2", "nn_2_1", "nn_2_2", "nn_3_3"];
 const NN_SEEDS: &str = "1..2500";
 const NN_SEEDS_COUNT: usize = 2500;
+/// Figures of the core; `seaworthy gate --accept REASON` over [`CORE`] makes a new one.
+const BASELINE: &str = "ci/baseline.json";
 const SHORT_SEEDS: &str = "1..8";
 const SHORT_SEEDS_COUNT: usize = 8;
 const LONG_SEEDS: &str = "1..64";
@@ -33,14 +35,14 @@ const LONG_SEEDS_COUNT: usize = 64;
 /// The seed that `determinism` runs again, alone.
 const AGAIN_SEED: &str = "2";
 
-/// Each scenario passes.
+/// The product's own gate: each scenario passes, and the core ones are no worse than the baseline.
 pub(crate) fn scenarios(tree: &Tree) -> Outcome {
     let scenarios = tree.scenarios_in("scenarios")?;
     let binary = cargo::seaworthy(tree)?;
     let out = tree.scratch_for("scenarios")?;
-    let ended =
-        Simulation { tree, binary: &binary, scenarios: &scenarios, out: &out }.here(&["--seeds", SHORT_SEEDS])?;
-    let lines = ended.expect_code(0, "seaworthy sim")?.lines;
+    let mut gate = Command::new(&binary);
+    gate.current_dir(tree.root()).args(["gate", "--tier", "pr", "--baseline", BASELINE, "--out"]).arg(&out);
+    let lines = child::run(gate)?.expect_code(0, "seaworthy gate")?.lines;
     let seeds = hashes_below(&out)?.len();
     // One with a matrix is several.
     if seeds < scenarios.len() * SHORT_SEEDS_COUNT || !seeds.is_multiple_of(SHORT_SEEDS_COUNT) {
