@@ -6,28 +6,25 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 use seaworthy_engine::node::Registry;
 use seaworthy_engine::nodes::units::duration_ns;
-use seaworthy_engine::process::ProcessPlan;
-use seaworthy_harness::run::{Prepared, Real, RealError, read_graph};
+use seaworthy_harness::run::{Real, RealError};
 use seaworthy_reports::pool::Pool;
 use seaworthy_reports::render::{json, text};
 use seaworthy_reports::result::{ResultFile, Time};
 
-use crate::draft::Draft;
 use crate::exit::Exit;
-use crate::files::read_text;
+use crate::made_up;
 use crate::pages::{self, Timed};
 use crate::run::JournalArgs;
-use crate::scenario_files::{is_scenario, refused};
 use crate::show;
 use crate::worlds::{books, commit, problem};
 
 /// Runs a graph for real under a load, several rounds, and reports in wall time what a simulation reports in virtual time.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  seaworthy bench graphs/edge_hub.yaml --rate 1000\n  \
-    seaworthy bench scenarios/smoke.toml --rounds 8\n  seaworthy compare old/result.json out/bench/smoke/result.json\n\n\
+    seaworthy bench scenarios/smoke.toml --rounds 8\n  seaworthy bench scenarios/uplink_cut.toml --faults --rounds 3\n  seaworthy compare old/result.json out/bench/smoke/result.json\n\n\
     Nodes, runtime, journal, lanes, disk and network are real: a thread a process, loopback between them. The load stands in\n\
     for the sources and recording endpoints stand in for the sinks, as in a simulation, so the ledger knows every event.\n\
-    A scenario's faults are left out, and its objectives too where it has faults. Each round begins with empty journals.\n\
+    Without --faults, those of a scenario are left out, and its objectives too. Each round begins with empty journals.\n\
     Two results of `bench` are compared as samples: 6 rounds are the fewest that a sign test can tell anything from.")]
 pub(crate) struct Args {
     /// A graph or process graph (.yaml), or a scenario (.toml), whose load it gets.
@@ -43,6 +40,10 @@ pub(crate) struct Args {
     rate: u32,
     #[command(flatten)]
     journal: JournalArgs,
+    /// Injects the scenario's faults: cuts and delays between processes, kills and stops, slow and full disks, those of sinks
+    /// and of the load. Any other kind is an error.
+    #[arg(long)]
+    faults: bool,
     /// The disk to measure: journals are kept in a folder made here, and removed after each round [default: the folder of --out]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -64,28 +65,32 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
 }
 
 fn bench(args: &Args, registry: &Registry) -> Result<Exit, Exit> {
-    let prepared = prepare(args, registry)?;
+    let prepared = made_up::prepare(&args.file, args.rate, "10s", registry)?;
     let scenario = prepared.scenario();
     let duration_ns = args.duration.unwrap_or(scenario.sim.duration_ns);
     let out = format!("{}/{}", args.out, scenario.id);
+    let real =
+        |dir: &Path| Real { dir: dir.to_owned(), duration_ns, journal: args.journal.options(""), faults: args.faults };
     let (mut pool, mut timed) = (Pool::default(), Timed::default());
     let bar = progress(&scenario.id, args.rounds);
     for round in 1..=args.rounds {
         let dir = fresh(args.data_dir.as_deref().unwrap_or(Path::new(&out)))?;
-        let real = Real { dir: dir.path().to_owned(), duration_ns, journal: args.journal.options("") };
+        let real = real(dir.path());
         let judged = prepared.run_real(round, &real).map_err(|error| failed(&error))?;
         pool.add(&judged.run);
         timed.add(&judged);
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let meta = prepared.real_meta(duration_ns, &args.journal.options(""));
+    let meta = prepared.real_meta(&real(Path::new("")));
     let file = ResultFile::new(&commit(), Time::Wall, prepared.resolution_ms(), vec![pool.finish(&meta)]);
     let result = &file.scenarios[0];
     let heading = text::Heading { path: prepared.path(), duration_ms: duration_ns / 1_000_000, all_expectations: true };
     let mut block = text::scenario(&file, result, &heading);
-    if !scenario.faults.is_empty() {
-        block.push_str("  its faults and objectives are left out\n");
+    match (scenario.faults.is_empty(), args.faults) {
+        (true, _) => {}
+        (false, true) => block.push_str("  objectives of recovery are left out: no real round has a twin\n"),
+        (false, false) => block.push_str("  its faults and objectives are left out; --faults injects them\n"),
     }
     let paths = [(result.id.clone(), prepared.path().to_owned())].into();
     pages::write_scenario(&out, &pool, &result.id, timed.alone(result).as_ref())?;
@@ -96,27 +101,6 @@ fn bench(args: &Args, registry: &Registry) -> Result<Exit, Exit> {
         show::report(&format!("{block}  report: {out}/report.html\n"))
     };
     Ok(Exit::from(result.verdict).and(shown))
-}
-
-/// The scenario, or one made up for a graph.
-fn prepare(args: &Args, registry: &Registry) -> Result<Prepared, Exit> {
-    let path = args.file.as_str();
-    if is_scenario(path) {
-        return Prepared::read(path, &read_text, registry).map_err(|error| refused(path, error));
-    }
-    let (plan, _) = read_graph(path, &read_text, registry).map_err(|error| refused(path, error))?;
-    // It is named as the graph is, and lies beside it, without being there.
-    let (made_up, text) = made_up(args, path, &plan);
-    let read = |wanted: &str| if wanted == made_up { Ok(text.clone()) } else { read_text(wanted) };
-    Prepared::read(&made_up, &read, registry).map_err(|error| refused(path, error))
-}
-
-fn made_up(args: &Args, graph: &str, plan: &ProcessPlan) -> (String, String) {
-    let path = Path::new(graph).with_extension("toml").to_string_lossy().into_owned();
-    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let draft = Draft { why: "a bench", graph, folder, duration: "10s", rate: args.rate };
-    let text = draft.text(plan);
-    (path, text)
 }
 
 /// A folder that goes when it is dropped.

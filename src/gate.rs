@@ -431,7 +431,9 @@ fn finish(
     }
     if let Some(reason) = &args.accept {
         if reason.trim().is_empty() || gate.exit != Exit::Pass || args.shard.is_some() {
-            show::notes(&["a baseline needs a reason, all scenarios, and a gate that passes but for what is compared".to_owned()]);
+            show::notes(&[
+                "a baseline needs a reason, all scenarios, and a gate that passes but for what is compared".to_owned()
+            ]);
             return Err(Exit::Usage);
         }
         let path = args.baseline.as_deref().unwrap_or("ci/baseline.json");

@@ -3,6 +3,7 @@
 //! It parses arguments, prints, asks and exits; it decides nothing.
 
 mod bench;
+mod calibrate;
 mod check;
 mod corpus;
 mod debug;
@@ -15,6 +16,7 @@ mod files;
 mod gate;
 mod held;
 mod keys;
+mod made_up;
 mod new;
 mod pages;
 mod picture;
@@ -69,6 +71,7 @@ enum Command {
     New(new::Args),
     Gate(gate::Args),
     Bench(bench::Args),
+    Calibrate(calibrate::Args),
     Compare(results::CompareArgs),
     Merge(results::MergeArgs),
     Report(results::ReportArgs),
@@ -101,6 +104,7 @@ pub fn main(registry: Registry) -> ExitCode {
         Command::Trace(args) => deterministic(|| trace::run(&args, &registry)),
         Command::Gate(args) => deterministic(|| gate::run(&args, &registry)),
         Command::Bench(args) => bench::run(&args, &registry),
+        Command::Calibrate(args) => calibrate::run(&args, &registry),
         Command::Compare(args) => results::run_compare(&args),
         Command::Merge(args) => results::run_merge(&args),
         Command::Trend(args) => results::run_trend(&args),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use seaworthy_engine::node::Registry;
 use seaworthy_harness::run::Prepared;
-use seaworthy_harness::scenario::{Seeds, seeds};
+use seaworthy_harness::scenario::{Seeds, Sources, seeds};
 use seaworthy_reports::pool::Pool;
 use seaworthy_reports::render::{json, text};
 use seaworthy_reports::result::{ResultFile, Scenario, Time, Verdict};
@@ -26,6 +26,7 @@ use crate::worlds::{books, commit, default_jobs, problem};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  seaworthy sim scenarios/uplink_flap.toml\n  \
     seaworthy sim scenarios/*.toml --seeds 1..64 --jobs 2\n  \
+    seaworthy sim scenarios/smoke.toml --coarse\n  \
     seaworthy sim scenarios/hub_crash.toml --seed 7 --trace")]
 pub(crate) struct Args {
     /// Scenarios (.toml).
@@ -46,6 +47,10 @@ pub(crate) struct Args {
     /// Most seconds to make the plan of the first failing seed small; 0 leaves it as it is.
     #[arg(long, default_value_t = 20)]
     shrink: u64,
+    /// Steps of 10 ms instead of the scenario's own, for long soaks: several times as fast, and a result of its own. Each
+    /// scenario's path then ends in #coarse, which every command takes.
+    #[arg(long)]
+    coarse: bool,
     /// Writes the trace of each seed beside the result, one line a record.
     #[arg(long)]
     trace: bool,
@@ -70,7 +75,7 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
     }
     loop {
         let watch = Watch::default();
-        args.scenarios.iter().for_each(|path| watch.add(path));
+        args.scenarios.iter().for_each(|path| watch.add(Sources::file_of(path)));
         once(args, registry, &watch);
         show::notes(&[format!("watching {}", show::count(watch.len(), "file", "files"))]);
         show::notes(&[format!("{} was saved", watch.wait())]);
@@ -79,7 +84,9 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
 
 /// Reads and runs all scenarios; `watch` hears of each file.
 fn once(args: &Args, registry: &Registry, watch: &Watch) -> Exit {
-    let prepared = match prepare_all(args.scenarios.iter(), |path| prepare_watched(path, registry, watch)) {
+    let named = |path: &String| if args.coarse { format!("{path}#coarse") } else { path.clone() };
+    let paths: Vec<String> = args.scenarios.iter().map(named).collect();
+    let prepared = match prepare_all(paths.iter(), |path| prepare_watched(path, registry, watch)) {
         Ok(prepared) => prepared,
         Err(exit) => return exit,
     };

@@ -1,6 +1,7 @@
 //! Runs every check of the project: `cargo ci`, the same at home and in CI.
 #![expect(clippy::disallowed_methods, reason = "the checks look at the real tree, the real clock and real processes")]
 
+mod both;
 mod cargo;
 mod child;
 mod docs;
@@ -80,6 +81,8 @@ enum Step {
     Nn,
     /// Outside `cargo ci`: 200 kills and 20 full disks of real processes
     Real,
+    /// Outside `cargo ci`: the scenarios of scenarios/real in the simulation and on this machine, side by side
+    Both,
     /// Outside `cargo ci`: the journal and the lane beside NATS, Redis, SQLite and the bare disk
     Peers,
     /// Outside `cargo ci`: plants each bug in a copy, builds it, and looks whether the scenarios find it
@@ -115,6 +118,7 @@ impl Step {
             Step::Seeds => simulate::seeds(tree),
             Step::Nn => simulate::nn(tree),
             Step::Real => cargo::real(tree),
+            Step::Both => both::run(tree),
             Step::Peers => peers::run(tree, peers),
             Step::Patches => planted::apply(tree),
             Step::Planted => planted::score(tree, planted),

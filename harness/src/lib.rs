@@ -1,6 +1,7 @@
 //! The deterministic world around any tokio system: simulated hosts, faults, load, ledger and checks.
 
 mod adapt;
+pub mod calibrate;
 pub mod check;
 pub mod chrome;
 mod conditions;

@@ -26,6 +26,7 @@ use seaworthy_reports::run::{SeedRun, Twin};
 use serde::{Deserialize, Serialize};
 
 use crate::adapt;
+use crate::calibrate::{self, Calibration, Seen};
 use crate::check::{self, Case, ChannelAt, Violation};
 use crate::conditions::{Sometimes, trigger};
 use crate::engine_system::EngineSystem;
@@ -33,17 +34,18 @@ use crate::fault::lane_proxy::ProxyFaults;
 use crate::fault::wants_proxy;
 use crate::figures::{SeedFacts, seed_run};
 use crate::flow::{self, Panicked};
-use crate::history::{History, began};
+use crate::history::{Applied, History, began};
 use crate::ledger::{self, Declared, LedgerError};
 use crate::load::{LoadError, LoadEvent, Rows, RowsError, disturb, workload};
 use crate::members::{Members, MembersProblem};
 use crate::outside;
-use crate::plan::{Action, Ns, Plan, Step};
-use crate::real::{self, RoundError, RoundOptions};
+use crate::plan::{Action, Ns, Plan, Start, Step};
+use crate::real::{self, RoundError, RoundFaults, RoundOptions};
 use crate::reference;
 use crate::scenario::{
     self, Metric, PlanProblems, Scenario, ScenarioErrors, Sim, Sources, World, WorldChannel, WorldNode,
 };
+use crate::sim::cpu::CpuModel;
 use crate::sim::disk::SimDisk;
 use crate::sim::recorder::Recorder;
 use crate::sim::trace::{Trace, first_difference};
@@ -67,6 +69,14 @@ pub enum PrepareError {
     /// The scenario has errors.
     #[error("could not use the scenario")]
     Scenario(#[source] Box<ScenarioErrors>),
+    /// What its nodes cost can't be read.
+    #[error("could not use {path}: {why}; `seaworthy calibrate` writes such a file")]
+    Cpu {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Its graph has errors.
     #[error("could not use the scenario's graph: {} errors", .0.len())]
     Graph(Vec<Box<dyn Diagnostic + Send + Sync>>),
@@ -124,6 +134,14 @@ pub enum RealError {
         /// How many there would be.
         events: usize,
     },
+    /// A fault that only a simulated world has.
+    #[error("fault `{fault}` ({kind}) is one that a real machine can't be made to have; it can have {}", real::KINDS.join(", "))]
+    NotReal {
+        /// Its name in the file.
+        fault: String,
+        /// Its kind.
+        kind: &'static str,
+    },
     /// The harness itself is wrong.
     #[error(transparent)]
     Books(#[from] RunError),
@@ -141,6 +159,8 @@ pub struct Real {
     pub duration_ns: Ns,
     /// The journals; the process is put in.
     pub journal: JournalOptions,
+    /// Whether the scenario's faults happen, too.
+    pub faults: bool,
 }
 
 /// A scenario that is ready to run any seed.
@@ -150,6 +170,7 @@ pub struct Prepared {
     members: Members,
     registry: Registry,
     rows: Arc<BTreeMap<String, Rows>>,
+    calibration: Arc<Calibration>,
     world: World,
     sources: Sources,
     hash: String,
@@ -230,6 +251,16 @@ impl Prepared {
             rows.insert(written.to_owned(), Rows::parse(&file, &text)?);
             inputs.push(text);
         }
+        let calibration = match &scenario.cpu {
+            Some(written) => {
+                let file = scenario.path(written).to_string_lossy().into_owned();
+                let text = text_of(&file)?;
+                let calibration = calibration(&text, &world).map_err(|why| PrepareError::Cpu { path: file, why })?;
+                inputs.push(text);
+                calibration
+            }
+            None => Calibration::default(),
+        };
         let fed: BTreeSet<&str> = scenario.loads.iter().map(|load| load.entry.as_str()).collect();
         if let Some(unfed) = world
             .nodes
@@ -248,6 +279,7 @@ impl Prepared {
             processes: Arc::new(processes),
             registry: registry.clone(),
             rows: Arc::new(rows),
+            calibration: Arc::new(calibration),
             world,
             sources,
             hash,
@@ -264,12 +296,8 @@ impl Prepared {
     /// A file that can't be read.
     pub fn variants(path: &str, read: ReadText<'_>) -> Result<Vec<String>, PrepareError> {
         let text_of = |path: &str| read(path).map_err(|source| PrepareError::Read { path: path.to_owned(), source });
-        let own = vec![path.to_owned()];
-        if path.contains('#') {
-            return Ok(own);
-        }
         let variants = sources(path, &text_of)?.variants();
-        Ok(if variants.is_empty() { own } else { variants })
+        Ok(if variants.is_empty() { vec![path.to_owned()] } else { variants })
     }
 
     /// The scenario.
@@ -311,6 +339,7 @@ impl Prepared {
             members: self.members.clone(),
             registry: self.registry.clone(),
             rows: self.rows.clone(),
+            calibration: self.calibration.clone(),
             world: self.world.clone(),
             sources,
             // What a changed scenario gives is compared with nothing.
@@ -352,6 +381,7 @@ impl Prepared {
             names_faults: !self.scenario.faults.is_empty(),
             checks: check::names().count() as u64,
             objectives: self.scenario.expect.iter().map(adapt::objective).collect(),
+            cpu: (!self.calibration.measured.is_empty()).then(|| self.calibration.measured.clone()),
         }
     }
 
@@ -449,26 +479,49 @@ impl Prepared {
         self.judge(plan, workload, outcome, &hits)
     }
 
-    /// Runs and judges a round on the real machine: the load of the seed `round` at wall time, and no faults.
+    /// Runs and judges a round on the real machine: the load of the seed `round` at wall time, with its faults where they are
+    /// asked for.
     ///
     /// # Errors
     /// When it can't be run to its end, or the harness's own books don't balance.
     pub fn run_real(&self, round: u64, real: &Real) -> Result<Judged, RealError> {
         let scenario =
             Scenario { sim: Sim { duration_ns: real.duration_ns, ..self.scenario.sim }, ..self.scenario.clone() };
-        let workload = workload(&scenario, round, &self.rows)?;
+        let mut workload = workload(&scenario, round, &self.rows)?;
         if workload.len() > ROUND_EVENTS_MAX {
             return Err(RealError::TooMany { events: workload.len() });
         }
+        let plan = match real.faults {
+            true => scenario::compile(&scenario, round),
+            false => Plan { seed: round, ..Plan::default() },
+        };
+        if let Some(step) = plan.steps.iter().find(|step| !real::is_known(&step.action)) {
+            return Err(RealError::NotReal { fault: step.fault.clone(), kind: step.action.kind() });
+        }
+        let disturbed = disturb(&mut workload, &plan);
         let recorder = Recorder::new(round, false);
-        let system = self.system(&recorder).with_journal(real.journal.clone());
+        let mut journal = real.journal.clone();
+        let sizes = scenario.engine;
+        journal.segment_bytes = sizes.segment_bytes.unwrap_or(journal.segment_bytes);
+        journal.frame_bytes_max = sizes.frame_bytes.map_or(journal.frame_bytes_max, |bytes| bytes as usize);
+        let system = self.system(&recorder).with_panicking(panicking(&plan)).with_journal(journal);
+        let faults = real.faults.then(|| RoundFaults { plan: plan.clone(), trigger: trigger(), gauges: self.gauges() });
         let warmup_ns = scenario.sim.warmup_ns.min(real.duration_ns / 5);
         let WorldOptions { drain_ns, load_window, .. } = WorldOptions::new(recorder.clone());
         let (dir, duration_ns) = (real.dir.clone(), real.duration_ns);
-        let options = RoundOptions { recorder, dir, warmup_ns, duration_ns, drain_ns, load_window };
+        let options = RoundOptions { recorder, dir, warmup_ns, duration_ns, drain_ns, load_window, faults };
         let before_ns = real::cpu_ns();
         let mut history = real::run_round(Rc::new(system), workload.clone(), options)?;
         let cpu_ns = real::cpu_ns() - before_ns;
+        for (number, step) in plan.steps.iter().enumerate().filter(|(_, step)| step.action.kind().starts_with("load."))
+        {
+            let Start::At { at_ns } = step.start else { continue };
+            let hits = disturbed.get(&number).copied().unwrap_or(0);
+            let to_ns = step.for_ns.map_or(duration_ns, |for_ns| (at_ns + for_ns).min(duration_ns));
+            let fault = step.fault.clone();
+            history.applied.push(Applied { fault, step: number, from_ns: at_ns, to_ns, hits, gauges: Vec::new() });
+        }
+        history.applied.sort_by_key(|applied| (applied.from_ns, applied.step));
         let hosts: BTreeSet<String> = history
             .events
             .iter()
@@ -476,7 +529,6 @@ impl Prepared {
             .map(|probed| probed.host.to_string())
             .collect();
         history.dead_letters = outside::dead_letters(real::files(&real.dir, &hosts)?);
-        let plan = Plan { seed: round, ..Plan::default() };
         let hits = Mutex::new(Sometimes::new(&self.scenario));
         let mut judged = self.judge(&plan, workload, SeedOutcome { history, ..SeedOutcome::default() }, &hits)?;
         // Conditions are of a run with faults, and two real runs are never the same.
@@ -487,13 +539,33 @@ impl Prepared {
         Ok(judged)
     }
 
-    /// What the reports know of rounds on the real machine. The objectives of a scenario with faults are of another run.
+    /// Measures what each node of the graph costs here: the events of seed 1 go through it `rounds` times, and of each packet
+    /// the fastest time counts.
+    ///
+    /// # Panics
+    /// Never: the load was made once when the scenario was read.
     #[must_use]
-    pub fn real_meta(&self, duration_ns: Ns, journal: &JournalOptions) -> ScenarioMeta {
+    pub fn calibrate(&self, rounds: u32) -> Vec<Seen> {
+        let workload = self.workload(1).expect("the load was made once when the scenario was read");
+        let event = |event: &LoadEvent| reference::LoadEvent {
+            entry: event.entry.as_str().into(),
+            seq: event.seq,
+            draft: event.draft.clone(),
+        };
+        let flow = || flow::of(&self.processes, &self.members, &self.registry, &Panicked::new());
+        calibrate::measure(rounds, flow, || workload.iter().map(event).collect())
+    }
+
+    /// What the reports know of rounds on the real machine. Without its faults, the objectives of a scenario that has some are
+    /// of another run; with them, those of recovery are, as no real round has a twin.
+    #[must_use]
+    pub fn real_meta(&self, real: &Real) -> ScenarioMeta {
         let meta = self.meta();
-        let objectives = if meta.names_faults { Vec::new() } else { meta.objectives };
-        let hash = format!("{}.{}ms.{}", meta.hash, duration_ns / 1_000_000, journal.durability);
-        ScenarioMeta { hash, objectives, names_faults: false, ..meta }
+        let faults = if real.faults { ".faults" } else { "" };
+        let hash = format!("{}.{}ms.{}{faults}", meta.hash, real.duration_ns / 1_000_000, real.journal.durability);
+        let mut objectives = meta.objectives;
+        objectives.retain(|objective| !meta.names_faults || real.faults && !objective.what.starts_with("recovery"));
+        ScenarioMeta { hash, objectives, names_faults: meta.names_faults && real.faults, ..meta }
     }
 
     /// Runs a plan again, on a thread of its own; where it parts from its first run, whose trace is `first`, if it does.
@@ -528,10 +600,22 @@ impl Prepared {
             warmup_ns: sim.warmup_ns,
             duration_ns: sim.duration_ns,
             gauges: self.gauges(),
+            cpu: self.cpu(),
             trigger: trigger(),
             watch: Box::new(move |gauges| watched.lock().expect("nothing panics in a watch").look(gauges)),
             ..WorldOptions::new(recorder)
         }
+    }
+
+    /// What computation costs: nodes as they were measured, members of a group as their first.
+    fn cpu(&self) -> CpuModel {
+        let costs = self.processes.processes.iter().flat_map(|process| {
+            process.plan.nodes.iter().filter_map(|node| {
+                let measured = format!("{}.{}", self.members.told_as(&process.id), node.id);
+                Some((format!("{}.{}", process.id, node.id), *self.calibration.nodes.get(&measured)?))
+            })
+        });
+        CpuModel { nodes: Arc::new(costs.collect()), ..CpuModel::default() }
     }
 
     /// Addresses that `at(FAULT)` may ask for.
@@ -666,6 +750,18 @@ pub fn read_graph(path: &str, read: ReadText<'_>, registry: &Registry) -> Result
     let plan = load_graph(path, read, registry, &mut Vec::new())?;
     let world = world_of(&plan);
     Ok((plan, world))
+}
+
+/// Reads what nodes cost; each must be of the world.
+fn calibration(text: &str, world: &World) -> Result<Calibration, String> {
+    let calibration: Calibration = toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
+    let is_known = |address: &&String| {
+        world.nodes.iter().any(|node| address.split_once('.') == Some((node.host.as_str(), node.node.as_str())))
+    };
+    match calibration.nodes.keys().find(|address| !is_known(address)) {
+        Some(stranger) => Err(format!("the graph has no node `{stranger}`")),
+        None => Ok(calibration),
+    }
 }
 
 /// The scenario's file, and all that it extends.

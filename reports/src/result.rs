@@ -155,6 +155,10 @@ pub struct Scenario {
     pub id: String,
     /// Hash of what runs (not of `why`, comments or `expect`).
     pub hash: String,
+    /// In virtual time: the day on which what nodes cost was measured. Without it that is a guess, and what a change of the nodes
+    /// costs is not judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
     /// Fail before void before pass.
     pub verdict: Verdict,
     /// Why it proved nothing; only when it did.

@@ -98,6 +98,7 @@ pub(crate) fn meta(id: &str) -> ScenarioMeta {
                 14,
             ),
         ],
+        cpu: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one module a border.
 
 mod channels;
+mod calibrate;
 mod command;
 mod conformance;
 mod diagnostics;

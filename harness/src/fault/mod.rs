@@ -36,7 +36,15 @@ pub struct Gauges<'a> {
     begun: &'a BTreeMap<String, Vec<(String, u64)>>,
 }
 
-impl Gauges<'_> {
+impl<'a> Gauges<'a> {
+    pub(crate) fn new(
+        system: &'a dyn System,
+        recorder: &'a Recorder,
+        begun: &'a BTreeMap<String, Vec<(String, u64)>>,
+    ) -> Gauges<'a> {
+        Gauges { system, recorder, begun }
+    }
+
     /// Virtual ns since the world's start.
     #[must_use]
     pub fn now_ns(&self) -> u64 {

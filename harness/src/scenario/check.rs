@@ -57,6 +57,7 @@ pub(super) fn check(sources: &Sources, file: File, world: &World, errors: &mut V
         graph: file.graph.0?.value,
         loads,
         sim,
+        cpu: file.cpu.map(|cpu| cpu.value),
         engine,
         seeds,
         promise,

@@ -124,6 +124,12 @@ pub(super) fn apply<'i>(tree: &mut DeTable<'i>, axes: &[Axis<'i>], which: usize)
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
+/// Puts a text where it belongs; where something else is in the way, that is left to whoever reads it.
+pub(super) fn set_text(tree: &mut DeTable<'_>, path: [&str; 2], text: &'static str) {
+    let value = Spanned::new(0..0, DeValue::String(text.into()));
+    let _is_there = set(tree, &path.map(str::to_owned), &(0..0), &value);
+}
+
 /// Whether a value could be put there: tables that are not there are made, but nothing else becomes one.
 fn set<'i>(table: &mut DeTable<'i>, path: &[String], at: &Span, value: &Spanned<DeValue<'i>>) -> bool {
     let Some((key, rest)) = path.split_first() else { return false };

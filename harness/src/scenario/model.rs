@@ -25,6 +25,8 @@ pub struct Scenario {
     pub loads: Vec<Load>,
     /// Virtual time.
     pub sim: Sim,
+    /// The file of what nodes cost, as written.
+    pub cpu: Option<String>,
     /// Sizes that the engine runs with.
     pub engine: Sizes,
     /// Which seeds each tier runs.

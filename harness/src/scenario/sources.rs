@@ -14,12 +14,25 @@ use super::matrix::{self, Axis};
 
 /// Most files of one scenario.
 const FILES_MAX: usize = 8;
+/// How a path asks for coarse steps.
+const COARSE: &str = "coarse";
+/// The step of a coarse world, as a scenario would write it.
+pub const COARSE_TICK: &str = "10ms";
 
 /// A scenario's file, and the files that it extends, nearest first.
 #[derive(Clone, Debug)]
 pub struct Sources {
     files: Vec<SourceFile>,
+    name: Name,
+}
+
+/// What a path says beside the file.
+#[derive(Clone, Debug, Default)]
+struct Name {
+    /// One combination of its matrix.
     variant: Option<String>,
+    /// With a coarse tick.
+    coarse: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -44,11 +57,12 @@ impl SourceFile {
 }
 
 impl Sources {
-    /// The scenario `text` of the file `path`; `path#variant` is one variant of its matrix.
+    /// The scenario `text` of the file `path`; `path#variant` is one variant of its matrix, `path#coarse` (behind a variant,
+    /// too) runs in steps of [`COARSE_TICK`].
     #[must_use]
     pub fn new(path: &str, text: &str) -> Sources {
-        let (path, variant) = split(path);
-        let mut sources = Sources { files: Vec::new(), variant: variant.map(str::to_owned) };
+        let (path, name) = split(path);
+        let mut sources = Sources { files: Vec::new(), name };
         sources.push(path.to_owned(), text);
         sources
     }
@@ -72,7 +86,7 @@ impl Sources {
     pub fn with(&self, more: &str) -> Sources {
         let mut files = self.files.iter();
         let own = files.next().expect("a scenario has a file");
-        let mut sources = Sources { files: Vec::new(), variant: self.variant.clone() };
+        let mut sources = Sources { files: Vec::new(), name: self.name.clone() };
         sources.push(own.path.clone(), &format!("{}\n{more}", own.text()));
         files.for_each(|file| sources.push(file.path.clone(), file.text()));
         sources
@@ -109,10 +123,9 @@ impl Sources {
     #[must_use]
     pub fn id(&self) -> String {
         let stem = Path::new(self.path()).file_stem().map_or(Cow::Borrowed("scenario"), |stem| stem.to_string_lossy());
-        match &self.variant {
-            Some(variant) => format!("{stem}.{variant}"),
-            None => stem.into_owned(),
-        }
+        let coarse = self.name.coarse.then_some(COARSE);
+        let more = self.name.variant.as_deref().into_iter().chain(coarse);
+        more.fold(stem.into_owned(), |id, more| format!("{id}.{more}"))
     }
 
     /// The line in the scenario's own file, from 1; what it inherits has the line of its `extends`.
@@ -140,7 +153,7 @@ impl Sources {
         let axes = matrix::take(&mut whole)?;
         let variants = matrix::names(&axes)?;
         let at = axes.first().map_or(0..0, Axis::place);
-        match &self.variant {
+        match &self.name.variant {
             None if axes.is_empty() => {}
             None => {
                 return Err(vec![ScenarioError::ManyVariants {
@@ -164,14 +177,21 @@ impl Sources {
                 }
             },
         }
+        if self.name.coarse {
+            matrix::set_text(&mut whole, ["sim", "tick"], COARSE_TICK);
+        }
         Ok(whole)
     }
 
-    /// Each variant of its matrix as a path of its own; none without a matrix, or while the files have errors.
+    /// Each variant of its matrix as a path of its own; none where it is one or has no matrix, or while the files have errors.
     #[must_use]
     pub fn variants(&self) -> Vec<String> {
+        if self.name.variant.is_some() {
+            return Vec::new();
+        }
         let names = self.laid().and_then(|mut whole| matrix::names(&matrix::take(&mut whole)?)).unwrap_or_default();
-        names.iter().map(|name| format!("{}#{name}", self.path())).collect()
+        let coarse = if self.name.coarse { "#coarse" } else { "" };
+        names.iter().map(|name| format!("{}#{name}{coarse}", self.path())).collect()
     }
 
     fn laid(&self) -> Result<DeTable<'_>, Vec<ScenarioError>> {
@@ -226,9 +246,15 @@ impl Sources {
     }
 }
 
-/// A path and the variant behind its `#`.
-fn split(path: &str) -> (&str, Option<&str>) {
-    path.rsplit_once('#').map_or((path, None), |(path, variant)| (path, Some(variant)))
+/// A file, and what its path says beside it.
+fn split(path: &str) -> (&str, Name) {
+    let (path, coarse) = match path.rsplit_once('#') {
+        Some((path, COARSE)) => (path, true),
+        _ => (path, false),
+    };
+    let (path, variant) =
+        path.rsplit_once('#').map_or((path, None), |(path, variant)| (path, Some(variant.to_owned())));
+    (path, Name { variant, coarse })
 }
 
 /// Paths of a file that lies elsewhere, seen from the scenario's own folder.
@@ -242,6 +268,7 @@ fn rebase(tree: &mut DeTable<'_>, folder: &Path) {
         }
     };
     tree.get_mut("graph").into_iter().for_each(moved);
+    tree.get_mut("cpu").into_iter().for_each(moved);
     let Some(DeValue::Table(load)) = tree.get_mut("load").map(Spanned::get_mut) else { return };
     load.get_mut("rows").into_iter().for_each(moved);
     for (_, one) in load.iter_mut() {

@@ -138,6 +138,23 @@ fn a_matrix_is_a_scenario_for_each_combination() {
 }
 
 #[test]
+fn a_coarse_one_is_another_scenario() {
+    let files = [("m.toml", MATRIX), ("base.toml", BASE)];
+    let coarse = good("base.toml#coarse", &files);
+    assert_eq!((coarse.id.as_str(), coarse.sim.tick_ns), ("base.coarse", 10_000_000));
+    assert_ne!(hash(&coarse, &[]), hash(&good("base.toml", &files), &[]));
+    let variants = sources("m.toml#coarse", &files).variants();
+    assert_eq!(variants[0], "m.toml#50_s+1s+20ms#coarse");
+    let one = good(&variants[0], &files);
+    assert_eq!((one.id.as_str(), one.sim.tick_ns), ("m.50_s+1s+20ms.coarse", 10_000_000));
+    assert_eq!(
+        wrong("base.toml#coarse", &[("base.toml", "sim = 7\n")]).0.len(),
+        4,
+        "what is in the way is told as ever"
+    );
+}
+
+#[test]
 fn a_matrix_that_is_wrong_says_where() {
     let at = |rest: &str, path: &str| {
         let own = format!("extends = \"base.toml\"\n{rest}");

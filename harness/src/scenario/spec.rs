@@ -25,6 +25,8 @@ section! {
         "promise" => promise: Option<Wanted<PromiseText>>,
         /// Virtual time.
         "sim" => sim: Option<Wanted<SimText>>,
+        /// What nodes cost: a file that `seaworthy calibrate` wrote. Relative to this file. Default: a guess at a small edge machine.
+        "cpu" => cpu: Option<Text>,
         /// Sizes of the engine: small ones meet in seconds what large ones meet in days.
         "engine" => engine: Option<Wanted<EngineText>>,
         /// Which seeds each tier runs.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use seaworthy_engine::env::{Cpu, Fut, Seed, Work};
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::hosts::Pause;
@@ -12,7 +13,8 @@ use super::{Now, TICK_NS};
 use crate::plan::Dist;
 
 /// What one kind of work costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Cost {
     /// Nanoseconds a packet.
     pub packet_ns: u64,
@@ -21,9 +23,11 @@ pub struct Cost {
 }
 
 /// What computation costs on a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuModel {
-    /// A node's processing.
+    /// What was measured of nodes, by `host.node`.
+    pub nodes: Arc<BTreeMap<String, Cost>>,
+    /// Any other node's processing.
     pub node: Cost,
     /// Encoding and decoding for the journal.
     pub journal: Cost,
@@ -31,10 +35,22 @@ pub struct CpuModel {
     pub lane: Cost,
 }
 
+impl CpuModel {
+    /// What was measured of the nodes of one host, by their names.
+    fn nodes_of(&self, host: &str) -> BTreeMap<String, Cost> {
+        let own = self.nodes.iter().filter_map(|(address, cost)| {
+            let (of, node) = address.split_once('.')?;
+            (of == host).then(|| (node.to_owned(), *cost))
+        });
+        own.collect()
+    }
+}
+
 impl Default for CpuModel {
     /// A guess at a small edge machine, not a calibration.
     fn default() -> Self {
         CpuModel {
+            nodes: Arc::default(),
             node: Cost { packet_ns: 2_000, kib_ns: 1_000 },
             journal: Cost { packet_ns: 500, kib_ns: 250 },
             lane: Cost { packet_ns: 1_000, kib_ns: 500 },
@@ -51,6 +67,8 @@ struct Shared {
     pause: Pause,
     seed: KeyedSeed,
     model: CpuModel,
+    /// What was measured of this host's nodes.
+    nodes: BTreeMap<String, Cost>,
     cores: Mutex<Cores>,
 }
 
@@ -72,14 +90,15 @@ impl SimCpu {
     /// A host with `cores` (at least one) idle cores.
     #[must_use]
     pub fn new(model: CpuModel, cores: u32, now: Now) -> SimCpu {
-        SimCpu::of(model, cores, now, Pause::default(), KeyedSeed(0))
+        SimCpu::of(model, "", cores, now, Pause::default(), KeyedSeed(0))
     }
 
     /// The same, of a host whose software may stand still.
-    pub(crate) fn of(model: CpuModel, cores: u32, now: Now, pause: Pause, seed: KeyedSeed) -> SimCpu {
+    pub(crate) fn of(model: CpuModel, host: &str, cores: u32, now: Now, pause: Pause, seed: KeyedSeed) -> SimCpu {
         let free_at = vec![0; cores.max(1) as usize];
         let cores = Cores { free_at, charged_ns: 0, starved_ppm: 0, starved_hits: 0, slow: BTreeMap::new() };
-        SimCpu(Arc::new(Shared { now, pause, seed, model, cores: Mutex::new(cores) }))
+        let nodes = model.nodes_of(host);
+        SimCpu(Arc::new(Shared { now, pause, seed, model, nodes, cores: Mutex::new(cores) }))
     }
 
     /// From now on something else takes that share of the cores, in parts per million, at most [`STARVE_MAX_PPM`].
@@ -122,9 +141,9 @@ impl SimCpu {
 
 impl Cpu for SimCpu {
     fn charge(&self, work: Work<'_>, packets: u32, bytes: u64) -> Option<Fut<'static, ()>> {
-        let Shared { now, pause, seed, model, .. } = &*self.0;
+        let Shared { now, pause, seed, model, nodes, .. } = &*self.0;
         let cost = match work {
-            Work::Node(_) => model.node,
+            Work::Node(node) => nodes.get(node).copied().unwrap_or(model.node),
             Work::Journal => model.journal,
             Work::Lane => model.lane,
         };
@@ -160,7 +179,7 @@ mod tests {
 
     fn model() -> CpuModel {
         let cost = Cost { packet_ns: 1_000, kib_ns: 1_024 };
-        CpuModel { node: cost, journal: cost, lane: cost }
+        CpuModel { nodes: Arc::default(), node: cost, journal: cost, lane: cost }
     }
 
     #[test]
@@ -173,6 +192,22 @@ mod tests {
             cpu.charge(Work::Lane, 99, 1_000).expect("one tick of debt").await;
             assert_eq!((now(), cpu.charged_ns()), (TICK_NS, 1_000_000));
             assert!(cpu.charge(Work::Node("n"), 999, 0).is_none(), "slept off");
+        });
+    }
+
+    #[test]
+    fn what_was_measured_of_a_node_is_what_it_costs() {
+        test_world(|now| async move {
+            let nodes = Arc::new([("edge.slow".to_owned(), Cost { packet_ns: 50_000, kib_ns: 1_024 })].into());
+            let model = CpuModel { nodes, ..model() };
+            let pause = Pause::default();
+            let edge = SimCpu::of(model.clone(), "edge", 1, now.clone(), pause.clone(), KeyedSeed(0));
+            let hub = SimCpu::of(model, "hub", 1, now, pause, KeyedSeed(0));
+            for cpu in [&edge, &hub] {
+                assert!(cpu.charge(Work::Node("slow"), 1, 10).is_none());
+                assert!(cpu.charge(Work::Node("quick"), 1, 10).is_none());
+            }
+            assert_eq!((edge.charged_ns(), hub.charged_ns()), (50_010 + 1_010, 2 * 1_010));
         });
     }
 

@@ -77,7 +77,7 @@ impl Machine {
             name: spec.name.clone(),
             disk,
             clock: SimClock::of(now.clone(), unix_ns, pause.clone()),
-            cpu: SimCpu::of(cpu, spec.cores, now, pause, seed),
+            cpu: SimCpu::of(cpu, &spec.name, spec.cores, now, pause, seed),
             recorder: recorder.clone(),
             network: network.clone(),
             exit: RefCell::new(None),

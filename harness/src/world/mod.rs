@@ -185,7 +185,7 @@ impl World {
         specs.push(HostSpec { name: LOAD.to_owned(), disk_bytes: LOAD_DISK_BYTES, cores: 1 });
         recorder.begin(Hosts::new(specs.iter().map(|spec| spec.name.clone())));
         let network = Network::new(recorder.clone(), latency_ns, tick_ns, options.routes);
-        let machine = |(i, spec)| Rc::new(Machine::new(i, spec, &recorder, &network, cpu, EPOCH_UNIX_NS));
+        let machine = |(i, spec)| Rc::new(Machine::new(i, spec, &recorder, &network, cpu.clone(), EPOCH_UNIX_NS));
         let machines: Vec<Rc<Machine>> = specs.iter().enumerate().map(machine).collect();
         let load = Rc::new(plan(workload, &recorder));
         recorder.with_history(|history| history.warmup_ns = options.warmup_ns);

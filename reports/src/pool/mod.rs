@@ -25,6 +25,8 @@ pub struct ScenarioMeta {
     pub checks: u64,
     /// The objectives, in order of the file.
     pub objectives: Vec<Objective>,
+    /// The day on which what nodes cost was measured; `None` where it is guessed.
+    pub cpu: Option<String>,
 }
 
 /// Seeds, pooled: histograms merged, counts added, recoveries and violations kept a seed at a time.
@@ -156,6 +158,7 @@ impl Pool {
         Scenario {
             id: meta.id.clone(),
             hash: meta.hash.clone(),
+            cpu: meta.cpu.clone(),
             verdict,
             void,
             expect,

@@ -28,7 +28,12 @@ pub fn render(file: &ResultFile, extra: &dyn Fn(&str) -> Extra, comparison: Opti
     };
     let clock = match file.time {
         Time::Virtual => {
-            format!("virtual time, {} ms floor; computation is charged as the model says", file.resolution_ms)
+            let measured = file.scenarios.iter().map(|scenario| scenario.cpu.as_deref()).min().flatten();
+            let charged = match measured {
+                Some(day) => format!("computation is charged as measured on {day}"),
+                None => "computation is charged by a guess, so what a node costs is not judged".to_owned(),
+            };
+            format!("virtual time, {} ms floor; {charged}", file.resolution_ms)
         }
         Time::Wall => "wall time".to_owned(),
     };

@@ -50,6 +50,35 @@ fn a_round_has_the_ledger_of_a_simulation() {
 }
 
 #[test]
+fn a_cut_and_a_kill_of_the_real_system_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (graph, rows) = (in_tree("graphs/edge_hub.yaml"), in_tree("data/quakes.ndjson"));
+    let scenario = format!(
+        "why = \"what goes wrong for real loses nothing\"\ngraph = \"{graph}\"\nsim = {{ duration = \"4s\", warmup = \"500ms\" }}\n\
+         load = {{ into = \"edge.feed\", rate = \"200/s\", rows = \"{rows}\", repeat = true }}\n\
+         [faults.cut]\nkind = \"net.cut\"\non = \"edge<->hub\"\nat = \"1s\"\nfor = \"500ms\"\n\
+         [faults.kill]\nkind = \"host.crash\"\non = \"hub\"\nat = \"2s\"\nrestart = \"200ms\"\n\
+         [faults.slow]\nkind = \"disk.latency\"\non = \"edge\"\nat = \"3s\"\nfor = \"500ms\"\nadd = \"5ms\"\n"
+    );
+    fs::write(dir.path().join("storm.toml"), scenario).unwrap();
+    let file = result(&dir, &["storm.toml", "--faults", "--rounds", "1", "--json"]);
+    let storm = &file.scenarios[0];
+    let all = &storm.phases["all"];
+    assert_eq!((file.verdict, all.lost, all.unresolved), (Verdict::Pass, 0, 0));
+    assert!(all.offered > 500, "{all:?}");
+    assert!(storm.void.is_empty(), "each fault was felt: {:?}", storm.void);
+    let phases: Vec<&String> = storm.phases.keys().collect();
+    for fault in ["cut", "kill", "slow"] {
+        assert!(phases.iter().any(|phase| phase.starts_with("fault(") && phase.contains(fault)), "{phases:?}");
+    }
+
+    let output = bench(&dir, &[&in_tree("power_cut.toml"), "--faults", "--duration", "1s"]);
+    let said = String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("`torn-edge` (disk.torn) is one that a real machine can't be made to"), "{said}");
+}
+
+#[test]
 fn faults_and_their_objectives_stay_out() {
     let dir = tempfile::tempdir().unwrap();
     let file = result(&dir, &[&in_tree("nn_poison.toml"), "--rounds", "1", "--duration", "1s", "--json"]);
