@@ -24,7 +24,7 @@ use crate::show;
 pub(crate) struct Args {
     /// A graph or process graph (.yaml), whose load is made up, or a scenario (.toml), which brings its own.
     file: String,
-    /// Where to write the costs [default: the file with the ending .cpu.toml]
+    /// Where to write the costs [default: beside the graph, with the ending .cpu.toml]
     #[arg(long)]
     out: Option<String>,
     /// How often the load goes through.
@@ -65,8 +65,9 @@ fn calibrate(args: &Args, prepared: &Prepared) -> Result<Exit, Exit> {
     }
     let nodes: BTreeMap<_, _> = enough.iter().map(|seen| (seen.node.clone(), seen.cost)).collect();
     let calibration = Calibration { measured: OffsetDateTime::now_utc().date().to_string(), nodes };
-    let stem = args.file.rsplit_once('.').map_or(args.file.as_str(), |(stem, _)| stem);
-    let out = args.out.clone().unwrap_or_else(|| format!("{stem}.cpu.toml"));
+    let scenario = prepared.scenario();
+    let beside = scenario.path(&scenario.graph).with_extension("cpu.toml").to_string_lossy().into_owned();
+    let out = args.out.clone().unwrap_or(beside);
     let text = toml::to_string(&calibration).expect("texts and numbers are TOML");
     write(&out, &format!("# What the nodes of {} cost where `seaworthy calibrate` ran.\n{text}", args.file))?;
     Ok(if args.json {

@@ -130,6 +130,10 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
 }
 
 fn gate(args: &Args, registry: &Registry) -> Result<Gate, Exit> {
+    if args.accept.as_ref().is_some_and(|reason| reason.trim().is_empty() || args.shard.is_some()) {
+        show::notes(&["a baseline needs a reason, and all shards at once".to_owned()]);
+        return Err(Exit::Usage);
+    }
     let prepared = lint(args, registry)?;
     if args.estimate {
         return estimate(args, &prepared);
@@ -252,9 +256,10 @@ fn determinism(gate: &mut Gate, prepared: &[Prepared]) -> Result<(), Exit> {
 
 /// Every known failure again.
 fn corpus(gate: &mut Gate, args: &Args, prepared: &[Prepared]) -> Result<(), Exit> {
-    let (mut plans, mut back, mut stale) = (0, Vec::new(), Vec::new());
+    let (mut plans, mut elsewhere, mut back, mut stale) = (0, 0, Vec::new(), Vec::new());
     for (at, known) in corpus::read(&args.corpus)? {
         let Some(scenario) = prepared.iter().find(|scenario| scenario.scenario().id == known.scenario) else {
+            elsewhere += 1;
             continue;
         };
         if let Err(why) = scenario.check_plan(&known.plan) {
@@ -274,6 +279,9 @@ fn corpus(gate: &mut Gate, args: &Args, prepared: &[Prepared]) -> Result<(), Exi
         () if !back.is_empty() => gate.step(Exit::Failed, "corpus", &format!("{} of {known} are back", back.len())),
         () if !stale.is_empty() => gate.step(Exit::Usage, "corpus", "plans that no longer fit their scenarios"),
         () => gate.step(Exit::Pass, "corpus", &format!("{known}, none is back")),
+    }
+    if elsewhere > 0 && args.shard.is_none() {
+        gate.tell(&format!("{} of scenarios that are not here", show::count(elsewhere, "line", "lines")));
     }
     gate.tell(&back.join("\n"));
     gate.tell(&stale.join("\n"));
@@ -403,7 +411,8 @@ fn against(gate: &mut Gate, args: &Args, base: &ResultFile, file: &ResultFile, w
         _ => "worse than the baseline".to_owned(),
     };
     // What is accepted is told, and no reason to fail.
-    let told = if args.accept.is_some() { Exit::Pass } else { exit };
+    let gone = comparison.loosened.iter().any(|loosened| loosened.what == "scenario");
+    let told = if args.accept.is_some() && !gone { Exit::Pass } else { exit };
     gate.step(told, "compare", &what);
     for loosened in &waived {
         gate.tell(&format!("waived: {} {} {} → {}", loosened.scenario, loosened.what, loosened.from, loosened.to));
@@ -429,13 +438,11 @@ fn finish(
         let text = serde_json::to_string(&ShardFile { shard, of }).expect("two numbers are JSON");
         write(&format!("{}/shard.json", args.out), &format!("{text}\n"))?;
     }
-    if let Some(reason) = &args.accept {
-        if reason.trim().is_empty() || gate.exit != Exit::Pass || args.shard.is_some() {
-            show::notes(&[
-                "a baseline needs a reason, all scenarios, and a gate that passes but for what is compared".to_owned()
-            ]);
-            return Err(Exit::Usage);
-        }
+    if args.accept.is_some() && gate.exit != Exit::Pass {
+        gate.tell(
+            "not accepted: a baseline needs all scenarios of the last one, and a gate that fails in nothing else",
+        );
+    } else if let Some(reason) = &args.accept {
         let path = args.baseline.as_deref().unwrap_or("ci/baseline.json");
         write(path, &json::result(file))?;
         crate::files::append_line(&format!("{path}.log"), &format!("{}: {}", crate::worlds::commit(), reason.trim()))

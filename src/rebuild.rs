@@ -73,10 +73,11 @@ impl Rebuild<'_> {
         let top = PathBuf::from(git(Path::new("."), &["rev-parse", "--show-toplevel"]).map_err(revision)?);
         let commit = format!("{}^{{commit}}", self.rev);
         let commit = git(&top, &["rev-parse", "--verify", "--end-of-options", &commit]).map_err(revision)?;
+        let is_clean = git(&top, &["status", "--porcelain"]).map_err(revision)?.is_empty();
         let place = top.join("target/rebuild");
         let tree = Worktree::add(&top, &place.join("tree"))?;
         tree.take(&commit, self.path).map_err(revision)?;
-        if !git(&top, &["status", "--porcelain"]).map_err(revision)?.is_empty() {
+        if !is_clean {
             show::notes(&[
                 "there are changes that are not committed: the harness around the old engine is HEAD's".to_owned()
             ]);

@@ -19,8 +19,9 @@ fn in_tree(path: &str) -> String {
 /// The day of the calibration and the p50 of a short run with these lines added.
 #[track_caller]
 fn simulated(dir: &Path, more: &str) -> (Option<String>, f64) {
-    let text = format!("extends = \"{}\"\nsim = {{ duration = \"4s\", warmup = \"1s\" }}\n{more}", in_tree("smoke.toml"));
-    fs::write(dir.join("s.toml"), text).unwrap();
+    let text =
+        format!("extends = \"{}\"\nsim = {{ duration = \"4s\", warmup = \"1s\" }}\n{more}", in_tree("smoke.toml"));
+    fs::write(dir.join("s.toml"), text).expect("a temporary directory takes files");
     let output = seaworthy(dir, &["sim", "s.toml", "--seed", "1", "--json", "--out", "out"]);
     let said = String::from_utf8_lossy(&output.stderr);
     let file = seaworthy_reports::read::parse(&String::from_utf8_lossy(&output.stdout));
@@ -71,7 +72,8 @@ fn a_calibration_that_does_not_fit_is_told() {
     }
     let output = seaworthy(dir.path(), &["calibrate", "nowhere.yaml"]);
     assert_eq!(output.status.code(), Some(2));
-    let output = seaworthy(dir.path(), &["calibrate", &in_tree("graphs/edge_hub.yaml"), "--rate", "1", "--rounds", "1"]);
+    let output =
+        seaworthy(dir.path(), &["calibrate", &in_tree("graphs/edge_hub.yaml"), "--rate", "1", "--rounds", "1"]);
     assert_eq!(output.status.code(), Some(4), "ten packets are too few");
     assert!(!dir.path().join("edge_hub.cpu.toml").exists());
 }

@@ -1,7 +1,7 @@
 //! The integration tests: one binary, one module a border.
 
-mod channels;
 mod calibrate;
+mod channels;
 mod command;
 mod conformance;
 mod diagnostics;

@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use seaworthy_engine::env::{Disk, File, Io, Open};
+use seaworthy_engine::env::{Disk, File, Io, Open, Seed};
 use tokio::sync::oneshot;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::plan::Dist;
+use crate::sim::seed::KeyedSeed;
 
 /// The switches of one host's disk. They outlive the host's incarnations.
-#[derive(Default)]
 pub(super) struct Switches {
+    /// What its draws are keyed by: round and host.
+    key: u64,
     state: Mutex<State>,
     pub late_hits: AtomicU64,
     pub full_hits: AtomicU64,
@@ -28,6 +30,12 @@ struct State {
 }
 
 impl Switches {
+    /// Those of a host in a round.
+    pub fn new(host: &str, seed: &KeyedSeed) -> Switches {
+        let key = seed.draw("real.disk", &[xxh3_64(host.as_bytes())]);
+        Switches { key, state: Mutex::default(), late_hits: AtomicU64::new(0), full_hits: AtomicU64::new(0) }
+    }
+
     /// Makes each operation take longer by a draw.
     pub fn set_latency(&self, add: Option<Dist>) {
         self.change(|state| state.add = add);
@@ -48,7 +56,8 @@ impl Switches {
         let State { add, operations, .. } = self.change(|state| state.operations += 1);
         if let Some(add) = add {
             self.late_hits.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_nanos(add.draw(xxh3_64(&operations.to_le_bytes())))).await;
+            tokio::time::sleep(Duration::from_nanos(add.draw(xxh3_64_with_seed(&operations.to_le_bytes(), self.key))))
+                .await;
         }
     }
 

@@ -19,7 +19,7 @@ pub const KINDS: [&str; 13] = [
     "net.latency",
     "host.crash",
     "host.stop",
-    "host.rolling",
+    "host.rolling_restart",
     "disk.full",
     "disk.latency",
     "node.panic",
@@ -111,7 +111,7 @@ impl Faults {
                 let until_ns = now_ns.saturating_add(*restart_ns);
                 match step.action {
                     Action::HostCrash { .. } => fleet.kill(at, until_ns).await?,
-                    _ => fleet.stop(at, Some(until_ns)),
+                    _ => fleet.stop(at, until_ns),
                 }
             }
             action => self.set(action, recorder, true),
@@ -137,7 +137,7 @@ impl Faults {
         // Another step may still want what this one has just switched off.
         for other in &self.active {
             let wanted = &self.steps[other.step].action;
-            if wanted.kind() == step.action.kind() && wanted.on() == step.action.on() {
+            if wanted.kind() == step.action.kind() {
                 self.set(wanted, recorder, true);
             }
         }

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use seaworthy_engine::env::os::{self, OsOptions};
 use seaworthy_engine::env::{Env, Fut};
@@ -18,6 +19,8 @@ use crate::plan::Ns;
 use crate::sim::recorder::Recorder;
 use crate::system::{Boot, BootError, System};
 
+/// How long it is waited before software is asked to end again: while it comes up, it doesn't hear.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
 /// How long software that ended with an error waits before it starts again, ns.
 const BACKOFF_NS: Ns = 100_000_000;
 
@@ -116,7 +119,15 @@ impl Fleet {
     pub async fn look(&mut self, now_ns: Ns) -> Result<(), RoundError> {
         for at in 0..self.hosts.len() {
             self.see_to(at, now_ns)?;
-            if self.hosts[at].restart_ns.is_some_and(|due_ns| due_ns <= now_ns) {
+            let host = &self.hosts[at];
+            if host.running.is_some() {
+                // One that was still coming up when it was asked heard nothing.
+                if host.asked {
+                    self.system.stop(&host.name);
+                }
+                continue;
+            }
+            if host.restart_ns.is_some_and(|due_ns| due_ns <= now_ns) {
                 let address = self.addresses[&self.hosts[at].name];
                 self.start(at, Wire::door(address).map_err(machine(format!("listen on {address} again")))?)?;
             }
@@ -165,10 +176,10 @@ impl Fleet {
     }
 
     /// Asks a host's software to end; it starts again then, or when it has ended.
-    pub fn stop(&mut self, at: usize, restart_ns: Option<Ns>) {
+    pub fn stop(&mut self, at: usize, restart_ns: Ns) {
         let host = &mut self.hosts[at];
         if host.running.is_some() {
-            (host.asked, host.restart_ns) = (true, restart_ns);
+            (host.asked, host.restart_ns) = (true, Some(restart_ns));
             self.system.stop(&host.name);
         }
     }
@@ -178,12 +189,19 @@ impl Fleet {
         self.hosts.iter_mut().for_each(|host| host.restart_ns = host.restart_ns.map(|due_ns| due_ns.min(now_ns)));
     }
 
-    /// Waits until all have ended.
+    /// Asks all to end, and waits until they have.
     pub async fn ended(&mut self) -> Result<(), RoundError> {
         for host in &mut self.hosts {
-            let Some(running) = host.running.take() else { continue };
-            let ended = running.end.await.map_err(|_| RoundError::Panicked { host: host.name.clone() })?;
-            ended.transpose()?;
+            let Some(mut running) = host.running.take() else { continue };
+            let ended = loop {
+                self.system.stop(&host.name);
+                tokio::select! {
+                    biased;
+                    ended = &mut running.end => break ended,
+                    () = tokio::time::sleep(ASK_AGAIN) => {}
+                }
+            };
+            ended.map_err(|_| RoundError::Panicked { host: host.name.clone() })?.transpose()?;
         }
         Ok(())
     }

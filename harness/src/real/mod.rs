@@ -29,6 +29,7 @@ use crate::sim::hosts::Hosts;
 use crate::sim::offering::{EntryLoad, offer_all, plan};
 use crate::sim::recorder::Recorder;
 use crate::system::{BootError, System};
+use disk::Switches;
 use faults::Faults;
 use fleet::{Fleet, Hindrances};
 use wire::Ways;
@@ -152,16 +153,17 @@ async fn round(
     let RoundOptions { recorder, dir, warmup_ns: _, duration_ns, drain_ns, load_window, faults } = options;
     let clock: Arc<dyn Clock> = Arc::new(OsClock::new());
     let hindrances = faults.as_ref().map(|_| Hindrances {
-        ways: Ways::between(names),
-        disks: names.iter().map(|name| (name.clone(), Arc::default())).collect(),
+        ways: Ways::between(names, &recorder.seed),
+        disks: names.iter().map(|name| (name.clone(), Arc::new(Switches::new(name, &recorder.seed)))).collect(),
     });
     let mut faults = faults.map(|RoundFaults { plan, trigger, gauges }| {
         Faults::new(&plan, trigger, gauges, hindrances.clone().unwrap_or_default())
     });
     let mut fleet = Fleet::boot(system.clone(), names, &recorder, &dir, hindrances)?;
-    let limit_ns = clock.mono() + PATIENCE_NS;
+    let began_ns = clock.mono();
+    let limit_ns = began_ns + PATIENCE_NS;
     while !system.quiet() {
-        fleet.look(0).await?;
+        fleet.look(clock.mono() - began_ns).await?;
         if clock.mono() >= limit_ns {
             return Err(RoundError::Stuck { what: "come up" });
         }
@@ -216,7 +218,6 @@ async fn round(
         history.end_ns = recorder.now_ns();
         history.applied = faults.map(Faults::finish).unwrap_or_default();
     });
-    (0..names.len()).for_each(|at| fleet.stop(at, None));
     tokio::select! {
         biased;
         ended = fleet.ended() => ended,

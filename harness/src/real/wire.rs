@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use seaworthy_engine::env::os::OsNet;
-use seaworthy_engine::env::{Io, Listener, Net, Stream};
+use seaworthy_engine::env::{Io, Listener, Net, Seed, Stream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::plan::{Dist, Link};
+use crate::sim::seed::KeyedSeed;
 
 /// Bytes that are taken from a connection at once.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -31,6 +32,9 @@ struct Hindrance {
 #[derive(Clone)]
 struct Way {
     hindrance: watch::Sender<Hindrance>,
+    /// What its draws are keyed by: round and direction.
+    key: u64,
+    chunks: Arc<AtomicU64>,
     /// Chunks that were held back.
     cut_hits: Arc<AtomicU64>,
     late_hits: Arc<AtomicU64>,
@@ -41,11 +45,17 @@ struct Way {
 pub(super) struct Ways(Arc<BTreeMap<(String, String), Way>>);
 
 impl Ways {
-    /// All directions between these hosts, free.
-    pub fn between(hosts: &[String]) -> Ways {
+    /// All directions between these hosts in a round, free.
+    pub fn between(hosts: &[String], seed: &KeyedSeed) -> Ways {
         let pairs = hosts.iter().flat_map(|from| hosts.iter().map(move |to| (from.clone(), to.clone())));
-        let way = || Way { hindrance: watch::Sender::default(), cut_hits: Arc::default(), late_hits: Arc::default() };
-        Ways(Arc::new(pairs.map(|pair| (pair, way())).collect()))
+        let way = |(from, to): &(String, String)| Way {
+            hindrance: watch::Sender::default(),
+            key: seed.draw("real.way", &[xxh3_64(from.as_bytes()), xxh3_64(to.as_bytes())]),
+            chunks: Arc::default(),
+            cut_hits: Arc::default(),
+            late_hits: Arc::default(),
+        };
+        Ways(Arc::new(pairs.map(|pair| (pair.clone(), way(&pair))).collect()))
     }
 
     fn of(&self, link: &Link) -> impl Iterator<Item = &Way> {
@@ -126,8 +136,10 @@ impl Way {
     }
 
     /// When a chunk that comes now is due.
-    fn due(&self, number: u64) -> Instant {
-        let late = self.hindrance.borrow().add.map(|add| add.draw(xxh3_64(&number.to_le_bytes())));
+    fn due(&self) -> Instant {
+        let number = self.chunks.fetch_add(1, Ordering::Relaxed);
+        let draw = |add: Dist| add.draw(xxh3_64_with_seed(&number.to_le_bytes(), self.key));
+        let late = self.hindrance.borrow().add.map(draw);
         self.late_hits.fetch_add(u64::from(late.is_some()), Ordering::Relaxed);
         Instant::now() + Duration::from_nanos(late.unwrap_or(0))
     }
@@ -137,12 +149,12 @@ impl Way {
         let (sent, mut under_way) = mpsc::channel::<(Instant, Bytes)>(UNDER_WAY);
         let take = async {
             let mut buffer = BytesMut::new();
-            for number in 0.. {
+            loop {
                 buffer.reserve(CHUNK_BYTES);
                 if !matches!(from.read_buf(&mut buffer).await, Ok(1..)) {
                     break;
                 }
-                if sent.send((self.due(number), buffer.split().freeze())).await.is_err() {
+                if sent.send((self.due(), buffer.split().freeze())).await.is_err() {
                     break;
                 }
             }
@@ -156,7 +168,9 @@ impl Way {
                     break;
                 }
             }
-            // What came last is with the other side; that it is gone already is no matter.
+            // A cut holds back the end, too.
+            self.open().await;
+            // That the other side is gone already is no matter.
             let _ = to.shutdown().await;
             drop(under_way);
         };

@@ -8,6 +8,8 @@ use super::shape::plain;
 
 /// Most combinations of one file.
 const COMBINATIONS_MAX: usize = 64;
+/// Longest name of a variant, bytes: it names a folder, too.
+const NAME_MAX: usize = 100;
 
 /// A key of the scenario and the values that it takes in turn.
 pub(super) struct Axis<'i> {
@@ -35,7 +37,27 @@ pub(super) fn take<'i>(tree: &mut DeTable<'i>) -> Result<Vec<Axis<'i>>, Vec<Scen
         }
     }
     axes.sort_by_key(|axis: &Axis<'_>| axis.at.start);
+    for (at, axis) in axes.iter().enumerate() {
+        if axes[..at].iter().any(|before| before.path == axis.path) {
+            errors.push(bad(&format!("`{}` is in the matrix twice", axis.path.join(".")), &axis.at));
+        }
+        if matches!(axis.path[0].as_str(), "extends" | "matrix") {
+            errors.push(bad(&format!("`{}` can't be turned by a matrix", axis.path[0]), &axis.at));
+        }
+    }
     if errors.is_empty() { Ok(axes) } else { Err(errors) }
+}
+
+/// Shows each value of the matrix with the key that it is for, dots between tables.
+pub(super) fn each_value(table: &mut DeTable<'_>, above: &str, show: &dyn Fn(&str, &mut Spanned<DeValue<'_>>)) {
+    for (key, value) in table.iter_mut() {
+        let axis = if above.is_empty() { key.get_ref().to_string() } else { format!("{above}.{}", key.get_ref()) };
+        match value.get_mut() {
+            DeValue::Table(inner) => each_value(inner, &axis, show),
+            DeValue::Array(values) => values.iter_mut().for_each(|value| show(&axis, value)),
+            _ => {}
+        }
+    }
 }
 
 fn collect<'i>(table: DeTable<'i>, above: &[String], axes: &mut Vec<Axis<'i>>, errors: &mut Vec<ScenarioError>) {
@@ -81,6 +103,13 @@ pub(super) fn names(axes: &[Axis<'_>]) -> Result<Vec<String>, Vec<ScenarioError>
         chosen.iter().map(|(_, value)| slug(value.get_ref())).collect::<Vec<_>>().join("+")
     };
     let names: Vec<String> = (0..combinations).map(name).collect();
+    if let Some(name) = names.iter().find(|name| name.is_empty() || *name == "coarse" || name.len() > NAME_MAX) {
+        let help = format!(
+            "a name has 1 to {NAME_MAX} letters, digits and dots of its values, and `coarse` means the long soak"
+        );
+        let message = format!("no combination of a matrix can be called `{name}`");
+        return Err(vec![ScenarioError::BadValue { message, at: span(&first.at), help }]);
+    }
     let twice = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
     if let Some((_, name)) = twice {
         let help = "each combination needs a name of its own: letters, digits and dots of its values".to_owned();

@@ -88,6 +88,18 @@ pub fn schema() -> serde_json::Value {
     if let Some(required) = schema.as_object_mut().and_then(|schema| schema.remove("required")) {
         schema["anyOf"] = serde_json::json!([{ "required": required }, { "required": ["extends"] }]);
     }
+    // In a file that extends another, a table may say less than all, and `false` takes out what is there.
+    for part in ["LoadText", "PromiseText", "FaultText"] {
+        schema["$defs"][part].as_object_mut().and_then(|part| part.remove("required"));
+    }
+    let or_false =
+        |part: &mut serde_json::Value| *part = serde_json::json!({ "anyOf": [part.take(), { "const": false }] });
+    for table in ["faults", "expect"] {
+        or_false(&mut schema["properties"][table]["additionalProperties"]);
+    }
+    for key in ["load", "promise", "sim", "engine", "seeds", "faults", "expect", "sometimes", "cpu"] {
+        or_false(&mut schema["properties"][key]);
+    }
     // TOML has no null: an optional key is absent or right.
     drop_null(&mut schema);
     let kinds = kinds::FAULTS.iter().chain(&kinds::SABOTAGES).map(|kind| kind.id);

@@ -94,7 +94,9 @@ impl Sources {
 
     fn push(&mut self, path: String, text: &str) {
         let start = self.files.last().map_or(0, |last| last.padded.len());
-        self.files.push(SourceFile { path, padded: format!("{:start$}{text}", ""), start });
+        // A byte-order mark may stand at the very start only.
+        let text = text.strip_prefix('\u{feff}').map_or(Cow::Borrowed(text), |rest| format!("   {rest}").into());
+        self.files.push(SourceFile { path, padded: " ".repeat(start) + &text, start });
     }
 
     fn own(&self) -> &SourceFile {
@@ -248,13 +250,15 @@ impl Sources {
 
 /// A file, and what its path says beside it.
 fn split(path: &str) -> (&str, Name) {
-    let (path, coarse) = match path.rsplit_once('#') {
-        Some((path, COARSE)) => (path, true),
-        _ => (path, false),
+    // A folder may have a `#` in its name, too.
+    let Some(at) = path.rfind(".toml#") else { return (path, Name::default()) };
+    let (file, name) = (&path[..at + ".toml".len()], &path[at + ".toml#".len()..]);
+    let (variant, coarse) = match name.rsplit_once('#') {
+        Some((variant, COARSE)) => (Some(variant), true),
+        _ if name == COARSE => (None, true),
+        _ => (Some(name), false),
     };
-    let (path, variant) =
-        path.rsplit_once('#').map_or((path, None), |(path, variant)| (path, Some(variant.to_owned())));
-    (path, Name { variant, coarse })
+    (file, Name { variant: variant.map(str::to_owned), coarse })
 }
 
 /// Paths of a file that lies elsewhere, seen from the scenario's own folder.
@@ -269,6 +273,13 @@ fn rebase(tree: &mut DeTable<'_>, folder: &Path) {
     };
     tree.get_mut("graph").into_iter().for_each(moved);
     tree.get_mut("cpu").into_iter().for_each(moved);
+    if let Some(DeValue::Table(matrix)) = tree.get_mut("matrix").map(Spanned::get_mut) {
+        matrix::each_value(matrix, "", &|axis, value| {
+            if matches!(axis, "graph" | "cpu") || axis.starts_with("load.") && axis.ends_with(".rows") {
+                moved(value);
+            }
+        });
+    }
     let Some(DeValue::Table(load)) = tree.get_mut("load").map(Spanned::get_mut) else { return };
     load.get_mut("rows").into_iter().for_each(moved);
     for (_, one) in load.iter_mut() {
@@ -278,13 +289,19 @@ fn rebase(tree: &mut DeTable<'_>, folder: &Path) {
     }
 }
 
+/// Whether both say what kind of fault they are, and not the same.
+fn other_kind(below: &DeTable<'_>, above: &DeTable<'_>) -> bool {
+    let kind = |table: &DeTable<'_>| table.get("kind").and_then(|kind| kind.get_ref().as_str().map(str::to_owned));
+    kind(above).is_some_and(|above| kind(below).is_some_and(|below| below != above))
+}
+
 /// Lays `over` over `under`: tables key by key, anything else in its place. A fault of another kind shares nothing with the
 /// one that it replaces; `false` takes out what was there.
 fn lay<'i>(under: &mut DeTable<'i>, over: DeTable<'i>) {
     for (key, value) in over {
         let below = under.get_mut(key.get_ref().as_ref()).map(Spanned::get_mut);
         match (below, value.get_ref()) {
-            (Some(DeValue::Table(below)), DeValue::Table(above)) if !above.contains_key("kind") => {
+            (Some(DeValue::Table(below)), DeValue::Table(above)) if !other_kind(below, above) => {
                 let DeValue::Table(above) = value.into_inner() else { unreachable!("it was a table above") };
                 lay(below, above);
             }

@@ -138,6 +138,22 @@ fn a_matrix_is_a_scenario_for_each_combination() {
 }
 
 #[test]
+fn large_files_marks_and_odd_names_are_read() {
+    let padding = format!("# {}\n", "x".repeat(70_000));
+    let own = format!("{padding}extends = \"base.toml\"\n");
+    let marked = format!("\u{feff}{BASE}");
+    assert_eq!(good("a#b/own.toml", &[("a#b/own.toml", &own), ("a#b/base.toml", &marked)]).faults.len(), 1);
+    let same = "extends = \"base.toml\"\n[faults.crash]\nkind = \"host.crash\"\nrestart = \"7s\"\n";
+    let scenario = good("own.toml", &[("own.toml", same), ("base.toml", BASE)]);
+    assert_eq!(scenario.faults[0].effect.own_length(), Some(7_000_000_000), "the same kind is merged");
+    let base = format!("{BASE}[matrix]\n\"load.rows\" = [\"data/q.ndjson\"]\ngraph = [\"g.yaml\"]\n");
+    let files = [("own.toml", "extends = \"s/base.toml\"\n"), ("s/base.toml", base.as_str())];
+    let paths = sources("own.toml", &files).variants();
+    let scenario = good(&paths[0], &files);
+    assert_eq!((scenario.graph.as_str(), scenario.rows()), ("s/g.yaml", vec!["s/data/q.ndjson"]));
+}
+
+#[test]
 fn a_coarse_one_is_another_scenario() {
     let files = [("m.toml", MATRIX), ("base.toml", BASE)];
     let coarse = good("base.toml#coarse", &files);
@@ -180,6 +196,10 @@ fn a_matrix_that_is_wrong_says_where() {
         ("[matrix]\n\"load.rate\" = []", 3),
         ("[matrix]\n\"load.rate\" = [\"1/s\", \"1 s\"]", 3),
         ("[matrix]\n\"why.not\" = [\"x\"]", 3),
+        ("[matrix]\nwhy = [\"coarse\", \"x\"]", 3),
+        ("[matrix]\nwhy = [\"é\"]", 3),
+        ("[matrix]\nextends = [\"x\"]", 3),
+        ("[matrix]\n\"load.rate\" = [\"1/s\"]\nload.rate = [\"2/s\"]", 4),
     ] {
         assert_eq!(at(rest, "m.toml#x").0, [("scenario::bad_value".to_owned(), line)], "{rest}");
     }
