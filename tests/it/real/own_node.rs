@@ -28,7 +28,10 @@ pub(crate) fn binary() -> PathBuf {
     let built = BUILT.get_or_init(|| {
         let target = Path::new(env!("CARGO_BIN_EXE_seaworthy")).parent().unwrap();
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--example", "own_node"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        // All packages, as the tests are built: another selection would mean other features, and all of it twice.
+        build
+            .args(["build", "--quiet", "--workspace", "--example", "own_node"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"));
         if target.ends_with("release") {
             build.arg("--release");
         }
