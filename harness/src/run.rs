@@ -34,12 +34,12 @@ use crate::fault::lane_proxy::ProxyFaults;
 use crate::fault::wants_proxy;
 use crate::figures::{SeedFacts, seed_run};
 use crate::flow::{self, Panicked};
-use crate::history::{Applied, History, began};
+use crate::history::{History, began};
 use crate::ledger::{self, Declared, LedgerError};
 use crate::load::{LoadError, LoadEvent, Rows, RowsError, disturb, workload};
 use crate::members::{Members, MembersProblem};
 use crate::outside;
-use crate::plan::{Action, Ns, Plan, Start, Step};
+use crate::plan::{Action, Ns, Plan, Step};
 use crate::real::{self, RoundError, RoundFaults, RoundOptions};
 use crate::reference;
 use crate::scenario::{
@@ -471,9 +471,7 @@ impl Prepared {
             options.lanes = Some(faults);
         }
         let mut outcome = run_seed(Box::new(system), plan, workload.clone(), options);
-        for applied in &mut outcome.history.applied {
-            applied.hits += disturbed.get(&applied.step).copied().unwrap_or(0);
-        }
+        count_disturbed(&mut outcome.history, &disturbed);
         let files = outcome.disks.iter().map(|(host, disk)| (host.clone(), disk.snapshot()));
         outcome.history.dead_letters = outside::dead_letters(files);
         self.judge(plan, workload, outcome, &hits)
@@ -513,15 +511,7 @@ impl Prepared {
         let before_ns = real::cpu_ns();
         let mut history = real::run_round(Rc::new(system), workload.clone(), options)?;
         let cpu_ns = real::cpu_ns() - before_ns;
-        for (number, step) in plan.steps.iter().enumerate().filter(|(_, step)| step.action.kind().starts_with("load."))
-        {
-            let Start::At { at_ns } = step.start else { continue };
-            let hits = disturbed.get(&number).copied().unwrap_or(0);
-            let to_ns = step.for_ns.map_or(duration_ns, |for_ns| (at_ns + for_ns).min(duration_ns));
-            let fault = step.fault.clone();
-            history.applied.push(Applied { fault, step: number, from_ns: at_ns, to_ns, hits, gauges: Vec::new() });
-        }
-        history.applied.sort_by_key(|applied| (applied.from_ns, applied.step));
+        count_disturbed(&mut history, &disturbed);
         let hosts: BTreeSet<String> = history
             .events
             .iter()
@@ -750,6 +740,13 @@ pub fn read_graph(path: &str, read: ReadText<'_>, registry: &Registry) -> Result
     let plan = load_graph(path, read, registry, &mut Vec::new())?;
     let world = world_of(&plan);
     Ok((plan, world))
+}
+
+/// Events that a fault changed before they entered are its effects.
+fn count_disturbed(history: &mut History, disturbed: &BTreeMap<usize, u64>) {
+    for applied in &mut history.applied {
+        applied.hits += disturbed.get(&applied.step).copied().unwrap_or(0);
+    }
 }
 
 /// Reads what nodes cost; each must be of the world.

@@ -8,6 +8,7 @@ pub mod lane_proxy;
 mod net;
 mod node;
 mod sabotage;
+pub(crate) mod schedule;
 mod sink;
 mod take_proxy;
 
@@ -36,15 +37,7 @@ pub struct Gauges<'a> {
     begun: &'a BTreeMap<String, Vec<(String, u64)>>,
 }
 
-impl<'a> Gauges<'a> {
-    pub(crate) fn new(
-        system: &'a dyn System,
-        recorder: &'a Recorder,
-        begun: &'a BTreeMap<String, Vec<(String, u64)>>,
-    ) -> Gauges<'a> {
-        Gauges { system, recorder, begun }
-    }
-
+impl Gauges<'_> {
     /// Virtual ns since the world's start.
     #[must_use]
     pub fn now_ns(&self) -> u64 {

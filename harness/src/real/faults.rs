@@ -1,13 +1,14 @@
 //! The faults of a plan that a real machine can have: begun and healed at wall time, with what they did.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::RoundError;
 use super::fleet::{Fleet, Hindrances};
-use crate::fault::{Gauges, Trigger};
+use crate::fault::Trigger;
+use crate::fault::schedule::{Active, Schedule};
 use crate::history::Applied;
-use crate::plan::{Action, Ns, Plan, Start, Step};
+use crate::plan::{Action, Ns, Plan};
 use crate::sim::recorder::Recorder;
 use crate::system::System;
 
@@ -36,33 +37,14 @@ pub(crate) fn is_known(action: &Action) -> bool {
 
 /// Carries out a plan.
 pub(super) struct Faults {
-    steps: Vec<Step>,
-    waiting: Vec<usize>,
-    active: Vec<Active>,
-    trigger: Trigger,
-    addresses: Vec<String>,
-    begun: BTreeMap<String, Vec<(String, u64)>>,
-    applied: Vec<Applied>,
+    schedule: Schedule,
     hindrances: Hindrances,
-}
-
-struct Active {
-    step: usize,
-    from_ns: Ns,
-    heal_ns: Option<Ns>,
-    own_hits: u64,
-    hits_before: u64,
-    gauges: Vec<(String, u64)>,
 }
 
 impl Faults {
     /// `addresses` are those whose gauges are written down when a fault begins.
     pub fn new(plan: &Plan, trigger: Trigger, addresses: Vec<String>, hindrances: Hindrances) -> Faults {
-        // What the load itself carries was put into it before.
-        let steps: Vec<Step> = plan.steps.clone();
-        let waiting = (0..steps.len()).filter(|at| !steps[*at].action.kind().starts_with("load.")).collect();
-        let (active, begun, applied) = (Vec::new(), BTreeMap::new(), Vec::new());
-        Faults { steps, waiting, active, trigger, addresses, begun, applied, hindrances }
+        Faults { schedule: Schedule::new(plan, trigger, addresses), hindrances }
     }
 
     /// Heals what is over and begins what is due.
@@ -72,18 +54,11 @@ impl Faults {
         system: &dyn System,
         recorder: &Arc<Recorder>,
         fleet: &mut Fleet,
-    ) -> Result<(), super::RoundError> {
-        while let Some(over) = self.active.iter().position(|active| active.heal_ns.is_some_and(|at| at <= now_ns)) {
+    ) -> Result<(), RoundError> {
+        while let Some(over) = self.schedule.over(now_ns) {
             self.heal(over, now_ns, recorder);
         }
-        let (steps, trigger) = (&self.steps, &mut self.trigger);
-        let gauges = Gauges::new(system, recorder, &self.begun);
-        let holds = |step: &mut usize| match &steps[*step].start {
-            Start::At { at_ns } => *at_ns <= now_ns,
-            Start::When { when } => trigger(when, &gauges),
-        };
-        let due: Vec<usize> = self.waiting.extract_if(.., holds).collect();
-        for step in due {
+        for step in self.schedule.due(now_ns, system, recorder) {
             self.begin(step, now_ns, system, recorder, fleet).await?;
         }
         Ok(())
@@ -96,11 +71,9 @@ impl Faults {
         system: &dyn System,
         recorder: &Arc<Recorder>,
         fleet: &mut Fleet,
-    ) -> Result<(), super::RoundError> {
-        let step = self.steps[number].clone();
-        let gauges: Vec<(String, u64)> =
-            self.addresses.iter().filter_map(|address| Some((address.clone(), system.gauge(address)?))).collect();
-        self.begun.insert(step.fault.clone(), gauges.clone());
+    ) -> Result<(), RoundError> {
+        let gauges = self.schedule.look(number, system);
+        let step = self.schedule.step(number);
         let hits_before = self.hits(&step.action, recorder);
         let (mut own_hits, mut for_ns) = (0, step.for_ns);
         match &step.action {
@@ -116,42 +89,36 @@ impl Faults {
             }
             action => self.set(action, recorder, true),
         }
-        let heal_ns = for_ns.map(|for_ns| now_ns.saturating_add(for_ns));
-        self.active.push(Active { step: number, from_ns: now_ns, heal_ns, own_hits, hits_before, gauges });
+        self.schedule.begin(number, now_ns, for_ns, hits_before, gauges).own_hits = own_hits;
         Ok(())
     }
 
     /// Heals everything; nothing begins any more.
     pub fn heal_all(&mut self, now_ns: Ns, recorder: &Arc<Recorder>) {
-        self.waiting.clear();
-        while !self.active.is_empty() {
-            self.heal(0, now_ns, recorder);
+        while let Some(active) = self.schedule.next_of_all() {
+            self.heal(active, now_ns, recorder);
         }
     }
 
-    fn heal(&mut self, at: usize, now_ns: Ns, recorder: &Arc<Recorder>) {
-        let active = self.active.remove(at);
-        let step = &self.steps[active.step];
-        let hits = active.own_hits + self.hits(&step.action, recorder) - active.hits_before;
-        self.set(&step.action, recorder, false);
-        // Another step may still want what this one has just switched off.
-        for other in &self.active {
-            let wanted = &self.steps[other.step].action;
-            if wanted.kind() == step.action.kind() {
-                self.set(wanted, recorder, true);
+    fn heal(&mut self, active: Active, now_ns: Ns, recorder: &Arc<Recorder>) {
+        let action = &self.schedule.step(active.step).action;
+        let hits = active.own_hits + self.hits(action, recorder) - active.hits_before;
+        self.set(action, recorder, false);
+        // Another step may still want what this one has just switched off: links share directions.
+        for (_, wanted) in self.schedule.active() {
+            if wanted.action.kind() == action.kind() {
+                self.set(&wanted.action, recorder, true);
             }
         }
-        let to_ns = active.heal_ns.map_or(now_ns, |heal_ns| heal_ns.min(now_ns));
-        let (fault, from_ns, gauges) = (step.fault.clone(), active.from_ns, active.gauges);
-        self.applied.push(Applied { fault, step: active.step, from_ns, to_ns, hits, gauges });
+        self.schedule.healed(active, now_ns, hits);
     }
 
     /// What came of the steps that began, in order of their starts.
-    pub fn finish(mut self) -> Vec<Applied> {
-        self.applied.sort_by_key(|applied| (applied.from_ns, applied.step));
-        self.applied
+    pub fn finish(self) -> Vec<Applied> {
+        self.schedule.finish()
     }
 
+    /// Switches a fault; those of the load were put into it before.
     fn set(&self, action: &Action, recorder: &Arc<Recorder>, on: bool) {
         let Hindrances { ways, disks } = &self.hindrances;
         match action {
