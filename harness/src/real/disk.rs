@@ -8,15 +8,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use seaworthy_engine::env::{Disk, File, Io, Open, Seed};
 use tokio::sync::oneshot;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::plan::Dist;
 use crate::sim::seed::KeyedSeed;
 
 /// The switches of one host's disk. They outlive the host's incarnations.
 pub(super) struct Switches {
-    /// What its draws are keyed by: round and host.
-    key: u64,
+    /// Of the round and the host.
+    seed: KeyedSeed,
     state: Mutex<State>,
     pub late_hits: AtomicU64,
     pub full_hits: AtomicU64,
@@ -32,8 +32,8 @@ struct State {
 impl Switches {
     /// Those of a host in a round.
     pub fn new(host: &str, seed: &KeyedSeed) -> Switches {
-        let key = seed.draw("real.disk", &[xxh3_64(host.as_bytes())]);
-        Switches { key, state: Mutex::default(), late_hits: AtomicU64::new(0), full_hits: AtomicU64::new(0) }
+        let seed = KeyedSeed(seed.draw("real.disk", &[xxh3_64(host.as_bytes())]));
+        Switches { seed, state: Mutex::default(), late_hits: AtomicU64::new(0), full_hits: AtomicU64::new(0) }
     }
 
     /// Makes each operation take longer by a draw.
@@ -56,18 +56,18 @@ impl Switches {
         let State { add, operations, .. } = self.change(|state| state.operations += 1);
         if let Some(add) = add {
             self.late_hits.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_nanos(add.draw(xxh3_64_with_seed(&operations.to_le_bytes(), self.key))))
-                .await;
+            tokio::time::sleep(Duration::from_nanos(add.draw(self.seed.draw("late", &[operations])))).await;
         }
     }
 
-    /// Refuses while the disk is full.
-    fn room(&self) -> io::Result<()> {
-        if !self.change(|_| ()).full {
-            return Ok(());
-        }
+    fn is_full(&self) -> bool {
+        self.change(|_| ()).full
+    }
+
+    /// Refuses an operation for want of room.
+    fn refuse(&self) -> io::Error {
         self.full_hits.fetch_add(1, Ordering::Relaxed);
-        Err(io::Error::new(io::ErrorKind::StorageFull, "the disk is full, by a fault of the scenario"))
+        io::Error::new(io::ErrorKind::StorageFull, "the disk is full, by a fault of the scenario")
     }
 }
 
@@ -157,7 +157,7 @@ impl Disk for SwitchedDisk {
         let (disk, switches) = (self.disk.clone(), self.turns.switches.clone());
         self.turns.take(move || async move {
             let free = disk.free_bytes().await?;
-            Ok(if switches.change(|_| ()).full { 0 } else { free })
+            Ok(if switches.is_full() { 0 } else { free })
         })
     }
 }
@@ -176,8 +176,8 @@ impl SwitchedFile {
     {
         let (file, switches) = (self.file.clone(), self.turns.switches.clone());
         self.turns.take(move || async move {
-            if switches.change(|_| ()).full && end > file.len().await? {
-                switches.room()?;
+            if switches.is_full() && end > file.len().await? {
+                return Err(switches.refuse());
             }
             operation(file).await
         })

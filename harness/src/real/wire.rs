@@ -11,7 +11,7 @@ use seaworthy_engine::env::os::OsNet;
 use seaworthy_engine::env::{Io, Listener, Net, Seed, Stream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::plan::{Dist, Link};
 use crate::sim::seed::KeyedSeed;
@@ -32,8 +32,8 @@ struct Hindrance {
 #[derive(Clone)]
 struct Way {
     hindrance: watch::Sender<Hindrance>,
-    /// What its draws are keyed by: round and direction.
-    key: u64,
+    /// Of the round and the direction.
+    seed: KeyedSeed,
     chunks: Arc<AtomicU64>,
     /// Chunks that were held back.
     cut_hits: Arc<AtomicU64>,
@@ -50,7 +50,7 @@ impl Ways {
         let pairs = hosts.iter().flat_map(|from| hosts.iter().map(move |to| (from.clone(), to.clone())));
         let way = |(from, to): &(String, String)| Way {
             hindrance: watch::Sender::default(),
-            key: seed.draw("real.way", &[xxh3_64(from.as_bytes()), xxh3_64(to.as_bytes())]),
+            seed: KeyedSeed(seed.draw("real.way", &[xxh3_64(from.as_bytes()), xxh3_64(to.as_bytes())])),
             chunks: Arc::default(),
             cut_hits: Arc::default(),
             late_hits: Arc::default(),
@@ -138,7 +138,7 @@ impl Way {
     /// When a chunk that comes now is due.
     fn due(&self) -> Instant {
         let number = self.chunks.fetch_add(1, Ordering::Relaxed);
-        let draw = |add: Dist| add.draw(xxh3_64_with_seed(&number.to_le_bytes(), self.key));
+        let draw = |add: Dist| add.draw(self.seed.draw("late", &[number]));
         let late = self.hindrance.borrow().add.map(draw);
         self.late_hits.fetch_add(u64::from(late.is_some()), Ordering::Relaxed);
         Instant::now() + Duration::from_nanos(late.unwrap_or(0))
