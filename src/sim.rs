@@ -84,10 +84,7 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
 
 /// Reads and runs all scenarios; `watch` hears of each file.
 fn once(args: &Args, registry: &Registry, watch: &Watch) -> Exit {
-    let named = |path: &String| match args.coarse && !path.ends_with("#coarse") {
-        true => format!("{path}#coarse"),
-        false => path.clone(),
-    };
+    let named = |path: &String| if args.coarse { Sources::coarse(path) } else { path.clone() };
     let paths: Vec<String> = args.scenarios.iter().map(named).collect();
     let prepared = match prepare_all(paths.iter(), |path| prepare_watched(path, registry, watch)) {
         Ok(prepared) => prepared,

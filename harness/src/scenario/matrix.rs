@@ -8,6 +8,8 @@ use super::shape::plain;
 
 /// Most combinations of one file.
 const COMBINATIONS_MAX: usize = 64;
+/// How a path asks for coarse steps, so no variant can be called that.
+pub(super) const COARSE: &str = "coarse";
 /// Longest name of a variant, bytes: it names a folder, too.
 const NAME_MAX: usize = 100;
 
@@ -48,18 +50,6 @@ pub(super) fn take<'i>(tree: &mut DeTable<'i>) -> Result<Vec<Axis<'i>>, Vec<Scen
     if errors.is_empty() { Ok(axes) } else { Err(errors) }
 }
 
-/// Shows each value of the matrix with the key that it is for, dots between tables.
-pub(super) fn each_value(table: &mut DeTable<'_>, above: &str, show: &dyn Fn(&str, &mut Spanned<DeValue<'_>>)) {
-    for (key, value) in table.iter_mut() {
-        let axis = if above.is_empty() { key.get_ref().to_string() } else { format!("{above}.{}", key.get_ref()) };
-        match value.get_mut() {
-            DeValue::Table(inner) => each_value(inner, &axis, show),
-            DeValue::Array(values) => values.iter_mut().for_each(|value| show(&axis, value)),
-            _ => {}
-        }
-    }
-}
-
 fn collect<'i>(table: DeTable<'i>, above: &[String], axes: &mut Vec<Axis<'i>>, errors: &mut Vec<ScenarioError>) {
     for (key, value) in table {
         let mut path = above.to_vec();
@@ -92,29 +82,27 @@ fn bad(message: &str, at: &Span) -> ScenarioError {
 /// The name of each combination, the last axis turning fastest; none without axes.
 pub(super) fn names(axes: &[Axis<'_>]) -> Result<Vec<String>, Vec<ScenarioError>> {
     let Some(first) = axes.first() else { return Ok(Vec::new()) };
+    let wrong =
+        |message: String, help: String| Err(vec![ScenarioError::BadValue { message, at: span(&first.at), help }]);
     let combinations = axes.iter().fold(1_usize, |all, axis| all.saturating_mul(axis.values.len()));
     if combinations > COMBINATIONS_MAX {
         let help = format!("at most {COMBINATIONS_MAX}: take values out, or write two files that extend a third");
-        let message = format!("a matrix of {combinations} scenarios");
-        return Err(vec![ScenarioError::BadValue { message, at: span(&first.at), help }]);
+        return wrong(format!("a matrix of {combinations} scenarios"), help);
     }
     let name = |which| {
         let chosen = chosen(axes, which);
         chosen.iter().map(|(_, value)| slug(value.get_ref())).collect::<Vec<_>>().join("+")
     };
     let names: Vec<String> = (0..combinations).map(name).collect();
-    if let Some(name) = names.iter().find(|name| name.is_empty() || *name == "coarse" || name.len() > NAME_MAX) {
+    if let Some(name) = names.iter().find(|name| name.is_empty() || *name == COARSE || name.len() > NAME_MAX) {
         let help = format!(
-            "a name has 1 to {NAME_MAX} letters, digits and dots of its values, and `coarse` means the long soak"
+            "a name has 1 to {NAME_MAX} letters, digits and dots of its values, and `{COARSE}` means the long soak"
         );
-        let message = format!("no combination of a matrix can be called `{name}`");
-        return Err(vec![ScenarioError::BadValue { message, at: span(&first.at), help }]);
+        return wrong(format!("no combination of a matrix can be called `{name}`"), help);
     }
-    let twice = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
-    if let Some((_, name)) = twice {
+    if let Some((_, name)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
         let help = "each combination needs a name of its own: letters, digits and dots of its values".to_owned();
-        let message = format!("two combinations of the matrix are called `{name}`");
-        return Err(vec![ScenarioError::BadValue { message, at: span(&first.at), help }]);
+        return wrong(format!("two combinations of the matrix are called `{name}`"), help);
     }
     Ok(names)
 }

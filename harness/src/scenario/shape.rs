@@ -394,29 +394,24 @@ schema!(Share, "Share", { "anyOf": [{ "type": "number", "minimum": 0, "maximum":
 schema!(Count, "Count", { "type": "integer", "minimum": 0 });
 schema!(Scalar, "Scalar", { "type": ["string", "number", "boolean"] });
 
-impl<T: JsonSchema> JsonSchema for Wanted<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> Cow<'static, str> {
-        T::schema_name()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        generator.subschema_for::<T>()
-    }
+/// Whatever reads a value in another way has the schema of the value.
+macro_rules! schema_within {
+    ($($around:ident),*) => {$(
+        impl<T: JsonSchema> JsonSchema for $around<T> {
+            fn inline_schema() -> bool {
+                true
+            }
+            fn schema_name() -> Cow<'static, str> {
+                T::schema_name()
+            }
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                generator.subschema_for::<T>()
+            }
+        }
+    )*};
 }
 
-impl<T: JsonSchema> JsonSchema for Apart<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> Cow<'static, str> {
-        T::schema_name()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        generator.subschema_for::<T>()
-    }
-}
+schema_within!(Wanted, Apart);
 
 impl<T: JsonSchema> JsonSchema for Named<T> {
     fn inline_schema() -> bool {

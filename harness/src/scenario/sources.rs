@@ -10,12 +10,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::beside;
 use super::error::{ScenarioError, Span, line_of, span};
-use super::matrix::{self, Axis};
+use super::matrix::{self, Axis, COARSE};
 
 /// Most files of one scenario.
 const FILES_MAX: usize = 8;
-/// How a path asks for coarse steps.
-const COARSE: &str = "coarse";
 /// The step of a coarse world, as a scenario would write it.
 pub const COARSE_TICK: &str = "10ms";
 
@@ -41,19 +39,20 @@ struct SourceFile {
     /// Blanks as long as all files before it, then its text: places in the tree that is read from it count on.
     padded: String,
     start: usize,
+    /// What it extends, as written.
+    extends: Option<(String, Span)>,
 }
 
 impl SourceFile {
     fn text(&self) -> &str {
         &self.padded[self.start..]
     }
+}
 
-    /// What it extends, as written.
-    fn extends(&self) -> Option<(String, Span)> {
-        let tree = DeTable::parse(&self.padded).ok()?;
-        let value = tree.get_ref().get("extends")?;
-        Some((value.get_ref().as_str()?.to_owned(), value.span()))
-    }
+fn extends(text: &str) -> Option<(String, Span)> {
+    let tree = DeTable::parse(text).ok()?;
+    let value = tree.get_ref().get("extends")?;
+    Some((value.get_ref().as_str()?.to_owned(), value.span()))
 }
 
 impl Sources {
@@ -72,7 +71,8 @@ impl Sources {
     #[must_use]
     pub fn wanted(&self) -> Option<String> {
         let last = self.files.last()?;
-        let path = beside(Path::new(&last.path), &last.extends()?.0).to_string_lossy().into_owned();
+        let (base, _) = last.extends.as_ref()?;
+        let path = beside(Path::new(&last.path), base).to_string_lossy().into_owned();
         (self.files.len() < FILES_MAX && self.files.iter().all(|file| file.path != path)).then_some(path)
     }
 
@@ -96,11 +96,19 @@ impl Sources {
         let start = self.files.last().map_or(0, |last| last.padded.len());
         // A byte-order mark may stand at the very start only.
         let text = text.strip_prefix('\u{feff}').map_or(Cow::Borrowed(text), |rest| format!("   {rest}").into());
-        self.files.push(SourceFile { path, padded: " ".repeat(start) + &text, start });
+        let padded = " ".repeat(start) + &text;
+        let extends = extends(&padded);
+        self.files.push(SourceFile { path, padded, start, extends });
     }
 
     fn own(&self) -> &SourceFile {
         self.files.first().expect("a scenario has a file")
+    }
+
+    /// The path of the same scenario in coarse steps.
+    #[must_use]
+    pub fn coarse(path: &str) -> String {
+        if split(path).1.coarse { path.to_owned() } else { format!("{path}#{COARSE}") }
     }
 
     /// The file of a path that may name a variant behind a `#`.
@@ -134,7 +142,7 @@ impl Sources {
     #[must_use]
     pub fn line(&self, offset: usize) -> u32 {
         let own = self.own();
-        let inherited = (offset > own.padded.len()).then(|| own.extends()).flatten();
+        let inherited = own.extends.as_ref().filter(|_| offset > own.padded.len());
         line_of(own.text(), inherited.map_or(offset, |(_, at)| at.start))
     }
 
@@ -192,8 +200,11 @@ impl Sources {
             return Vec::new();
         }
         let names = self.laid().and_then(|mut whole| matrix::names(&matrix::take(&mut whole)?)).unwrap_or_default();
-        let coarse = if self.name.coarse { "#coarse" } else { "" };
-        names.iter().map(|name| format!("{}#{name}{coarse}", self.path())).collect()
+        let variant = |name: &String| {
+            let path = format!("{}#{name}", self.path());
+            if self.name.coarse { Sources::coarse(&path) } else { path }
+        };
+        names.iter().map(variant).collect()
     }
 
     fn laid(&self) -> Result<DeTable<'_>, Vec<ScenarioError>> {
@@ -224,12 +235,12 @@ impl Sources {
             }
             trees.push(tree);
         }
-        if let Some((base, at)) = self.files.last().and_then(SourceFile::extends) {
+        if let Some((base, at)) = self.files.last().and_then(|last| last.extends.as_ref()) {
             errors.push(ScenarioError::Contradiction {
                 message: format!(
                     "`{base}` can't be extended from here: it is one of these files already, or the ninth"
                 ),
-                at: span(&at),
+                at: span(at),
                 help: format!(
                     "a scenario may extend one that extends another, up to {FILES_MAX} files, and none itself"
                 ),
@@ -266,25 +277,24 @@ fn rebase(tree: &mut DeTable<'_>, folder: &Path) {
     if folder.as_os_str().is_empty() {
         return;
     }
-    let moved = |value: &mut Spanned<DeValue<'_>>| {
-        if let DeValue::String(text) = value.get_mut() {
+    each_value(tree, "", &|key, value| {
+        let key = key.strip_prefix("matrix.").unwrap_or(key);
+        // A template of JSON may have any field.
+        let rows = key.starts_with("load.") && key.ends_with(".rows") && !key.ends_with("json.rows");
+        if let (true, DeValue::String(text)) = (rows || matches!(key, "graph" | "cpu"), value) {
             *text = folder.join(text.as_ref()).to_string_lossy().into_owned().into();
         }
-    };
-    tree.get_mut("graph").into_iter().for_each(moved);
-    tree.get_mut("cpu").into_iter().for_each(moved);
-    if let Some(DeValue::Table(matrix)) = tree.get_mut("matrix").map(Spanned::get_mut) {
-        matrix::each_value(matrix, "", &|axis, value| {
-            if matches!(axis, "graph" | "cpu") || axis.starts_with("load.") && axis.ends_with(".rows") {
-                moved(value);
-            }
-        });
-    }
-    let Some(DeValue::Table(load)) = tree.get_mut("load").map(Spanned::get_mut) else { return };
-    load.get_mut("rows").into_iter().for_each(moved);
-    for (_, one) in load.iter_mut() {
-        if let DeValue::Table(one) = one.get_mut() {
-            one.get_mut("rows").into_iter().for_each(moved);
+    });
+}
+
+/// Shows each value of a tree with its key, dots between tables; each of a list with the list's.
+fn each_value(table: &mut DeTable<'_>, above: &str, show: &dyn Fn(&str, &mut DeValue<'_>)) {
+    for (key, value) in table.iter_mut() {
+        let key = if above.is_empty() { key.get_ref().to_string() } else { format!("{above}.{}", key.get_ref()) };
+        match value.get_mut() {
+            DeValue::Table(inner) => each_value(inner, &key, show),
+            DeValue::Array(values) => values.iter_mut().for_each(|value| show(&key, value.get_mut())),
+            value => show(&key, value),
         }
     }
 }
