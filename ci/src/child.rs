@@ -41,7 +41,18 @@ pub(crate) fn run(command: Command) -> Result<Ended, Failed> {
     collect(command).map_err(|error| Failed::because(format!("could not run {name}: {error}")))
 }
 
+/// Takes out what `cargo run` adds for its program. Build scripts that look at it would run again, and all that is built on
+/// them would be built again.
+fn as_from_a_shell(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            command.env_remove(name);
+        }
+    }
+}
+
 fn collect(mut command: Command) -> std::io::Result<Ended> {
+    as_from_a_shell(&mut command);
     let (reader, writer) = std::io::pipe()?;
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn()?;
