@@ -43,7 +43,14 @@ fn main() -> ExitCode {
 fn world() -> World {
     World {
         hosts: ["primary", "backup", "load"].map(str::to_owned).into(),
-        nodes: vec![WorldNode { host: "load".into(), node: "ops".into(), source: true, sink: false, handles: false }],
+        nodes: vec![WorldNode {
+            host: "load".into(),
+            node: "ops".into(),
+            source: true,
+            sink: false,
+            handles: false,
+            plugin_is_here: true,
+        }],
         channels: Vec::new(),
     }
 }

@@ -23,6 +23,7 @@ pub mod reference;
 pub mod run;
 pub mod scenario;
 pub mod sim;
+mod stand_in;
 pub mod story;
 pub mod system;
 pub mod testing;

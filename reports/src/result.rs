@@ -159,6 +159,9 @@ pub struct Scenario {
     /// costs is not judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<String>,
+    /// Nodes, as `host.node`, in whose place something stood in: they were not tested.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_tested: Vec<String>,
     /// Fail before void before pass.
     pub verdict: Verdict,
     /// Why it proved nothing; only when it did.

@@ -99,6 +99,7 @@ pub(crate) fn meta(id: &str) -> ScenarioMeta {
             ),
         ],
         cpu: None,
+        not_tested: Vec::new(),
     }
 }
 

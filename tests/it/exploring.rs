@@ -137,6 +137,17 @@ fn debug_tells_the_story_of_a_lost_packet_and_keeps_the_disks() {
     let trace = std::fs::read_to_string(dir.path().join("trace.json")).expect("the trace was kept");
     let trace: Value = serde_json::from_str(&trace).expect("it is JSON");
     assert!(trace["traceEvents"].as_array().is_some_and(|events| events.len() > 1000));
+    let schema = include_str!("../../docs/schema/trace_event.schema.json");
+    let validator =
+        jsonschema::validator_for(&serde_json::from_str(schema).expect("it is JSON")).expect("it is a schema");
+    if let Err(error) = validator.validate(&trace) {
+        panic!("{}: {error}", error.instance_path());
+    }
+    let mut endless = trace.clone();
+    let span =
+        endless["traceEvents"].as_array_mut().and_then(|events| events.iter_mut().find(|event| event["ph"] == "X"));
+    span.expect("there are spans")["dur"] = serde_json::json!(-1);
+    assert!(!validator.is_valid(&endless), "a span that ends before it begins is refused");
     let one = json(&["debug", FORGED, "--host", "hub", "--until", "1.5s", "--lines", "5", "--json"], 1);
     let lines = one["lines"].as_array().expect("there are lines");
     assert_eq!(lines.len(), 5);

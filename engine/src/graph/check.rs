@@ -80,6 +80,9 @@ fn check_node(node: &NodeSpec, registry: &Registry, context: Context<'_>, findin
     }
     let Some(shape) = registry.shape(&plugin.value) else {
         let address = format!("{}.{id}", context.process);
+        if registry.has_stand_in(&address) {
+            return;
+        }
         let help = instead(&plugin.value, registry.names().chain([CHANNEL_PLUGIN]));
         findings.add(plugin.span, GraphProblem::UnknownPlugin { plugin: plugin.value.clone(), address, help });
         return;

@@ -110,11 +110,12 @@ fn role(node: &NodeSpec, registry: &Registry) -> Role {
         return if kind == Kind::Source { Role::ChannelIn { channel } } else { Role::ChannelOut { channel } };
     }
     let plugin = node.plugin.as_ref().expect("a checked node of this kind has a plugin");
-    match registry.shape(&plugin.value).expect("a checked node's plugin is registered") {
-        Shape::Source => Role::Source,
-        Shape::Node => Role::Node,
-        Shape::StatefulNode => Role::StatefulNode,
-        Shape::Sink => Role::Sink,
+    match (registry.shape(&plugin.value), kind) {
+        (Some(Shape::Source), _) | (None, Kind::Source) => Role::Source,
+        (Some(Shape::StatefulNode), _) => Role::StatefulNode,
+        (Some(Shape::Sink), _) | (None, Kind::Sink) => Role::Sink,
+        // What stands in for a plugin that isn't here keeps no state.
+        (Some(Shape::Node), _) | (None, Kind::Node | Kind::Delay | Kind::Initial) => Role::Node,
     }
 }
 

@@ -52,6 +52,7 @@ impl ConfigError {
 }
 
 type Build<T> = Arc<dyn Fn(&NodeContext, serde_json::Value) -> Result<Box<T>, ConfigError> + Send + Sync>;
+type MakeNode = Arc<dyn Fn() -> Box<dyn Node> + Send + Sync>;
 type Lint = Arc<dyn Fn(serde_json::Value) -> Result<(), ConfigError> + Send + Sync>;
 
 #[derive(Clone)]
@@ -72,6 +73,8 @@ struct Plugin {
 #[derive(Clone, Default)]
 pub struct Registry {
     plugins: BTreeMap<String, Plugin>,
+    /// Nodes that stand in for ones whose plugin isn't here, by `process.node`.
+    stand_ins: BTreeMap<String, MakeNode>,
     /// Of the plugins that come next.
     version: String,
 }
@@ -189,6 +192,19 @@ impl Registry {
         self.insert(name, builder, Arc::new(move |config| lint(&parse::<C>(config)?)));
     }
 
+    /// Lets the node at `address` (`process.node`) be planned though this registry doesn't hold its plugin; its configuration is
+    /// not looked at. A node is then the one that `make` gives. A source or a sink is left to whoever starts the engine, who
+    /// gives a [`StandIn`](crate::runtime::StandIn). A plugin that is here is used all the same.
+    pub fn stand_in(&mut self, address: &str, make: impl Fn() -> Box<dyn Node> + Send + Sync + 'static) {
+        self.stand_ins.insert(address.to_owned(), Arc::new(make));
+    }
+
+    /// Whether something stands in for the node at `address` (`process.node`).
+    #[must_use]
+    pub fn has_stand_in(&self, address: &str) -> bool {
+        self.stand_ins.contains_key(address)
+    }
+
     /// Names of all plugins, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.plugins.keys().map(String::as_str)
@@ -249,7 +265,11 @@ impl Registry {
     ) -> Result<Box<dyn Node>, RegistryError> {
         match self.plugins.get(name).map(|plugin| &plugin.builder) {
             Some(Builder::Node { build, .. }) => Ok(build(context, config)?),
-            _ => Err(self.wrong(name, Shape::Node)),
+            Some(_) => Err(self.wrong(name, Shape::Node)),
+            None => match self.stand_ins.get(&format!("{}.{}", context.process, context.node)) {
+                Some(make) => Ok(make()),
+                None => Err(self.wrong(name, Shape::Node)),
+            },
         }
     }
 

@@ -64,7 +64,7 @@ mod tests {
     use crate::scenario::{Content, Size};
 
     fn arrive(arrival: Arrival, seed: u64) -> Vec<Ns> {
-        let content = Content::Bytes(Size { from: 1, to: 1 });
+        let content = Content::Made(crate::scenario::Made::Bytes(Size { from: 1, to: 1 }));
         let load =
             Load { name: "load".into(), entry: "edge.feed".into(), arrival, content, key: None, business_key: None };
         times(&load, seed, None, 10_000_000_000, None).expect("a small load")

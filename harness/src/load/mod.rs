@@ -15,7 +15,7 @@ use seaworthy_engine::packet::{BUSINESS_KEY, ContentType, Kind, Seq, SmolStr, To
 
 use crate::plan::{Ns, unit};
 use crate::scenario::draw::draw;
-use crate::scenario::{Content, Load, Scenario, Size, Template};
+use crate::scenario::{Content, Load, Made, Scenario, Size, Template};
 
 /// The instant that virtual time 0 is on simulated calendars: 2026-01-01 00:00 UTC, in ns since 1970. Events without a
 /// time of their own are stamped from it.
@@ -102,8 +102,7 @@ fn in_order(events: &mut [LoadEvent]) {
 /// What a load's events are made from.
 enum Source<'a> {
     Rows { rows: &'a Rows, path: &'a str, repeat: bool },
-    Json(&'a BTreeMap<String, Template>),
-    Bytes(Size),
+    Made(&'a Made),
 }
 
 fn source<'a>(load: &'a Load, rows: &'a BTreeMap<String, Rows>) -> Result<Source<'a>, LoadError> {
@@ -112,8 +111,7 @@ fn source<'a>(load: &'a Load, rows: &'a BTreeMap<String, Rows>) -> Result<Source
             let missing = || LoadError::NoRows { load: load.name.clone(), path: path.clone() };
             Source::Rows { rows: rows.get(path).ok_or_else(missing)?, path, repeat: *repeat }
         }
-        Content::Json(fields) => Source::Json(fields),
-        Content::Bytes(size) => Source::Bytes(*size),
+        Content::Made(made) => Source::Made(made),
     })
 }
 
@@ -121,7 +119,7 @@ impl Source<'_> {
     fn rows(&self) -> Option<&Rows> {
         match self {
             Source::Rows { rows, .. } => Some(rows),
-            Source::Json(_) | Source::Bytes(_) => None,
+            Source::Made(_) => None,
         }
     }
 
@@ -151,24 +149,38 @@ impl Source<'_> {
             Source::Rows { rows, path, .. } => {
                 rows.draft(index, load.key.as_deref(), stamped(SmolStr::default(), path))
             }
-            Source::Json(fields) => {
-                let value = |(name, template): (&String, &Template)| {
-                    (name.clone(), generate(template, draw(seed, "load", &load.name, index, name)))
-                };
-                let object: serde_json::Map<_, _> = fields.iter().map(value).collect();
+            Source::Made(Made::Json(fields)) => {
+                let object = object(fields, |field| draw(seed, "load", &load.name, index, field));
                 let text_of = |field: &Option<String>| field.as_ref().and_then(|field| object.get(field)).map(key_text);
                 let (key, business_key) = (text_of(&load.key).map(SmolStr::from), text_of(&load.business_key));
                 let meta = business_key.into_iter().map(|key| (BUSINESS_KEY.to_owned(), key)).collect();
-                let payload = serde_json::to_vec(&object).expect("an object of plain values is JSON").into();
-                Draft { key, payload, meta, ..numbered() }
+                Draft { key, payload: json(&object), meta, ..numbered() }
             }
-            Source::Bytes(size) => Draft {
+            Source::Made(Made::Bytes(size)) => Draft {
                 content_type: ContentType::Bytes,
                 payload: noise(*size, |field| draw(seed, "load", &load.name, index, field)),
                 ..numbered()
             },
         }
     }
+}
+
+/// A payload that is made up, and how it is to be read; `draw` gives the draw of each field.
+pub(crate) fn made(content: &Made, draw: impl Fn(&str) -> u64) -> (ContentType, Bytes) {
+    match content {
+        Made::Json(fields) => (ContentType::Json, json(&object(fields, draw))),
+        Made::Bytes(size) => (ContentType::Bytes, noise(*size, draw)),
+    }
+}
+
+type Object = serde_json::Map<String, serde_json::Value>;
+
+fn object(fields: &BTreeMap<String, Template>, draw: impl Fn(&str) -> u64) -> Object {
+    fields.iter().map(|(name, template)| (name.clone(), generate(template, draw(name)))).collect()
+}
+
+fn json(object: &Object) -> Bytes {
+    serde_json::to_vec(object).expect("an object of plain values is JSON").into()
 }
 
 fn generate(template: &Template, draw: u64) -> serde_json::Value {

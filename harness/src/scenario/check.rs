@@ -41,6 +41,7 @@ pub(super) fn check(sources: &Sources, file: File, world: &World, errors: &mut V
     let engine = checker.engine(file.engine.and_then(|engine| engine.0));
     let seeds = checker.seeds(file.seeds.and_then(|seeds| seeds.0));
     let promise = checker.promise(file.promise.and_then(|promise| promise.0));
+    let stand_ins = checker.stand_ins(file.stand_in);
     let loads = file.load.0.map(|loads| checker.loads(loads.named())).unwrap_or_default();
     let faults = check_fault::faults(&mut checker, file.faults, sim, may_sabotage);
     let expect = checker.expect(file.expect);
@@ -58,6 +59,7 @@ pub(super) fn check(sources: &Sources, file: File, world: &World, errors: &mut V
         loads,
         sim,
         cpu: file.cpu.map(|cpu| cpu.value),
+        stand_ins,
         engine,
         seeds,
         promise,

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::address::Target;
 use super::check::Checker;
 use super::error::{ScenarioError, span};
-use super::model::{Arrival, Content, Load, Size, Template};
+use super::model::{Arrival, Content, Load, Made, Size, StandIn, Template};
 use super::shape::{Named, Scalar, Text};
-use super::spec::LoadText;
+use super::spec::{LoadText, StandInText};
 use super::value::{self, ValueError};
 
 impl Checker<'_> {
@@ -29,14 +29,14 @@ impl Checker<'_> {
         let entry = self.entry(&text.into);
         let arrival = self.arrival(&text);
         let content = self.content(&text);
-        if let (Some(Arrival::Trace(_)), Some(Content::Json(_) | Content::Bytes(_))) = (&arrival, &content) {
+        if let (Some(Arrival::Trace(_)), Some(Content::Made(_))) = (&arrival, &content) {
             self.contradiction("`trace` needs rows with times", &text.at, "add `rows`, or write another arrival");
         }
         let keys = [(&text.key, true), (&text.business_key, false)];
         for (key, of_rows) in keys.into_iter().filter_map(|(key, of_rows)| Some((key.as_ref()?, of_rows))) {
             let made = match &content {
-                Some(Content::Json(fields)) => fields.contains_key(&key.value),
-                Some(Content::Bytes(_)) => false,
+                Some(Content::Made(Made::Json(fields))) => fields.contains_key(&key.value),
+                Some(Content::Made(Made::Bytes(_))) => false,
                 Some(Content::Rows { .. }) => of_rows,
                 None => true,
             };
@@ -101,8 +101,10 @@ impl Checker<'_> {
             (Some(rows), None, None) => {
                 Some(Content::Rows { path: rows.value.clone(), repeat: text.repeat.unwrap_or(false) })
             }
-            (None, Some(fields), None) => self.template(fields).map(Content::Json),
-            (None, None, Some(size)) => self.value("bytes", size, read_size).map(Content::Bytes),
+            (None, Some(fields), None) => self.template(fields).map(|fields| Content::Made(Made::Json(fields))),
+            (None, None, Some(size)) => {
+                self.value("bytes", size, read_size).map(|size| Content::Made(Made::Bytes(size)))
+            }
             (None, None, None) => {
                 let (key, place) = ("rows".to_owned(), format!("the load into `{}`", text.into.value));
                 let help = "add `rows = \"data/quakes.ndjson\"`, or `json = { … }`, or `bytes = \"512\"`".to_owned();
@@ -120,6 +122,67 @@ impl Checker<'_> {
         }
     }
 
+    /// What runs in place of nodes, in order of their addresses.
+    pub fn stand_ins(&mut self, texts: Named<StandInText>) -> Vec<StandIn> {
+        let read = |(address, text): (Text, Option<StandInText>)| self.stand_in(&address, text?);
+        let mut stand_ins: Vec<StandIn> = texts.0.into_iter().filter_map(read).collect();
+        stand_ins.sort_by(|a, b| a.node.cmp(&b.node));
+        stand_ins
+    }
+
+    fn stand_in(&mut self, address: &Text, text: StandInText) -> Option<StandIn> {
+        let node = match self.keep(self.world.find(&address.value, &address.at))? {
+            Target::Node(node) => node,
+            other => {
+                self.wrong_target(address, &other, "a stand-in", "a node, such as \"edge.camera\"");
+                return None;
+            }
+        };
+        if node.plugin_is_here {
+            self.contradiction(
+                format!("`{}` needs no stand-in: this binary holds its plugin", address.value),
+                &address.at,
+                "take it out; a node that is here runs as it is",
+            );
+        }
+        if !node.handles
+            && (text.service.is_some() || text.output.is_some() || text.json.is_some() || text.bytes.is_some())
+        {
+            let instead = if node.source { "its load replaces it" } else { "a recording sink replaces it" };
+            self.contradiction(
+                format!("`{}` is {}, and {instead}", address.value, Target::Node(node.clone()).words()),
+                &text.at,
+                format!(
+                    "write [stand_in.\"{}\"] without keys; what a sink costs is a fault, `sink.slow`",
+                    address.value
+                ),
+            );
+        }
+        let service = text.service.as_ref().and_then(|service| self.value("service", service, value::dist));
+        let output_ppm = text.output.as_ref().map_or(Some(ONE_PPM), |output| {
+            let ppm = output.value.as_f64().filter(|ratio| (0.0..=OUTPUT_MAX).contains(ratio)).map(|ratio| {
+                // At most 100 millions.
+                (ratio * ONE_PPM as f64).round() as u64
+            });
+            if ppm.is_none() {
+                let message = format!("`output = {}` is not a number of packets", output.value);
+                let help = "write packets out for each one in, from 0 to 100: 0.3, or 2".to_owned();
+                self.errors.push(ScenarioError::BadValue { message, at: span(&output.at), help });
+            }
+            ppm
+        });
+        let content = match (&text.json, &text.bytes) {
+            (Some(fields), None) => self.template(fields).map(Made::Json),
+            (None, Some(size)) => self.value("bytes", size, read_size).map(Made::Bytes),
+            (None, None) => None,
+            (Some(_), Some(bytes)) => {
+                self.contradiction("the stand-in says twice what comes out", &bytes.at, "keep one of `json`, `bytes`");
+                None
+            }
+        };
+        Some(StandIn { node: address.value.clone(), service, output_ppm: output_ppm?, content })
+    }
+
     fn template(&mut self, fields: &Named<Scalar>) -> Option<BTreeMap<String, Template>> {
         let mut out = BTreeMap::new();
         for (name, scalar) in &fields.0 {
@@ -131,6 +194,11 @@ impl Checker<'_> {
         Some(out)
     }
 }
+
+/// One packet out for each packet in, in parts per million.
+const ONE_PPM: u64 = 1_000_000;
+/// Most packets that a stand-in may give for one.
+const OUTPUT_MAX: f64 = 100.0;
 
 fn read_arrival(text: &str) -> Result<Arrival, ValueError> {
     let bad = |help: &str| ValueError { found: text.to_owned(), wanted: "an arrival", help: help.to_owned() };

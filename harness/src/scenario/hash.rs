@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::model::{Fault, Load, Scenario, Sim};
+use super::model::{Fault, Load, Scenario, Sim, StandIn};
 use crate::plan::Sizes;
 
 /// What runs, in canonical form. Not `why`, not `expect`, not seeds, not the promise: those are judged, not run.
@@ -12,6 +12,8 @@ struct Runs<'a> {
     sim: Sim,
     #[serde(skip_serializing_if = "Sizes::is_default")]
     engine: Sizes,
+    #[serde(skip_serializing_if = "<[StandIn]>::is_empty")]
+    stand_ins: &'a [StandIn],
     loads: Vec<&'a Load>,
     faults: Vec<&'a Fault>,
 }
@@ -24,7 +26,8 @@ pub fn hash(scenario: &Scenario, inputs: &[&str]) -> String {
     loads.sort_by(|a, b| a.name.cmp(&b.name));
     let mut faults: Vec<&Fault> = scenario.faults.iter().collect();
     faults.sort_by(|a, b| a.id.cmp(&b.id));
-    let runs = Runs { graph: &scenario.graph, sim: scenario.sim, engine: scenario.engine, loads, faults };
+    let Scenario { graph, sim, engine, stand_ins, .. } = scenario;
+    let runs = Runs { graph, sim: *sim, engine: *engine, stand_ins, loads, faults };
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
     hash.update(&serde_json::to_vec(&runs).expect("a scenario holds only texts, numbers and lists"));
     for input in inputs {

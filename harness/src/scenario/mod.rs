@@ -40,12 +40,12 @@ pub use expr::{Expr, ExprError, Op, Quantity, Readings, Term, Unit};
 pub use hash::hash;
 pub use lints::{Lint, lints};
 pub use model::{
-    Arrival, Content, Effect, Fault, Load, Ordering, Promise, Scenario, Schedule, SeedSets, Sim, Size, Sometimes,
-    Template,
+    Arrival, Content, Effect, Fault, Load, Made, Ordering, Promise, Scenario, Schedule, SeedSets, Sim, Size, Sometimes,
+    StandIn, Template,
 };
 pub use sources::Sources;
-pub use spec::{FaultText, File, LoadText, Loads, PromiseText, SeedsText, SimText, SometimesText};
-pub use timeline::timeline;
+pub use spec::{FaultText, File, LoadText, Loads, PromiseText, SeedsText, SimText, SometimesText, StandInText};
+pub use timeline::{Mark, TimelineRow, timeline, timeline_rows};
 pub use value::{Seeds, ValueError, dist, duration, seeds, show_dist, show_duration};
 
 use std::path::{Path, PathBuf};
@@ -65,12 +65,21 @@ pub fn load(sources: &Sources, world: &World) -> Result<Scenario, Box<ScenarioEr
     }
 }
 
-/// The graph that a scenario names, so that a caller can make the [`World`] of [`load`].
-/// `None` when the files are too broken to say; `load` with an empty world then says why.
+/// What a scenario says of its graph, so that a caller can make the [`World`] of [`load`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GraphWanted {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// The nodes whose plugins need not be here, as `host.node`.
+    pub stand_ins: Vec<String>,
+}
+
+/// The graph that a scenario names. `None` when the files are too broken to say; `load` with an empty world then says why.
 #[must_use]
-pub fn graph_path(sources: &Sources) -> Option<PathBuf> {
-    let graph = spec::read(sources).0?.graph.0?;
-    Some(beside(Path::new(sources.path()), &graph.value))
+pub fn graph_wanted(sources: &Sources) -> Option<GraphWanted> {
+    let file = spec::read(sources).0?;
+    let path = beside(Path::new(sources.path()), &file.graph.0?.value);
+    Some(GraphWanted { path, stand_ins: file.stand_in.0.into_iter().map(|(address, _)| address.value).collect() })
 }
 
 /// `written` as a path relative to the folder of `file`.
@@ -97,7 +106,7 @@ pub fn schema() -> serde_json::Value {
     for table in ["faults", "expect"] {
         or_false(&mut schema["properties"][table]["additionalProperties"]);
     }
-    for key in ["load", "promise", "sim", "engine", "seeds", "faults", "expect", "sometimes", "cpu"] {
+    for key in ["load", "promise", "sim", "engine", "seeds", "faults", "expect", "sometimes", "cpu", "stand_in"] {
         or_false(&mut schema["properties"][key]);
     }
     // TOML has no null: an optional key is absent or right.

@@ -27,6 +27,8 @@ pub struct Scenario {
     pub sim: Sim,
     /// The file of what nodes cost, as written.
     pub cpu: Option<String>,
+    /// Nodes whose plugins aren't here, in order of their addresses.
+    pub stand_ins: Vec<StandIn>,
     /// Sizes that the engine runs with.
     pub engine: Sizes,
     /// Which seeds each tier runs.
@@ -56,7 +58,7 @@ impl Scenario {
             .iter()
             .filter_map(|load| match &load.content {
                 Content::Rows { path, .. } => Some(path.as_str()),
-                Content::Json(_) | Content::Bytes(_) => None,
+                Content::Made(_) => None,
             })
             .collect();
         rows.sort_unstable();
@@ -126,6 +128,19 @@ pub struct Load {
     pub business_key: Option<String>,
 }
 
+/// What runs in place of a node whose plugin isn't here.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StandIn {
+    /// The node, as `host.node`.
+    pub node: String,
+    /// How long it works on each packet, on a core; `None` for what any node costs.
+    pub service: Option<Dist>,
+    /// Packets out for a million packets in.
+    pub output_ppm: u64,
+    /// What comes out; `None` for what went in.
+    pub content: Option<Made>,
+}
+
 /// When events come.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -151,7 +166,16 @@ pub enum Content {
         /// Again and again.
         repeat: bool,
     },
-    /// JSON objects made from a template, field by field.
+    /// Made up.
+    #[serde(untagged)]
+    Made(Made),
+}
+
+/// A payload that is made up.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Made {
+    /// A JSON object made from a template, field by field.
     Json(BTreeMap<String, Template>),
     /// Opaque bytes.
     Bytes(Size),

@@ -27,6 +27,8 @@ section! {
         "sim" => sim: Option<Wanted<SimText>>,
         /// What nodes cost: a file that `seaworthy calibrate` wrote. Relative to this file. Default: a guess at a small edge machine.
         "cpu" => cpu: Option<Text>,
+        /// Nodes whose plugins this binary doesn't hold, by address (`"edge.camera"`): what each costs, and what comes out of it.
+        "stand_in" => stand_in: Named<StandInText>,
         /// Sizes of the engine: small ones meet in seconds what large ones meet in days.
         "engine" => engine: Option<Wanted<EngineText>>,
         /// Which seeds each tier runs.
@@ -60,6 +62,20 @@ section! {
         /// A template instead of rows: constants, `key(N)` (one of N names), `uniform(A, B)` (a number).
         "json" => json: Option<Named<Scalar>>,
         /// Opaque payloads instead of rows: a size such as `512`, or `uniform(200, 2000)`.
+        "bytes" => bytes: Option<Text>,
+    }
+}
+
+section! {
+    /// What runs in place of a node whose plugin this binary doesn't hold. Empty for a source, which its load replaces, and for a sink.
+    StandInText {
+        /// How long it works on each packet, on a core: `8ms`, `lognormal(p50 = 8ms, p99 = 40ms)`. Default: what any node costs.
+        "service" => service: Option<Text>,
+        /// Packets out for each packet in, on average: from 0 to 100. Default `1`.
+        "output" => output: Option<Scalar>,
+        /// What comes out, as the template of a load. Default: what went in.
+        "json" => json: Option<Named<Scalar>>,
+        /// What comes out, as bytes of a size: `512`, or `uniform(200, 2000)`. Default: what went in.
         "bytes" => bytes: Option<Text>,
     }
 }
@@ -171,7 +187,7 @@ section! {
 }
 
 /// Top-level keys that the format has and this version refuses.
-const LATER: [&str; 2] = ["policies", "stand_in"];
+const LATER: [&str; 1] = ["policies"];
 
 /// One load in place, or several by name.
 #[derive(Clone, Debug, schemars::JsonSchema)]

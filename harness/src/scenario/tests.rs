@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::load::{Rows, workload};
-use crate::plan::{Action, Plan, Start};
+use crate::plan::{Action, Dist, Plan, Start};
 
 /// The reference graph, in names.
 fn world() -> World {
@@ -18,6 +18,7 @@ fn world() -> World {
         source,
         sink,
         handles: !source && !sink,
+        plugin_is_here: !matches!(node, "model" | "far"),
     };
     World {
         hosts: vec!["edge".into(), "hub".into()],
@@ -29,6 +30,8 @@ fn world() -> World {
             node("hub", "by_net", false, false),
             node("hub", "windows", false, true),
             node("hub", "raw", false, true),
+            node("edge", "model", false, false),
+            node("hub", "far", false, true),
         ],
         channels: vec![WorldChannel {
             id: "uplink".into(),
@@ -84,8 +87,49 @@ fn the_smallest_scenario_has_the_documented_defaults() {
     assert_eq!((scenario.seeds.pr, scenario.seeds.release), (Seeds { from: 1, to: 8 }, Seeds { from: 1, to: 64 }));
     assert_eq!(scenario.loads[0].arrival, Arrival::Constant(200.0));
     assert_eq!(scenario.path("q.ndjson"), PathBuf::from("scenarios/q.ndjson"));
-    assert_eq!(graph_path(&Sources::new("scenarios/test.toml", HEAD)), Some(PathBuf::from("scenarios/g.yaml")));
+    let wanted = GraphWanted { path: "scenarios/g.yaml".into(), stand_ins: Vec::new() };
+    assert_eq!(graph_wanted(&Sources::new("scenarios/test.toml", HEAD)), Some(wanted));
     assert!(compile(&scenario, 1).steps.is_empty());
+}
+
+#[test]
+fn a_stand_in_says_what_a_node_costs_and_gives() {
+    let text = r#"[stand_in."edge.model"]
+service = "uniform(1ms, 3ms)"
+output  = 2.5
+bytes   = "100"
+"#;
+    let scenario = good(&format!("{HEAD}{text}"));
+    let expected = StandIn {
+        node: "edge.model".into(),
+        service: Some(Dist::Uniform { from_ns: 1_000_000, to_ns: 3_000_000 }),
+        output_ppm: 2_500_000,
+        content: Some(Made::Bytes(Size { from: 100, to: 100 })),
+    };
+    assert_eq!(scenario.stand_ins, [expected]);
+    let plain = good(&format!("{HEAD}[stand_in.\"edge.model\"]"));
+    let expected = StandIn { node: "edge.model".into(), service: None, output_ppm: 1_000_000, content: None };
+    assert_eq!(plain.stand_ins, [expected]);
+    assert_ne!(hash(&scenario, &[]), hash(&plain, &[]), "what stands in is part of what runs");
+    let wanted =
+        graph_wanted(&Sources::new("scenarios/test.toml", &format!("{HEAD}{text}"))).map(|graph| graph.stand_ins);
+    assert_eq!(wanted, Some(vec!["edge.model".to_owned()]));
+}
+
+#[test]
+fn a_stand_in_is_for_a_node_that_is_not_here() {
+    check_rest("[stand_in.\"edge.nobody\"]", &[("unknown_target", 1)]);
+    check_rest("[stand_in.\"edge\"]", &[("wrong_target", 1)]);
+    check_rest("[stand_in.\"edge.uplink\"]", &[("wrong_target", 1)]);
+    check_rest("[stand_in.\"edge.strong\"]\noutput = 0.5", &[("contradiction", 1)]);
+    check_rest("[stand_in.\"hub.far\"]\noutput = 0.5", &[("contradiction", 1)]);
+    check_rest("[stand_in.\"edge.model\"]\noutput = -1", &[("bad_value", 2)]);
+    check_rest("[stand_in.\"edge.model\"]\noutput = 101", &[("bad_value", 2)]);
+    check_rest("[stand_in.\"edge.model\"]\noutput = nan", &[("wrong_type", 2)]);
+    check_rest("[stand_in.\"edge.model\"]\noutput = \"all\"", &[("bad_value", 2)]);
+    check_rest("[stand_in.\"edge.model\"]\nservice = \"8\"", &[("bad_value", 2)]);
+    check_rest("[stand_in.\"edge.model\"]\nbytes = \"9\"\njson = { a = 1 }", &[("contradiction", 2)]);
+    check_rest("[stand_in.\"edge.model\"]\ncosts = \"8ms\"", &[("unknown_key", 2)]);
 }
 
 #[test]
@@ -97,10 +141,7 @@ fn what_is_missing_or_unknown_is_said_at_its_line_all_at_once() {
         "why = 7\ngraf = \"g.yaml\"\nload = { into = \"edge.feed\" }",
         &[("missing_key", 1), ("wrong_type", 1), ("unknown_key", 2), ("missing_key", 3), ("missing_key", 3)],
     );
-    check_rest(
-        "policies = \"p.toml\"\n[stand_in.\"edge.camera\"]\nservice = \"8ms\"",
-        &[("not_in_this_version", 1), ("not_in_this_version", 2)],
-    );
+    check_rest("policies = \"p.toml\"", &[("not_in_this_version", 1)]);
     check_errors(
         "why = \"\"\ngraph = \"g\"\nload = { into = \"edge.feed\", rate = \"1/s\", bytes = \"8\" }",
         &[("bad_value", 1)],

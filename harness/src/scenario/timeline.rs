@@ -10,14 +10,61 @@ use crate::plan::{Action, DiskOp, Ns, Plan, Start, Step};
 const WIDTH: u64 = 60;
 const DRAIN: usize = 6;
 
+/// One fault's row in a timeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimelineRow {
+    /// The fault.
+    pub fault: String,
+    /// What it does and when, in the plan's order.
+    pub marks: Vec<Mark>,
+}
+
+/// When a step of a plan shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// It lasts from here to there, virtual ns.
+    Lasts {
+        /// Its begin.
+        from_ns: Ns,
+        /// Its end; the load's end where it has none of its own.
+        to_ns: Ns,
+    },
+    /// It is over at once.
+    Once {
+        /// When.
+        at_ns: Ns,
+    },
+    /// It waits for its trigger; only the run knows when that comes.
+    Triggered,
+}
+
+/// A row for each fault of the plan, in the order of their first steps.
+#[must_use]
+pub fn timeline_rows(scenario: &Scenario, plan: &Plan) -> Vec<TimelineRow> {
+    let end_ns = scenario.sim.duration_ns;
+    let mut rows: Vec<TimelineRow> = Vec::new();
+    for step in &plan.steps {
+        let mark = match step.start {
+            Start::When { .. } => Mark::Triggered,
+            Start::At { at_ns } => match lasts(step, end_ns - at_ns.min(end_ns)) {
+                Some(ns) => Mark::Lasts { from_ns: at_ns, to_ns: at_ns + ns },
+                None => Mark::Once { at_ns },
+            },
+        };
+        match rows.iter_mut().find(|row| row.fault == step.fault) {
+            Some(row) => row.marks.push(mark),
+            None => rows.push(TimelineRow { fault: step.fault.clone(), marks: vec![mark] }),
+        }
+    }
+    rows
+}
+
 /// The plan as text: a bar a fault (`#` while it lasts, `!` where it is over at once, `?` when it waits for its
 /// trigger), `w` for the warm-up, `~` for the drain, whose length only the run knows. Then the steps, in order.
 #[must_use]
 pub fn timeline(scenario: &Scenario, plan: &Plan) -> String {
-    let mut faults: Vec<&str> = plan.steps.iter().map(|step| step.fault.as_str()).collect();
-    let mut seen = std::collections::BTreeSet::new();
-    faults.retain(|fault| seen.insert(*fault));
-    let label = faults.iter().map(|fault| fault.chars().count()).max().unwrap_or(0).max("phase".len());
+    let rows = timeline_rows(scenario, plan);
+    let label = rows.iter().map(|row| row.fault.chars().count()).max().unwrap_or(0).max("phase".len());
     let end = scenario.sim.duration_ns;
 
     let mut out = format!("{}, seed {}: {}\n\n", plan.scenario, plan.seed, scenario.why);
@@ -27,9 +74,8 @@ pub fn timeline(scenario: &Scenario, plan: &Plan) -> String {
     let phases: String =
         (0..WIDTH).map(|column| if column < column_of(scenario.sim.warmup_ns, end) { 'w' } else { '.' }).collect();
     let _ = writeln!(out, "{:label$}  {phases}{}", "phase", "~".repeat(DRAIN));
-    for fault in faults {
-        let steps = plan.steps.iter().filter(|step| step.fault == fault);
-        let _ = writeln!(out, "{fault:label$}  {}", bar(steps, end));
+    for row in &rows {
+        let _ = writeln!(out, "{:label$}  {}", row.fault, bar(&row.marks, end));
     }
     let _ = writeln!(out, "\n{:label$}  w warm-up, # lasts, ! at once, ? on its trigger, ~ heal and drain\n", "");
     for step in &plan.steps {
@@ -50,20 +96,20 @@ fn column_of(ns: Ns, end: Ns) -> u64 {
     (u128::from(ns) * u128::from(WIDTH) / u128::from(end.max(1))).min(u128::from(WIDTH)) as u64
 }
 
-fn bar<'a>(steps: impl Iterator<Item = &'a Step>, end: Ns) -> String {
+fn bar(marks: &[Mark], end: Ns) -> String {
     let mut bar = vec!['.'; WIDTH as usize];
-    for step in steps {
-        let Start::At { at_ns } = step.start else {
-            return "?".repeat(WIDTH as usize);
-        };
-        let first = column_of(at_ns, end).min(WIDTH - 1) as usize;
-        match lasts(step, end - at_ns.min(end)) {
-            Some(ns) => {
-                let last = column_of((at_ns + ns).saturating_sub(1), end).min(WIDTH - 1) as usize;
-                bar[first..=last.max(first)].fill('#');
+    let column = |ns| column_of(ns, end).min(WIDTH - 1) as usize;
+    for mark in marks {
+        match *mark {
+            Mark::Triggered => return "?".repeat(WIDTH as usize),
+            Mark::Lasts { from_ns, to_ns } => {
+                let first = column(from_ns);
+                bar[first..=column(to_ns.saturating_sub(1)).max(first)].fill('#');
             }
-            None if bar[first] == '.' => bar[first] = '!',
-            None => {}
+            Mark::Once { at_ns } => {
+                let at = &mut bar[column(at_ns)];
+                *at = if *at == '.' { '!' } else { *at };
+            }
         }
     }
     bar.into_iter().collect()

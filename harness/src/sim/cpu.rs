@@ -23,10 +23,12 @@ pub struct Cost {
 }
 
 /// What computation costs on a host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CpuModel {
     /// What was measured of nodes, by `host.node`.
     pub nodes: Arc<BTreeMap<String, Cost>>,
+    /// How long stand-ins work on each packet, by `host.node`; comes before what was measured.
+    pub services: Arc<BTreeMap<String, Dist>>,
     /// Any other node's processing.
     pub node: Cost,
     /// Encoding and decoding for the journal.
@@ -35,15 +37,13 @@ pub struct CpuModel {
     pub lane: Cost,
 }
 
-impl CpuModel {
-    /// What was measured of the nodes of one host, by their names.
-    fn nodes_of(&self, host: &str) -> BTreeMap<String, Cost> {
-        let own = self.nodes.iter().filter_map(|(address, cost)| {
-            let (of, node) = address.split_once('.')?;
-            (of == host).then(|| (node.to_owned(), *cost))
-        });
-        own.collect()
-    }
+/// What is known of the nodes of one host, by their names.
+fn own<T: Copy>(all: &BTreeMap<String, T>, host: &str) -> BTreeMap<String, T> {
+    let own = all.iter().filter_map(|(address, what)| {
+        let (of, node) = address.split_once('.')?;
+        (of == host).then(|| (node.to_owned(), *what))
+    });
+    own.collect()
 }
 
 impl Default for CpuModel {
@@ -51,6 +51,7 @@ impl Default for CpuModel {
     fn default() -> Self {
         CpuModel {
             nodes: Arc::default(),
+            services: Arc::default(),
             node: Cost { packet_ns: 2_000, kib_ns: 1_000 },
             journal: Cost { packet_ns: 500, kib_ns: 250 },
             lane: Cost { packet_ns: 1_000, kib_ns: 500 },
@@ -69,6 +70,8 @@ struct Shared {
     model: CpuModel,
     /// What was measured of this host's nodes.
     nodes: BTreeMap<String, Cost>,
+    /// Of this host's stand-ins.
+    services: BTreeMap<String, Dist>,
     cores: Mutex<Cores>,
 }
 
@@ -97,8 +100,8 @@ impl SimCpu {
     pub(crate) fn of(model: CpuModel, host: &str, cores: u32, now: Now, pause: Pause, seed: KeyedSeed) -> SimCpu {
         let free_at = vec![0; cores.max(1) as usize];
         let cores = Cores { free_at, charged_ns: 0, starved_ppm: 0, starved_hits: 0, slow: BTreeMap::new() };
-        let nodes = model.nodes_of(host);
-        SimCpu(Arc::new(Shared { now, pause, seed, model, nodes, cores: Mutex::new(cores) }))
+        let (nodes, services) = (own(&model.nodes, host), own(&model.services, host));
+        SimCpu(Arc::new(Shared { now, pause, seed, model, nodes, services, cores: Mutex::new(cores) }))
     }
 
     /// From now on something else takes that share of the cores, in parts per million, at most [`STARVE_MAX_PPM`].
@@ -141,15 +144,24 @@ impl SimCpu {
 
 impl Cpu for SimCpu {
     fn charge(&self, work: Work<'_>, packets: u32, bytes: u64) -> Option<Fut<'static, ()>> {
-        let Shared { now, pause, seed, model, nodes, .. } = &*self.0;
+        let Shared { now, pause, seed, model, nodes, services, .. } = &*self.0;
+        let at = now();
+        let service =
+            if let Work::Node(node) = work { services.get(node).map(|service| (node, service)) } else { None };
         let cost = match work {
             Work::Node(node) => nodes.get(node).copied().unwrap_or(model.node),
             Work::Journal => model.journal,
             Work::Lane => model.lane,
         };
-        let at = now();
+        let mut cost_ns = match service {
+            Some((node, service)) => {
+                let node = xxh3_64(node.as_bytes());
+                let each = |packet| service.draw(seed.draw("stand_in.service", &[node, at, packet]));
+                (0..u64::from(packets)).map(each).sum()
+            }
+            None => u64::from(packets) * cost.packet_ns + (bytes * cost.kib_ns).div_ceil(1024),
+        };
         let mut cores = self.cores();
-        let mut cost_ns = u64::from(packets) * cost.packet_ns + (bytes * cost.kib_ns).div_ceil(1024);
         if cores.starved_ppm > 0 {
             cores.starved_hits += 1;
             cost_ns = cost_ns * 1_000_000 / (1_000_000 - cores.starved_ppm);
@@ -179,7 +191,7 @@ mod tests {
 
     fn model() -> CpuModel {
         let cost = Cost { packet_ns: 1_000, kib_ns: 1_024 };
-        CpuModel { nodes: Arc::default(), node: cost, journal: cost, lane: cost }
+        CpuModel { nodes: Arc::default(), services: Arc::default(), node: cost, journal: cost, lane: cost }
     }
 
     #[test]
@@ -208,6 +220,21 @@ mod tests {
                 assert!(cpu.charge(Work::Node("quick"), 1, 10).is_none());
             }
             assert_eq!((edge.charged_ns(), hub.charged_ns()), (50_010 + 1_010, 2 * 1_010));
+        });
+    }
+
+    #[test]
+    fn a_stand_in_works_on_each_packet_by_a_draw() {
+        test_world(|now| async move {
+            let services =
+                Arc::new([("edge.camera".to_owned(), Dist::Uniform { from_ns: 1_000, to_ns: 3_000 })].into());
+            let model = CpuModel { services, ..model() };
+            let edge = SimCpu::of(model, "edge", 1, now, Pause::default(), KeyedSeed(7));
+            assert!(edge.charge(Work::Node("camera"), 100, 1 << 20).is_none());
+            let charged = edge.charged_ns();
+            assert!((150_000..250_000).contains(&charged), "{charged} ns for 100 packets of 1 to 3 us");
+            assert!(edge.charge(Work::Node("other"), 1, 0).is_none());
+            assert_eq!(edge.charged_ns(), charged + 1_000);
         });
     }
 

@@ -27,6 +27,8 @@ pub struct ScenarioMeta {
     pub objectives: Vec<Objective>,
     /// The day on which what nodes cost was measured; `None` where it is guessed.
     pub cpu: Option<String>,
+    /// Nodes in whose place something stood in, sorted.
+    pub not_tested: Vec<String>,
 }
 
 /// Seeds, pooled: histograms merged, counts added, recoveries and violations kept a seed at a time.
@@ -159,6 +161,7 @@ impl Pool {
             id: meta.id.clone(),
             hash: meta.hash.clone(),
             cpu: meta.cpu.clone(),
+            not_tested: meta.not_tested.clone(),
             verdict,
             void,
             expect,

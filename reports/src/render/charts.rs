@@ -8,9 +8,9 @@ use crate::series::Series;
 
 const SIZE: (u32, u32) = (960, 300);
 /// Axes and texts.
-const INK: RGBColor = RGBColor(128, 128, 128);
+pub(super) const INK: RGBColor = RGBColor(128, 128, 128);
 /// Lines, in the order in which they are drawn: told apart by people who don't see all colours, too (Okabe, Ito 2002).
-const LINES: [RGBColor; 6] = [
+pub(super) const LINES: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
     RGBColor(0, 158, 115),
@@ -18,24 +18,25 @@ const LINES: [RGBColor; 6] = [
     RGBColor(86, 180, 233),
     RGBColor(213, 94, 0),
 ];
-const FAULT: RGBColor = RGBColor(213, 94, 0);
-const FONT: &str = "sans-serif";
+pub(super) const FAULT: RGBColor = RGBColor(213, 94, 0);
+pub(super) const FONT: &str = "sans-serif";
 /// A delay below this is drawn here: a logarithm has no zero.
 const LEAST_MS: f64 = 0.5;
 
 /// A line: x and y.
 pub(super) type Points = Vec<(f64, f64)>;
 
-/// Draws into a text; an SVG in memory can't fail to be written.
-fn svg(label: &str, draw: impl FnOnce(&Area<'_>) -> Result<(), String>) -> String {
+/// Draws into a text; an SVG in memory can't fail to be written. `label` is for those who hear it.
+pub(super) fn svg(label: &str, size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Result<(), String>) -> String {
     let mut text = String::new();
     {
-        let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+        let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
         draw(&area).expect("memory takes all that is drawn");
         area.present().expect("memory takes all that is drawn");
     }
     // Read out by a screen reader, and as wide as the page.
-    let opened = format!("<svg role=\"img\" aria-label=\"{label}\" viewBox=\"0 0 {} {}\" ", SIZE.0, SIZE.1);
+    let label = label.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
+    let opened = format!("<svg role=\"img\" aria-label=\"{label}\" viewBox=\"0 0 {} {}\" ", size.0, size.1);
     let rest = text.split_once("<svg").map_or(text.as_str(), |(_, rest)| rest);
     let rest = rest.split_once('>').map_or(rest, |(_, rest)| rest);
     format!("{opened}xmlns=\"http://www.w3.org/2000/svg\">{rest}")
@@ -56,7 +57,7 @@ pub(super) fn timeline(run: &Series, twin: Option<&Series>) -> String {
     lines.extend(twin.map(points));
     lines.push(points(run));
     let top = lines.iter().flatten().map(|(_, ms)| *ms).fold(10.0, f64::max) * 1.5;
-    svg("worst delay over time, with the faults as bands", |area| {
+    svg("worst delay over time, with the faults as bands", SIZE, |area| {
         let mut chart = room(area, 28)
             .build_cartesian_2d(0.0..end_s.max(0.001), (LEAST_MS..top).log_scale())
             .map_err(|error| error.to_string())?;
@@ -82,7 +83,7 @@ pub(super) fn spectrum(lines: Vec<Points>) -> String {
     let all = || lines.iter().flatten();
     let right = all().map(|(x, _)| *x).fold(100.0, f64::max);
     let top = all().map(|(_, y)| *y).fold(10.0, f64::max) * 1.5;
-    svg("delay by percentile, a line a phase", |area| {
+    svg("delay by percentile, a line a phase", SIZE, |area| {
         let mut chart = room(area, 28)
             .build_cartesian_2d((1.0..right).log_scale(), (LEAST_MS..top).log_scale())
             .map_err(|error| error.to_string())?;
@@ -97,7 +98,7 @@ pub(super) fn trend(lines: &[(String, Points)]) -> String {
     let all = || lines.iter().flat_map(|(_, points)| points);
     let right = all().map(|(x, _)| *x).fold(2.0, f64::max);
     let top = all().map(|(_, y)| *y).fold(10.0, f64::max) * 1.5;
-    svg("p99 by result, a line a scenario", |area| {
+    svg("p99 by result, a line a scenario", SIZE, |area| {
         let mut chart = room(area, 150)
             .build_cartesian_2d(1.0..right, (LEAST_MS..top).log_scale())
             .map_err(|error| error.to_string())?;

@@ -112,6 +112,7 @@ fn section(scenario: &Scenario, extra: &Extra) -> Markup {
             h2 { (chip(scenario.verdict)) " " (scenario.id) }
             @for why in &scenario.void { p .why { "Proved nothing: " (why) } }
             (strip(scenario))
+            @if !scenario.not_tested.is_empty() { p { "Not tested, as this binary doesn't hold them and something stood in: " (scenario.not_tested.join(", ")) } }
             @if let Some(us) = scenario.cpu_us() { p { "The processor worked " (us) " µs an event, the load and the recording in it." } }
             @if !scenario.expect.is_empty() {
                 h3 { "Expectations" }

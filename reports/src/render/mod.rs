@@ -6,6 +6,7 @@ pub mod hlog;
 pub mod html;
 pub mod json;
 pub mod junit;
+pub mod plan;
 pub mod prom;
 pub mod text;
 

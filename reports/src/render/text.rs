@@ -38,6 +38,9 @@ pub fn scenario(file: &ResultFile, scenario: &Scenario, heading: &Heading<'_>) -
             line(&mut text, &format!("  {}", expected(expectation)));
         }
     }
+    if !scenario.not_tested.is_empty() {
+        line(&mut text, &format!("  not tested: {} (a stand-in)", scenario.not_tested.join(", ")));
+    }
     let (reached, all, _) = scenario.assertions_reached();
     if all > 0 {
         line(&mut text, &format!("  assertions in the code: {reached} of {all} reached"));
@@ -282,6 +285,13 @@ mod tests {
           assertions in the code: 2 of 3 reached
           not reached: at(cut).backlog > 9000
         ");
+    }
+
+    #[test]
+    fn what_was_not_tested_is_said() {
+        let mut file = sample::passing();
+        file.scenarios[0].not_tested = vec!["edge.camera".into(), "edge.detect".into()];
+        assert!(block(&file).contains("\n  not tested: edge.camera, edge.detect (a stand-in)\n"), "{}", block(&file));
     }
 
     #[test]

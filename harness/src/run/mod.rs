@@ -1,23 +1,16 @@
 //! A scenario, start to end: files in, seeds run, judged and pooled. The engine is put into the world here.
 
 #[cfg(test)]
-#[path = "every_kind.rs"]
 mod every_kind;
+mod read;
+mod real;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
-use miette::Diagnostic;
-use seaworthy_engine::graph::{Phase, Role};
-use seaworthy_engine::journal::JournalOptions;
-use seaworthy_engine::load::{Loaded, Planned, load_any};
 use seaworthy_engine::node::{Class, Registry};
-use seaworthy_engine::observe::What;
-use seaworthy_engine::process::{PlannedProcess, ProcessPlan};
+use seaworthy_engine::process::ProcessPlan;
 use seaworthy_reports::pool::{Pool, ScenarioMeta};
 use seaworthy_reports::recovery;
 use seaworthy_reports::render::text;
@@ -25,8 +18,10 @@ use seaworthy_reports::result::Verdict;
 use seaworthy_reports::run::{SeedRun, Twin};
 use serde::{Deserialize, Serialize};
 
+pub use self::read::{PrepareError, ReadText, read_graph};
+pub use self::real::{ROUND_EVENTS_MAX, Real, RealError};
 use crate::adapt;
-use crate::calibrate::{self, Calibration, Seen};
+use crate::calibrate::Calibration;
 use crate::check::{self, Case, ChannelAt, Violation};
 use crate::conditions::{Sometimes, trigger};
 use crate::engine_system::EngineSystem;
@@ -36,75 +31,18 @@ use crate::figures::{SeedFacts, seed_run};
 use crate::flow::{self, Panicked};
 use crate::history::{History, began};
 use crate::ledger::{self, Declared, LedgerError};
-use crate::load::{LoadError, LoadEvent, Rows, RowsError, disturb, workload};
-use crate::members::{Members, MembersProblem};
+use crate::load::{LoadError, LoadEvent, Rows, disturb, workload};
+use crate::members::Members;
 use crate::outside;
 use crate::plan::{Action, Ns, Plan, Step};
-use crate::real::{self, RoundError, RoundFaults, RoundOptions};
 use crate::reference;
-use crate::scenario::{
-    self, Metric, PlanProblems, Scenario, ScenarioErrors, Sim, Sources, World, WorldChannel, WorldNode,
-};
+use crate::scenario::{self, Metric, PlanProblems, Scenario, Sources, World};
 use crate::sim::cpu::CpuModel;
 use crate::sim::disk::SimDisk;
 use crate::sim::recorder::Recorder;
 use crate::sim::trace::{Trace, first_difference};
 use crate::waterfall::waterfall;
 use crate::world::{SeedOutcome, WorldOptions, run_seed};
-
-/// Gives the text of a file by path.
-pub type ReadText<'a> = &'a dyn Fn(&str) -> io::Result<String>;
-
-/// A scenario that can't be run.
-#[derive(Debug, thiserror::Error)]
-pub enum PrepareError {
-    /// A file can't be read.
-    #[error("could not read {path}: {source}")]
-    Read {
-        /// The file.
-        path: String,
-        /// The system's word.
-        source: io::Error,
-    },
-    /// The scenario has errors.
-    #[error("could not use the scenario")]
-    Scenario(#[source] Box<ScenarioErrors>),
-    /// What its nodes cost can't be read.
-    #[error("could not use {path}: {why}; `seaworthy calibrate` writes such a file")]
-    Cpu {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// Its graph has errors.
-    #[error("could not use the scenario's graph: {} errors", .0.len())]
-    Graph(Vec<Box<dyn Diagnostic + Send + Sync>>),
-    /// Rows can't be read.
-    #[error(transparent)]
-    Rows(#[from] RowsError),
-    /// The load can't be made.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// A source that no load feeds.
-    #[error(
-        "could not run {path}: no load enters by `{entry}`, and a world has no other input; add [load.NAME] with into = \"{entry}\""
-    )]
-    Unfed {
-        /// The scenario.
-        path: String,
-        /// The source.
-        entry: String,
-    },
-    /// Members of a group that can't be told as one.
-    #[error("could not run {path}: {problem}")]
-    Members {
-        /// The scenario.
-        path: String,
-        /// Why not.
-        problem: Box<MembersProblem>,
-    },
-}
 
 /// Why a seed says nothing: the harness itself is wrong (exit 70).
 #[derive(Debug, Clone, thiserror::Error)]
@@ -117,50 +55,6 @@ pub enum RunError {
         /// What doesn't balance.
         error: LedgerError,
     },
-}
-
-/// Why a round on the real machine says nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum RealError {
-    /// It could not be run to its end.
-    #[error(transparent)]
-    Round(#[from] RoundError),
-    /// The load can't be made that long.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// More events than a round may have.
-    #[error("a round of {events} events is more than {ROUND_EVENTS_MAX}; lower the rate or shorten the round")]
-    TooMany {
-        /// How many there would be.
-        events: usize,
-    },
-    /// A fault that only a simulated world has.
-    #[error("fault `{fault}` ({kind}) is one that a real machine can't be made to have; it can have {}", real::KINDS.join(", "))]
-    NotReal {
-        /// Its name in the file.
-        fault: String,
-        /// Its kind.
-        kind: &'static str,
-    },
-    /// The harness itself is wrong.
-    #[error(transparent)]
-    Books(#[from] RunError),
-}
-
-/// Most events of a round on the real machine: everything that happens to each is kept until it is judged, some 2 KiB.
-pub const ROUND_EVENTS_MAX: usize = 500_000;
-
-/// What a round on the real machine is made of.
-#[derive(Clone, Debug)]
-pub struct Real {
-    /// Where journals are kept; empty at first.
-    pub dir: PathBuf,
-    /// How long the load lasts, ns.
-    pub duration_ns: Ns,
-    /// The journals; the process is put in.
-    pub journal: JournalOptions,
-    /// Whether the scenario's faults happen, too.
-    pub faults: bool,
 }
 
 /// A scenario that is ready to run any seed.
@@ -225,81 +119,6 @@ impl Judged {
 }
 
 impl Prepared {
-    /// Reads a scenario and all that it names.
-    ///
-    /// # Errors
-    /// Everything that is wrong with the files, before anything runs.
-    pub fn read(path: &str, read: ReadText<'_>, registry: &Registry) -> Result<Prepared, PrepareError> {
-        let text_of = |path: &str| read(path).map_err(|source| PrepareError::Read { path: path.to_owned(), source });
-        let sources = sources(path, &text_of)?;
-        let mut inputs = Vec::new();
-        let (processes, world) = match scenario::graph_path(&sources) {
-            Some(graph) => {
-                let graph = graph.to_string_lossy().into_owned();
-                let processes = load_graph(&graph, read, registry, &mut inputs)?;
-                let world = world_of(&processes);
-                (processes, world)
-            }
-            // The scenario's own errors say that the graph is missing.
-            None => (ProcessPlan { processes: Vec::new(), channels: Vec::new() }, World::default()),
-        };
-        let scenario = scenario::load(&sources, &world).map_err(PrepareError::Scenario)?;
-        let mut rows = BTreeMap::new();
-        for written in scenario.rows() {
-            let file = scenario.path(written).to_string_lossy().into_owned();
-            let text = text_of(&file)?;
-            rows.insert(written.to_owned(), Rows::parse(&file, &text)?);
-            inputs.push(text);
-        }
-        let calibration = match &scenario.cpu {
-            Some(written) => {
-                let file = scenario.path(written).to_string_lossy().into_owned();
-                let text = text_of(&file)?;
-                let calibration = calibration(&text, &world).map_err(|why| PrepareError::Cpu { path: file, why })?;
-                inputs.push(text);
-                calibration
-            }
-            None => Calibration::default(),
-        };
-        let fed: BTreeSet<&str> = scenario.loads.iter().map(|load| load.entry.as_str()).collect();
-        if let Some(unfed) = world
-            .nodes
-            .iter()
-            .find(|node| node.source && !fed.contains(format!("{}.{}", node.host, node.node).as_str()))
-        {
-            return Err(PrepareError::Unfed { path: path.to_owned(), entry: format!("{}.{}", unfed.host, unfed.node) });
-        }
-        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        let hash = scenario::hash(&scenario, &inputs);
-        let members = Members::of(&processes)
-            .map_err(|problem| PrepareError::Members { path: path.to_owned(), problem: Box::new(problem) })?;
-        let prepared = Prepared {
-            scenario,
-            members,
-            processes: Arc::new(processes),
-            registry: registry.clone(),
-            rows: Arc::new(rows),
-            calibration: Arc::new(calibration),
-            world,
-            sources,
-            hash,
-            path: path.to_owned(),
-        };
-        // A load that can't be made is an error of the files, not of a seed.
-        prepared.workload(1)?;
-        Ok(prepared)
-    }
-
-    /// The scenarios of a file: itself, or each variant of its matrix as `path#variant`.
-    ///
-    /// # Errors
-    /// A file that can't be read.
-    pub fn variants(path: &str, read: ReadText<'_>) -> Result<Vec<String>, PrepareError> {
-        let text_of = |path: &str| read(path).map_err(|source| PrepareError::Read { path: path.to_owned(), source });
-        let variants = sources(path, &text_of)?.variants();
-        Ok(if variants.is_empty() { vec![path.to_owned()] } else { variants })
-    }
-
     /// The scenario.
     #[must_use]
     pub fn scenario(&self) -> &Scenario {
@@ -325,27 +144,6 @@ impl Prepared {
     #[must_use]
     pub fn world(&self) -> &World {
         &self.world
-    }
-
-    /// The same scenario with more faults: `tables` are `[faults.ID]` tables, as a file has them.
-    ///
-    /// # Errors
-    /// Everything that is wrong with them, or with the scenario that they make: what no system could survive, too.
-    pub fn with_faults(&self, tables: &str) -> Result<Prepared, Box<ScenarioErrors>> {
-        let sources = self.sources.with(tables);
-        Ok(Prepared {
-            scenario: scenario::load(&sources, &self.world)?,
-            processes: self.processes.clone(),
-            members: self.members.clone(),
-            registry: self.registry.clone(),
-            rows: self.rows.clone(),
-            calibration: self.calibration.clone(),
-            world: self.world.clone(),
-            sources,
-            // What a changed scenario gives is compared with nothing.
-            hash: String::new(),
-            path: self.path.clone(),
-        })
     }
 
     /// What in the scenario will probably disappoint whoever wrote it.
@@ -381,6 +179,7 @@ impl Prepared {
             names_faults: !self.scenario.faults.is_empty(),
             checks: check::names().count() as u64,
             objectives: self.scenario.expect.iter().map(adapt::objective).collect(),
+            not_tested: self.scenario.stand_ins.iter().map(|stand_in| stand_in.node.clone()).collect(),
             cpu: (!self.calibration.measured.is_empty()).then(|| self.calibration.measured.clone()),
         }
     }
@@ -477,87 +276,6 @@ impl Prepared {
         self.judge(plan, workload, outcome, &hits)
     }
 
-    /// Runs and judges a round on the real machine: the load of the seed `round` at wall time, with its faults where they are
-    /// asked for.
-    ///
-    /// # Errors
-    /// When it can't be run to its end, or the harness's own books don't balance.
-    pub fn run_real(&self, round: u64, real: &Real) -> Result<Judged, RealError> {
-        let scenario =
-            Scenario { sim: Sim { duration_ns: real.duration_ns, ..self.scenario.sim }, ..self.scenario.clone() };
-        let mut workload = workload(&scenario, round, &self.rows)?;
-        if workload.len() > ROUND_EVENTS_MAX {
-            return Err(RealError::TooMany { events: workload.len() });
-        }
-        let plan = match real.faults {
-            true => scenario::compile(&scenario, round),
-            false => Plan { seed: round, ..Plan::default() },
-        };
-        if let Some(step) = plan.steps.iter().find(|step| !real::is_known(&step.action)) {
-            return Err(RealError::NotReal { fault: step.fault.clone(), kind: step.action.kind() });
-        }
-        let disturbed = disturb(&mut workload, &plan);
-        let recorder = Recorder::new(round, false);
-        let mut journal = real.journal.clone();
-        let sizes = scenario.engine;
-        journal.segment_bytes = sizes.segment_bytes.unwrap_or(journal.segment_bytes);
-        journal.frame_bytes_max = sizes.frame_bytes.map_or(journal.frame_bytes_max, |bytes| bytes as usize);
-        let system = self.system(&recorder).with_panicking(panicking(&plan)).with_journal(journal);
-        let faults = real.faults.then(|| RoundFaults { plan: plan.clone(), trigger: trigger(), gauges: self.gauges() });
-        let warmup_ns = scenario.sim.warmup_ns.min(real.duration_ns / 5);
-        let WorldOptions { drain_ns, load_window, .. } = WorldOptions::new(recorder.clone());
-        let (dir, duration_ns) = (real.dir.clone(), real.duration_ns);
-        let options = RoundOptions { recorder, dir, warmup_ns, duration_ns, drain_ns, load_window, faults };
-        let before_ns = real::cpu_ns();
-        let mut history = real::run_round(Rc::new(system), workload.clone(), options)?;
-        let cpu_ns = real::cpu_ns() - before_ns;
-        count_disturbed(&mut history, &disturbed);
-        let hosts: BTreeSet<String> = history
-            .events
-            .iter()
-            .filter(|probed| probed.event.what == What::DeadLettered)
-            .map(|probed| probed.host.to_string())
-            .collect();
-        history.dead_letters = outside::dead_letters(real::files(&real.dir, &hosts)?);
-        let hits = Mutex::new(Sometimes::new(&self.scenario));
-        let mut judged = self.judge(&plan, workload, SeedOutcome { history, ..SeedOutcome::default() }, &hits)?;
-        // Conditions are of a run with faults, and two real runs are never the same.
-        judged.run.sometimes.clear();
-        judged.run.trace_hash = String::new();
-        judged.run.cpu_ns = Some(cpu_ns);
-        self.pour(&mut judged);
-        Ok(judged)
-    }
-
-    /// Measures what each node of the graph costs here: the events of seed 1 go through it `rounds` times, and of each packet
-    /// the fastest time counts.
-    ///
-    /// # Panics
-    /// Never: the load was made once when the scenario was read.
-    #[must_use]
-    pub fn calibrate(&self, rounds: u32) -> Vec<Seen> {
-        let workload = self.workload(1).expect("the load was made once when the scenario was read");
-        let event = |event: &LoadEvent| reference::LoadEvent {
-            entry: event.entry.as_str().into(),
-            seq: event.seq,
-            draft: event.draft.clone(),
-        };
-        let flow = || flow::of(&self.processes, &self.members, &self.registry, &Panicked::new());
-        calibrate::measure(rounds, flow, || workload.iter().map(event).collect())
-    }
-
-    /// What the reports know of rounds on the real machine. Without its faults, the objectives of a scenario that has some are
-    /// of another run; with them, those of recovery are, as no real round has a twin.
-    #[must_use]
-    pub fn real_meta(&self, real: &Real) -> ScenarioMeta {
-        let meta = self.meta();
-        let faults = if real.faults { ".faults" } else { "" };
-        let hash = format!("{}.{}ms.{}{faults}", meta.hash, real.duration_ns / 1_000_000, real.journal.durability);
-        let mut objectives = meta.objectives;
-        objectives.retain(|objective| !meta.names_faults || real.faults && !objective.what.starts_with("recovery"));
-        ScenarioMeta { hash, objectives, names_faults: meta.names_faults && real.faults, ..meta }
-    }
-
     /// Runs a plan again, on a thread of its own; where it parts from its first run, whose trace is `first`, if it does.
     ///
     /// # Errors
@@ -605,7 +323,9 @@ impl Prepared {
                 Some((format!("{}.{}", process.id, node.id), *self.calibration.nodes.get(&measured)?))
             })
         });
-        CpuModel { nodes: Arc::new(costs.collect()), ..CpuModel::default() }
+        let stand_ins = self.scenario.stand_ins.iter();
+        let services = stand_ins.filter_map(|stand_in| Some((stand_in.node.clone(), stand_in.service?)));
+        CpuModel { nodes: Arc::new(costs.collect()), services: Arc::new(services.collect()), ..CpuModel::default() }
     }
 
     /// Addresses that `at(FAULT)` may ask for.
@@ -732,96 +452,9 @@ fn panicking(plan: &Plan) -> BTreeSet<String> {
     plan.steps.iter().filter_map(node).collect()
 }
 
-/// Reads a graph or process graph as a scenario would, and says what faults could be done to it.
-///
-/// # Errors
-/// Everything that is wrong with its files.
-pub fn read_graph(path: &str, read: ReadText<'_>, registry: &Registry) -> Result<(ProcessPlan, World), PrepareError> {
-    let plan = load_graph(path, read, registry, &mut Vec::new())?;
-    let world = world_of(&plan);
-    Ok((plan, world))
-}
-
 /// Events that a fault changed before they entered are its effects.
 fn count_disturbed(history: &mut History, disturbed: &BTreeMap<usize, u64>) {
     for applied in &mut history.applied {
         applied.hits += disturbed.get(&applied.step).copied().unwrap_or(0);
-    }
-}
-
-/// Reads what nodes cost; each must be of the world.
-fn calibration(text: &str, world: &World) -> Result<Calibration, String> {
-    let calibration: Calibration = toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
-    let is_known = |address: &&String| {
-        world.nodes.iter().any(|node| address.split_once('.') == Some((node.host.as_str(), node.node.as_str())))
-    };
-    match calibration.nodes.keys().find(|address| !is_known(address)) {
-        Some(stranger) => Err(format!("the graph has no node `{stranger}`")),
-        None => Ok(calibration),
-    }
-}
-
-/// The scenario's file, and all that it extends.
-fn sources(path: &str, text_of: &dyn Fn(&str) -> Result<String, PrepareError>) -> Result<Sources, PrepareError> {
-    let mut sources = Sources::new(path, &text_of(Sources::file_of(path))?);
-    while let Some(base) = sources.wanted() {
-        let text = text_of(&base)?;
-        sources.extend(base, &text);
-    }
-    Ok(sources)
-}
-
-fn load_graph(
-    path: &str,
-    read: ReadText<'_>,
-    registry: &Registry,
-    inputs: &mut Vec<String>,
-) -> Result<ProcessPlan, PrepareError> {
-    let texts = std::cell::RefCell::new(Vec::new());
-    let reading = |path: &str| {
-        let text = read(path)?;
-        texts.borrow_mut().push(text.clone());
-        Ok(text)
-    };
-    let Loaded { planned, diagnostics } = load_any(path, &reading, registry, Phase::Run);
-    inputs.extend(texts.into_inner());
-    match planned {
-        Some(Planned::Processes(plan)) => Ok(plan),
-        Some(Planned::Graph(plan)) => {
-            let process = PlannedProcess { id: plan.process.clone(), path: path.to_owned(), plan };
-            Ok(ProcessPlan { processes: vec![process], channels: Vec::new() })
-        }
-        None => {
-            let errors = diagnostics.into_iter().filter(seaworthy_engine::graph::Diagnostic::is_error);
-            Err(PrepareError::Graph(errors.map(|found| Box::new(found) as Box<dyn Diagnostic + Send + Sync>).collect()))
-        }
-    }
-}
-
-fn world_of(plan: &ProcessPlan) -> World {
-    let node = |process: &PlannedProcess, node: &seaworthy_engine::graph::PlannedNode| WorldNode {
-        host: process.id.clone(),
-        node: node.id.to_string(),
-        source: node.role == Role::Source,
-        sink: node.role == Role::Sink,
-        handles: matches!(node.role, Role::Node | Role::StatefulNode),
-    };
-    World {
-        hosts: plan.processes.iter().map(|process| process.id.clone()).collect(),
-        nodes: plan
-            .processes
-            .iter()
-            .flat_map(|process| process.plan.nodes.iter().map(move |n| node(process, n)))
-            .collect(),
-        channels: plan
-            .channels
-            .iter()
-            .map(|channel| WorldChannel {
-                id: channel.id.clone(),
-                host: channel.host.clone(),
-                producers: channel.producers.clone(),
-                consumers: channel.groups.iter().flat_map(|group| group.members.clone()).collect(),
-            })
-            .collect(),
     }
 }
