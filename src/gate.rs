@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use seaworthy_engine::node::Registry;
+use seaworthy_harness::parallel::{in_parallel, in_parallel_then};
 use seaworthy_harness::run::Prepared;
 use seaworthy_harness::scenario::Sources;
 use seaworthy_reports::compare::{Comparison, Seeds, Tolerance, compare};
+use seaworthy_reports::pool::Pool;
 use seaworthy_reports::render::{annotations, json, text};
 use seaworthy_reports::result::{ResultFile, Scenario, Time, Verdict, assertions_reached};
+use seaworthy_reports::series::Series;
 
 use crate::corpus;
 use crate::elsewhere;
@@ -148,11 +151,13 @@ fn gate(args: &Args, registry: &Registry) -> Result<Gate, Exit> {
     let read = show::count(prepared.len(), "scenario", "scenarios");
     gate.step(Exit::Pass, "lint", &format!("{read}, {}", show::count(notes.len(), "note", "notes")));
     gate.tell(&notes.join("\n"));
+    // They run first, as the first of each is half of the check for determinism.
+    let ran = seeds(args, &prepared)?;
     if !args.seeds_only {
-        determinism(&mut gate, &prepared)?;
+        determinism(&mut gate, args, &prepared, &ran.file)?;
         corpus(&mut gate, args, &prepared)?;
     }
-    let file = seeds(&mut gate, args, &prepared)?;
+    let file = ran.tell(&mut gate);
     coverage(&mut gate, &file);
     let comparison = base.map(|base| against(&mut gate, args, &base, &file, &waivers));
     finish(&mut gate, args, &prepared, &file, comparison.as_ref())?;
@@ -226,22 +231,24 @@ fn estimate(args: &Args, prepared: &[Prepared]) -> Result<Gate, Exit> {
     Ok(gate)
 }
 
-/// One seed of each again in a second process, in another directory, environment and time zone.
-fn determinism(gate: &mut Gate, prepared: &[Prepared]) -> Result<(), Exit> {
-    let mut differ = Vec::new();
-    for scenario in prepared {
-        let run = || scenario.run_alone(&scenario.plan(1), false).map_err(|error| crate::worlds::books(&error));
-        let (here, there) = std::thread::scope(|scope| {
-            let there = scope.spawn(|| elsewhere::trace_hash(scenario.path(), 1));
-            (run(), there.join().expect("the second process was waited for"))
-        });
-        let (here, there) = (here?.run.trace_hash, there?);
-        if here != there {
-            differ.push(format!("{} seed 1: trace {here} here, {there} in a second process", scenario.scenario().id));
-        }
-    }
+/// The first seed of each again in a second process, in another directory, environment and time zone.
+fn determinism(gate: &mut Gate, args: &Args, prepared: &[Prepared], file: &ResultFile) -> Result<(), Exit> {
+    let first = |scenario: &Scenario| scenario.seeds.first().map(|seed| (seed.seed, seed.trace_hash.clone()));
+    let firsts: Vec<(&Prepared, (u64, String))> = prepared
+        .iter()
+        .filter_map(|prepared| {
+            let result = file.scenarios.iter().find(|result| result.id == prepared.scenario().id);
+            Some((prepared, first(result?)?))
+        })
+        .collect();
+    let again = in_parallel(&firsts, args.jobs, |(prepared, (seed, here))| {
+        let (there, _) = elsewhere::trace(prepared.path(), *seed, false)?;
+        if *here == there { Ok(None) } else { parts(prepared, *seed, here, &there).map(Some) }
+    });
+    let differ: Vec<String> =
+        again.into_iter().collect::<Result<Vec<Option<String>>, Exit>>()?.into_iter().flatten().collect();
     if differ.is_empty() {
-        gate.step(Exit::Pass, "determinism", "seed 1 of each is the same in a second process, elsewhere");
+        gate.step(Exit::Pass, "determinism", "the first seed of each is the same in a second process, elsewhere");
     } else {
         gate.step(
             Exit::Nondeterministic,
@@ -249,31 +256,48 @@ fn determinism(gate: &mut Gate, prepared: &[Prepared]) -> Result<(), Exit> {
             &show::count(differ.len(), "scenario differs", "scenarios differ"),
         );
         gate.tell(&differ.join("\n"));
-        gate.tell("look: seaworthy sim SCENARIO --seed 1 --trace, twice, and compare the traces");
     }
     Ok(())
 }
 
+/// Where a seed goes another way in a second process.
+fn parts(prepared: &Prepared, seed: u64, here: &str, there: &str) -> Result<String, Exit> {
+    let (_, records) = elsewhere::trace(prepared.path(), seed, true)?;
+    let judged = prepared.run_alone(&prepared.plan(seed), true).map_err(|error| crate::worlds::books(&error))?;
+    let own = judged.trace.lines();
+    let lines = own.lines().map(Some).chain(std::iter::repeat(None));
+    let longest = own.lines().count().max(records.lines().count());
+    let differing = lines.zip(records.lines().map(Some).chain(std::iter::repeat(None))).take(longest);
+    let first = differing.into_iter().find(|(here, there)| here != there);
+    let what = |line: Option<&str>| line.unwrap_or("nothing more").to_owned();
+    let first = first.map_or("two more runs did not part".to_owned(), |(here, there)| {
+        format!("they part at {} here, {} there", what(here), what(there))
+    });
+    Ok(format!("{} seed {seed}: trace {here} here, {there} in a second process; {first}", prepared.scenario().id))
+}
+
 /// Every known failure again.
 fn corpus(gate: &mut Gate, args: &Args, prepared: &[Prepared]) -> Result<(), Exit> {
-    let (mut plans, mut elsewhere, mut back, mut stale) = (0, 0, Vec::new(), Vec::new());
+    let (mut fitting, mut elsewhere, mut stale) = (Vec::new(), 0, Vec::new());
     for (at, known) in corpus::read(&args.corpus)? {
         let Some(scenario) = prepared.iter().find(|scenario| scenario.scenario().id == known.scenario) else {
             elsewhere += 1;
             continue;
         };
-        if let Err(why) = scenario.check_plan(&known.plan) {
-            stale.push(format!("{at}: no longer fits: {why}"));
-            continue;
-        }
-        plans += 1;
-        let judged = scenario.run_plan(&known.plan, false).map_err(|error| crate::worlds::books(&error))?;
-        if let Some(broken) =
-            judged.failures(scenario).iter().find(|failure| failure.at_ns.is_some() || failure.check == known.check)
-        {
-            back.push(format!("{at}: {}: {}", broken.check, broken.message));
+        match scenario.check_plan(&known.plan) {
+            Ok(()) => fitting.push((at, known, scenario)),
+            Err(why) => stale.push(format!("{at}: no longer fits: {why}")),
         }
     }
+    let again = in_parallel(&fitting, args.jobs, |(at, known, scenario)| {
+        let judged = scenario.run_plan(&known.plan, false).map_err(|error| crate::worlds::books(&error))?;
+        let failures = judged.failures(scenario);
+        let back = failures.iter().find(|failure| failure.at_ns.is_some() || failure.check == known.check);
+        Ok(back.map(|broken| format!("{at}: {}: {}", broken.check, broken.message)))
+    });
+    let back: Vec<String> =
+        again.into_iter().collect::<Result<Vec<Option<String>>, Exit>>()?.into_iter().flatten().collect();
+    let plans = fitting.len();
     let known = show::count(plans, "known failure", "known failures");
     match () {
         () if !back.is_empty() => gate.step(Exit::Failed, "corpus", &format!("{} of {known} are back", back.len())),
@@ -288,41 +312,73 @@ fn corpus(gate: &mut Gate, args: &Args, prepared: &[Prepared]) -> Result<(), Exi
     Ok(())
 }
 
-/// The tier's seeds of each scenario.
-fn seeds(gate: &mut Gate, args: &Args, prepared: &[Prepared]) -> Result<ResultFile, Exit> {
+/// What the seeds came to.
+struct Ran {
+    file: ResultFile,
+    seeds: usize,
+    seconds: f64,
+    /// A line for each scenario that passes, more for those that don't.
+    lines: String,
+}
+
+impl Ran {
+    fn tell(self, gate: &mut Gate) -> ResultFile {
+        let failed = self.file.scenarios.iter().filter(|scenario| scenario.verdict == Verdict::Fail).count();
+        let scenarios = show::count(self.file.scenarios.len(), "scenario", "scenarios");
+        let ran = format!("{} seeds of {scenarios} in {:.0} s", self.seeds, self.seconds);
+        match failed {
+            0 => gate.step(Exit::Pass, "seeds", &ran),
+            failed => {
+                let failed = show::count(failed, "scenario", "scenarios");
+                gate.step(Exit::Failed, "seeds", &format!("{failed} failed; {ran}"));
+            }
+        }
+        gate.tell(&self.lines);
+        self.file
+    }
+}
+
+/// The tier's seeds of all scenarios, in one queue.
+fn seeds(args: &Args, prepared: &[Prepared]) -> Result<Ran, Exit> {
     let watch = Stopwatch::start();
-    let mut results = Vec::new();
-    let mut lines = String::new();
-    let mut seeds = 0;
-    for scenario in prepared {
-        let wanted = wanted(args, scenario);
-        seeds += wanted.len();
-        let mut timed = Timed::default();
-        let pool = scenario.run_seeds(&wanted, args.jobs, false, |judged| timed.add(judged));
-        let pool = pool.map_err(|error| crate::worlds::books(&error))?;
-        let result = pool.finish(&scenario.meta());
+    let wanted: Vec<(usize, u64)> = (0..)
+        .zip(prepared)
+        .flat_map(|(at, scenario)| wanted(args, scenario).into_iter().map(move |seed| (at, seed)))
+        .collect();
+    let progress = show::spinner("gate");
+    let mut ended = 0;
+    let run = |(at, seed): &(usize, u64)| prepared[*at].run_seed(*seed, false);
+    // What a seed left behind is large, and goes with it.
+    let runs = in_parallel_then(&wanted, args.jobs, run, |(at, _), judged| {
+        ended += 1;
+        progress.set_message(format!("{}: {ended} of {} seeds", prepared[*at].scenario().id, wanted.len()));
+        progress.tick();
+        judged.map(|judged| (Series::of(&judged.run), judged.run))
+    });
+    let mut pools: Vec<(Pool, Timed)> = prepared.iter().map(|_| Default::default()).collect();
+    for ((at, _), run) in wanted.iter().zip(runs) {
+        let (series, run) = run.map_err(|error| crate::worlds::books(&error))?;
+        pools[*at].0.add(&run);
+        pools[*at].1.add(run.seed, series);
+    }
+    let finished: Vec<(&Prepared, Scenario, Pool, Timed)> = prepared
+        .iter()
+        .zip(pools)
+        .map(|(scenario, (pool, timed))| (scenario, pool.finish(&scenario.meta()), pool, timed))
+        .collect();
+    progress.set_message("twins for the pictures");
+    let timelines = in_parallel(&finished, args.jobs, |(scenario, result, _, timed)| timed.timelines(scenario, result));
+    progress.finish_and_clear();
+    let (mut results, mut lines) = (Vec::new(), String::new());
+    for ((scenario, result, pool, _), timelines) in finished.into_iter().zip(timelines) {
         let dir = format!("{}/{}", args.out, result.id);
-        let timelines = timed.timelines(scenario, &result);
         pages::write_scenario(&dir, &pool, &result.id, timelines.as_ref())?;
         lines.push_str(&block(args, scenario, &result, &dir)?);
         results.push(result);
     }
     let resolution_ms = prepared.iter().map(Prepared::resolution_ms).max().unwrap_or(1);
     let file = ResultFile::new(&crate::worlds::commit(), Time::Virtual, resolution_ms, results);
-    let failed = file.scenarios.iter().filter(|scenario| scenario.verdict == Verdict::Fail).count();
-    let ran = format!(
-        "{seeds} seeds of {} in {:.0} s",
-        show::count(file.scenarios.len(), "scenario", "scenarios"),
-        watch.elapsed().as_secs_f64()
-    );
-    match failed {
-        0 => gate.step(Exit::Pass, "seeds", &ran),
-        failed => {
-            gate.step(Exit::Failed, "seeds", &format!("{} failed; {ran}", show::count(failed, "scenario", "scenarios")))
-        }
-    }
-    gate.tell(&lines);
-    Ok(file)
+    Ok(Ran { file, seeds: wanted.len(), seconds: watch.elapsed().as_secs_f64(), lines })
 }
 
 /// A line for what passes, all that matters for what doesn't.

@@ -79,6 +79,8 @@ enum Command {
     Run(run::Args),
     Keys(keys::Args),
     Queue(queue::Args),
+    #[command(hide = true)]
+    Elsewhere(elsewhere::Args),
 }
 
 /// Runs the command that the process was started with, over the plugins of `registry`.
@@ -112,6 +114,7 @@ pub fn main(registry: Registry) -> ExitCode {
         Command::Run(args) => run::run(&args, &registry),
         Command::Keys(args) => keys::run(&args),
         Command::Queue(args) => queue::run(&args),
+        Command::Elsewhere(args) => deterministic(|| elsewhere::run(&args, &registry)),
     };
     // The panic hook has said what and where; what is left is the exit code.
     catch_unwind(AssertUnwindSafe(run)).unwrap_or(Exit::Internal).into()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use seaworthy_harness::plan::Plan;
-use seaworthy_harness::run::{Judged, Prepared};
+use seaworthy_harness::run::Prepared;
 use seaworthy_reports::compare::Comparison;
 use seaworthy_reports::pool::Pool;
 use seaworthy_reports::render::html::{self, Extra};
@@ -20,17 +20,17 @@ use crate::show;
 pub(crate) struct Timed(BTreeMap<u64, Series>);
 
 impl Timed {
-    pub(crate) fn add(&mut self, judged: &Judged) {
-        self.0.insert(judged.run.seed, Series::of(&judged.run));
+    pub(crate) fn add(&mut self, seed: u64, series: Series) {
+        self.0.insert(seed, series);
     }
 
     /// A run that has no twin.
-    pub(crate) fn alone(self, result: &Scenario) -> Option<Timelines> {
+    pub(crate) fn alone(&self, result: &Scenario) -> Option<Timelines> {
         self.picked(result, |_| None)
     }
 
     /// The first seed that failed, or else the one with the highest p99, beside the same seed without its faults.
-    pub(crate) fn timelines(self, prepared: &Prepared, result: &Scenario) -> Option<Timelines> {
+    pub(crate) fn timelines(&self, prepared: &Prepared, result: &Scenario) -> Option<Timelines> {
         self.picked(result, |seed| {
             let plan = prepared.plan(seed);
             if plan.steps.is_empty() {
@@ -42,7 +42,7 @@ impl Timed {
         })
     }
 
-    fn picked(mut self, result: &Scenario, twin: impl Fn(u64) -> Option<Series>) -> Option<Timelines> {
+    fn picked(&self, result: &Scenario, twin: impl Fn(u64) -> Option<Series>) -> Option<Timelines> {
         let p99 = |figure: &Figure| match figure {
             Figure::Never { .. } => f64::INFINITY,
             Figure::Ge { ge } => ge.0,
@@ -52,7 +52,7 @@ impl Timed {
         let failed = result.seeds.iter().find(|seed| seed.verdict == Verdict::Fail);
         let seed =
             failed.or_else(|| result.seeds.iter().rev().max_by(|a, b| p99(&a.p99_ms).total_cmp(&p99(&b.p99_ms))))?;
-        let run = self.0.remove(&seed.seed)?;
+        let run = self.0.get(&seed.seed)?.clone();
         let twin = twin(seed.seed);
         Some(Timelines { schema: SCHEMA.to_owned(), scenario: result.id.clone(), seed: seed.seed, run, twin })
     }

@@ -22,8 +22,8 @@ impl Node for Told {
 struct Config {}
 
 fn main() -> ExitCode {
-    // `gate` runs itself again in a second process, as `sim`.
-    if std::env::args().nth(1).is_some_and(|first| first == "gate" || first == "sim") {
+    // `gate` runs itself again in a second process, as `elsewhere`.
+    if std::env::args().nth(1).is_some_and(|first| first == "gate" || first == "elsewhere") {
         let mut registry = seaworthy::std_registry();
         registry.node::<Config>("bad:told", |_| Ok(()), |_, _| Ok(Box::new(Told)));
         registry.node::<Config>("bad:panics", |_| panic!("a plugin's check panics"), |_, _| Ok(Box::new(Told)));

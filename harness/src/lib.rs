@@ -17,6 +17,7 @@ pub mod load;
 pub mod members;
 mod outside;
 pub mod own;
+pub mod parallel;
 pub mod plan;
 pub mod real;
 pub mod reference;

@@ -70,14 +70,25 @@ pub struct Twin {
     pub faults: Vec<String>,
     /// The delays of each event of the load, in order of intended arrival: the sink, and how late it came there.
     pub delays: Vec<Vec<(usize, Delay)>>,
+    /// From here on it says nothing of events, by their intended arrival; `u64::MAX` for a whole one.
+    pub until_ns: u64,
 }
 
 impl Twin {
-    /// What a run without `faults` says.
+    /// What a run without `faults` says, whose load ended at `end_ns` where it ended early. What was still under way then came
+    /// otherwise than it would have.
     #[must_use]
-    pub fn of(run: &SeedRun, faults: Vec<String>) -> Twin {
+    pub fn of(run: &SeedRun, faults: Vec<String>, end_ns: Option<u64>) -> Twin {
         let of = |event: &EventRun| event.at.iter().filter_map(|at| Some((at.sink, run.delay(event, at)?))).collect();
-        Twin { faults, delays: run.events.iter().map(of).collect() }
+        let delays: Vec<Vec<(usize, Delay)>> = run.events.iter().map(of).collect();
+        let until_ns = end_ns.map_or(u64::MAX, |end_ns| {
+            let came = |event: &EventRun, (_, delay): &(usize, Delay)| {
+                matches!(delay, Delay::After(ns) if event.intended_ns.saturating_add(*ns) < end_ns)
+            };
+            let under_way = run.events.iter().zip(&delays).filter(|(event, at)| !at.iter().all(|at| came(event, at)));
+            under_way.map(|(event, _)| event.intended_ns).min().unwrap_or(end_ns).min(end_ns)
+        });
+        Twin { faults, delays, until_ns }
     }
 }
 

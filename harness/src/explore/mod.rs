@@ -10,11 +10,9 @@ mod swarm;
 pub use coverage::{Coverage, Site};
 pub use shrink::{Progress, ShrinkError, Shrunk, shrink};
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use seaworthy_reports::slo::{Metric, Objective};
 
+use crate::parallel::in_parallel;
 use crate::plan::{Action, Ns, Plan, Sizes};
 use crate::run::{Failure, Judged, Prepared, RunError};
 use crate::scenario::draw::draw;
@@ -214,25 +212,4 @@ fn is_promise(base: &Prepared, failure: &Failure) -> bool {
     let bounds = |objective: &Objective| matches!(objective.metric, Metric::Count(..)) && objective.limit.met(0.0);
     failure.at_ns.is_some()
         || base.meta().objectives.iter().any(|objective| objective.what == failure.check && bounds(objective))
-}
-
-/// Does `work` on all items, `jobs` at a time; what came of each, in their order.
-fn in_parallel<T: Sync, R: Send>(items: &[T], jobs: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.clamp(1, items.len().max(1)) {
-            scope.spawn(|| {
-                while let at = next.fetch_add(1, Ordering::Relaxed)
-                    && let Some(item) = items.get(at)
-                {
-                    let result = work(item);
-                    done.lock().expect("nothing panics while it is locked").push((at, result));
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().expect("nothing panics while it is locked");
-    done.sort_by_key(|(at, _)| *at);
-    done.into_iter().map(|(_, result)| result).collect()
 }

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::in_parallel;
 use crate::history::began;
+use crate::parallel::in_parallel;
 use crate::plan::{Action, Ns, Plan, Span, Start, Step};
 use crate::run::{Failure, Prepared, RunError};
 

@@ -6,8 +6,7 @@ mod read;
 mod real;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 
 use seaworthy_engine::node::{Class, Registry};
 use seaworthy_engine::process::ProcessPlan;
@@ -34,6 +33,7 @@ use crate::ledger::{self, Declared, LedgerError};
 use crate::load::{LoadError, LoadEvent, Rows, disturb, workload};
 use crate::members::Members;
 use crate::outside;
+use crate::parallel::in_parallel_then;
 use crate::plan::{Action, Ns, Plan, Step};
 use crate::reference;
 use crate::scenario::{self, Metric, PlanProblems, Scenario, Sources, World};
@@ -230,18 +230,30 @@ impl Prepared {
         EngineSystem::new(recorder.clone(), processes, members, self.registry.clone(), &entries)
     }
 
-    /// A twin for each group of faults; other faults come when they came.
+    /// A twin for each group of faults; other faults come when they came. It ends when it has said enough of how the group was
+    /// left behind: what it says is then what a whole one would.
     fn twins(&self, plan: &Plan, judged: &Judged) -> Result<Vec<Twin>, RunError> {
         let mut frozen = plan.clone();
         frozen.freeze(began(&judged.history.applied));
-        let groups: BTreeSet<Vec<String>> =
-            recovery::groups(&judged.run).into_iter().map(|group| group.faults).collect();
-        let twin = |faults: Vec<String>| {
+        let twin = |faults: &[String], end_ns: Option<Ns>| {
             let mut plan = frozen.clone();
             plan.steps.retain(|step| !faults.contains(&step.fault));
-            Ok(Twin::of(&self.run_alone(&plan, false)?.run, faults))
+            plan.end_ns = end_ns.or(plan.end_ns);
+            Ok(Twin::of(&self.run_alone(&plan, false)?.run, faults.to_vec(), end_ns))
         };
-        groups.into_iter().map(twin).collect()
+        let mut ends: BTreeMap<Vec<String>, Option<Ns>> = BTreeMap::new();
+        for group in recovery::groups(&judged.run) {
+            let end_ns = recovery::twin_end_ns(&judged.run, &group);
+            // Faults that come back later make another group, which has the same twin.
+            let latest = ends.entry(group.faults).or_insert(end_ns);
+            *latest = latest.zip(end_ns).map(|(one, other)| one.max(other));
+        }
+        let early = ends.iter().map(|(faults, end_ns)| twin(faults, *end_ns)).collect::<Result<_, RunError>>()?;
+        let beside = SeedRun { twins: early, ..judged.run.clone() };
+        let untold: BTreeSet<Vec<String>> =
+            recovery::groups(&beside).into_iter().filter(|group| !group.by_twin).map(|group| group.faults).collect();
+        let again = |early: Twin| if untold.contains(&early.faults) { twin(&early.faults, None) } else { Ok(early) };
+        beside.twins.into_iter().map(again).collect()
     }
 
     /// Runs and judges one plan by itself: without twins, and without where the time goes.
@@ -411,37 +423,18 @@ impl Prepared {
         keep_trace: bool,
         mut done: impl FnMut(&Judged),
     ) -> Result<Pool, RunError> {
-        let next = AtomicUsize::new(0);
-        let (sender, receiver) = mpsc::channel();
-        let mut failed: Option<RunError> = None;
-        let mut runs: BTreeMap<u64, SeedRun> = BTreeMap::new();
-        std::thread::scope(|scope| {
-            for _ in 0..jobs.clamp(1, seeds.len().max(1)) {
-                let (sender, next) = (sender.clone(), &next);
-                scope.spawn(move || {
-                    while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if sender.send(self.run_seed(*seed, keep_trace)).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-            drop(sender);
-            for judged in receiver {
-                match judged {
-                    Ok(judged) => {
-                        done(&judged);
-                        runs.insert(judged.run.seed, judged.run);
-                    }
-                    Err(error) => failed = Some(failed.take().unwrap_or(error)),
-                }
-            }
+        let run = |seed: &u64| self.run_seed(*seed, keep_trace);
+        // What a seed left behind is large, and goes with it.
+        let runs = in_parallel_then(seeds, jobs, run, |_, judged| {
+            judged.map(|judged| {
+                done(&judged);
+                judged.run
+            })
         });
-        if let Some(error) = failed {
-            return Err(error);
-        }
         let mut pool = Pool::default();
-        runs.values().for_each(|run| pool.add(run));
+        for run in runs {
+            pool.add(&run?);
+        }
         Ok(pool)
     }
 }

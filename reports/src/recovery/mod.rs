@@ -190,6 +190,13 @@ pub fn groups(run: &SeedRun) -> Vec<Group> {
     groups
 }
 
+/// By when the load of the group's twin may end, virtual ns: some time after the run itself came back. It is a guess; where it
+/// was too early the group is not [`Group::by_twin`]. `None` where the twin must be whole.
+#[must_use]
+pub fn twin_end_ns(run: &SeedRun, group: &Group) -> Option<u64> {
+    twin::end_ns(run, group)
+}
+
 fn worst<T>(tracks: &[T], measure: impl Fn(&T) -> Outcome) -> Outcome {
     tracks.iter().map(measure).fold(Outcome::Unknown, Outcome::worse)
 }

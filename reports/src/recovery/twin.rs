@@ -1,8 +1,8 @@
 //! Recovery beside the twin: the same seed without the faults of a group, all else equal. What an event comes later than
 //! there is what those faults cost, exactly.
 
-use super::{BAND_NS, Group, Outcome, WINDOW_EVENTS, WINDOW_NS, over_ns, worst};
-use crate::run::{Delay, SeedRun, Twin};
+use super::{BAND_NS, Group, Outcome, Track, WINDOW_EVENTS, WINDOW_NS, over_ns, worst};
+use crate::run::{Delay, EventRun, SeedRun, Twin};
 
 /// An event at a sink, here and in the twin.
 struct Pair {
@@ -22,14 +22,46 @@ impl Pair {
     }
 }
 
-/// Measures a group against its twin, if it has one: until when its events are late, and by how much together.
+/// Measures a group against its twin, if it has one: until when its events are late, and by how much together. A twin that
+/// ended too early to tell is as good as none.
 pub(super) fn beside(run: &SeedRun, group: Group, limit_ns: u64) -> Group {
     let Some(twin) = run.twins.iter().find(|twin| twin.faults == group.faults) else { return group };
     let sinks: Vec<Vec<Pair>> = (0..run.sinks.len()).map(|sink| pairs(run, twin, sink)).collect();
-    let steady = worst(&sinks, |pairs| steady(pairs, group.heal_ns, limit_ns));
+    if twin.until_ns <= limit_ns && !sinks.iter().all(|pairs| is_told(pairs, group.heal_ns, twin.until_ns)) {
+        return group;
+    }
+    let steady = worst(&sinks, |pairs| steady(pairs, group.heal_ns, limit_ns.min(twin.until_ns)));
     let over_ns = over_ns(&steady, group.heal_ns, limit_ns);
     let deficit = worst(&sinks, |pairs| deficit(pairs, group.from_ns, over_ns));
     Group { steady, over_ns, deficit, by_twin: true, ..group }
+}
+
+/// Whether a sink is seen to be steady so early that a whole twin would say the same: its window ends before `until_ns`.
+fn is_told(pairs: &[Pair], heal_ns: u64, until_ns: u64) -> bool {
+    let ends = |ns: u64| heal_ns.saturating_add(ns).saturating_add(WINDOW_NS);
+    // A sink that no event is due at says nothing either way.
+    pairs.is_empty() || matches!(steady(pairs, heal_ns, until_ns), Outcome::After(ns) if ends(ns) < until_ns)
+}
+
+/// By when the load of a group's twin may end: events come as the warm-up's did, over the longer of the two windows and half
+/// as long again. A guess, as only the twin says how they come there; `None` for a whole twin.
+pub(super) fn end_ns(run: &SeedRun, group: &Group) -> Option<u64> {
+    let mut end_ns = None;
+    for sink in 0..run.sinks.len() {
+        let due = |event: &EventRun| event.at.iter().any(|at| at.sink == sink && run.delay(event, at).is_some());
+        if !run.events.iter().any(due) {
+            continue;
+        }
+        let Track { due, band_ns, .. } = Track::of(run, sink)?;
+        let there = Delay::After(band_ns - BAND_NS);
+        let pairs: Vec<Pair> = due.into_iter().map(|(intended_ns, here)| Pair { intended_ns, here, there }).collect();
+        let Outcome::After(ns) = steady(&pairs, group.heal_ns, run.load_end_ns) else { return None };
+        let begin_ns = group.heal_ns + ns;
+        let first = pairs.partition_point(|pair| pair.intended_ns < begin_ns);
+        let window_ns = (pairs.get(first + WINDOW_EVENTS)?.intended_ns - begin_ns).max(WINDOW_NS);
+        end_ns = end_ns.max(Some(begin_ns + window_ns / 2 * 3));
+    }
+    end_ns.filter(|end_ns| *end_ns < run.load_end_ns)
 }
 
 fn pairs(run: &SeedRun, twin: &Twin, sink: usize) -> Vec<Pair> {
@@ -37,7 +69,9 @@ fn pairs(run: &SeedRun, twin: &Twin, sink: usize) -> Vec<Pair> {
     for (event, there) in run.events.iter().zip(&twin.delays) {
         let here = event.at.iter().find(|at| at.sink == sink).and_then(|at| run.delay(event, at));
         let there = there.iter().find(|(at, _)| *at == sink).map(|(_, delay)| *delay);
-        if let (Some(here), Some(there)) = (here, there) {
+        if let (Some(here), Some(there)) = (here, there)
+            && event.intended_ns < twin.until_ns
+        {
             pairs.push(Pair { intended_ns: event.intended_ns, here, there });
         }
     }
@@ -88,7 +122,7 @@ mod tests {
     fn measured(here: impl Fn(u64) -> Option<u64>, there: impl Fn(u64) -> Option<u64>) -> Group {
         let mut this = run(1, here);
         this.faults = vec![FaultRun { id: "cut".into(), from_ns: 20_000 * MS, to_ns: 21_000 * MS }];
-        this.twins = vec![Twin::of(&run(1, there), vec!["cut".into()])];
+        this.twins = vec![Twin::of(&run(1, there), vec!["cut".into()], None)];
         groups(&this).remove(0)
     }
 
@@ -123,11 +157,51 @@ mod tests {
         assert_eq!(group.deficit, Outcome::After(0), "it is lost in the twin, too");
     }
 
+    /// The same, but the twin's load ended at `end_s`.
+    fn measured_early(here: impl Fn(u64) -> Option<u64>, end_s: u64) -> (SeedRun, Group) {
+        let mut this = run(1, here);
+        this.faults = vec![FaultRun { id: "cut".into(), from_ns: 20_000 * MS, to_ns: 21_000 * MS }];
+        let end_ns = end_s * 1_000 * MS;
+        let mut there = run(1, |_| Some(7));
+        there.events.retain(|event| event.intended_ns < end_ns);
+        this.twins = vec![Twin::of(&there, vec!["cut".into()], Some(end_ns))];
+        let group = groups(&this).remove(0);
+        (this, group)
+    }
+
+    #[test]
+    fn a_twin_that_ends_early_says_what_a_whole_one_says_or_nothing() {
+        let late = |number: u64| Some(if (400..440).contains(&number) { 300 } else { 7 });
+        let whole = measured(late, |_| Some(7));
+        let (this, early) = measured_early(late, 28);
+        assert!(early.by_twin && early == whole, "{early:?}");
+        assert_eq!(this.twins[0].until_ns, 28_000 * MS, "nothing was under way");
+        // Steady from 22 s on, which needs 5 s to show.
+        assert!(!measured_early(late, 26).1.by_twin);
+        assert!(!measured_early(late, 27).1.by_twin);
+        let (mut this, _) = measured_early(late, 28);
+        let event = this.twins[0].delays.len() - 200;
+        this.twins[0] = Twin { until_ns: this.events[event].intended_ns, ..this.twins[0].clone() };
+        assert!(!groups(&this)[0].by_twin, "an event that was under way at the end says nothing of those behind it");
+    }
+
+    #[test]
+    fn a_twin_need_not_go_on_once_events_come_as_in_the_warm_up() {
+        let end = |here: &dyn Fn(u64) -> Option<u64>| {
+            let mut this = run(1, here);
+            this.faults = vec![FaultRun { id: "cut".into(), from_ns: 20_000 * MS, to_ns: 21_000 * MS }];
+            end_ns(&this, &groups(&this)[0])
+        };
+        let late = |number: u64| Some(if (400..440).contains(&number) { 300 } else { 7 });
+        assert_eq!(end(&late), Some(22_000 * MS + 7_500 * MS));
+        assert_eq!(end(&|number| Some(if number > 400 { 300 } else { 7 })), None, "it never is");
+    }
+
     #[test]
     fn without_time_to_show_it_nothing_is_known() {
         let mut this = run(1, |_| Some(7));
         this.faults = vec![FaultRun { id: "cut".into(), from_ns: 55_000 * MS, to_ns: 57_000 * MS }];
-        this.twins = vec![Twin::of(&run(1, |_| Some(7)), vec!["cut".into()])];
+        this.twins = vec![Twin::of(&run(1, |_| Some(7)), vec!["cut".into()], None)];
         assert_eq!(groups(&this)[0].steady, Outcome::Unknown);
     }
 }
