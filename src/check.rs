@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use miette::{Diagnostic, Severity};
+use miette::{Diagnostic, Severity, SourceCode};
 use seaworthy_engine::graph::Phase;
 use seaworthy_engine::load::{Loaded, Planned, load_any};
 use seaworthy_engine::node::Registry;
@@ -163,6 +163,11 @@ impl Checked {
     }
 }
 
+/// The problems that one diagnostic stands for.
+fn parts(found: &dyn Diagnostic) -> Vec<&dyn Diagnostic> {
+    found.related().map(Iterator::collect).unwrap_or_default()
+}
+
 fn is_error(found: &dyn Diagnostic) -> bool {
     matches!(found.severity(), None | Some(Severity::Error))
 }
@@ -170,8 +175,10 @@ fn is_error(found: &dyn Diagnostic) -> bool {
 fn summary(checked: &[(&String, Checked)]) -> String {
     let width = checked.iter().map(|(path, _)| path.chars().count()).max().unwrap_or(0);
     let line = |(path, checked): &(&String, Checked)| {
-        let errors = checked.found.iter().filter(|found| is_error(found.as_ref())).count();
-        let notes = checked.found.len() - errors;
+        let (errors, notes): (Vec<&dyn Diagnostic>, Vec<&dyn Diagnostic>) =
+            checked.found.iter().map(AsRef::as_ref).partition(|found| is_error(*found));
+        let errors: usize = errors.iter().map(|found| parts(*found).len().max(1)).sum();
+        let notes = notes.len();
         let verdict = if errors == 0 { "ok   " } else { "error" };
         let mut said = vec![];
         if errors == 0 {
@@ -222,7 +229,7 @@ impl<'a> Report<'a> {
         let file = |(path, checked): &'a (&'a String, Checked)| FileReport {
             file: path,
             verdict: if checked.exit == Exit::Pass { "pass" } else { "fail" },
-            found: checked.found.iter().map(|found| Finding::of(found.as_ref())).collect(),
+            found: checked.found.iter().flat_map(|found| Finding::all(found.as_ref())).collect(),
             held: &checked.held,
         };
         Report { schema: "seaworthy.check/v1", files: checked.iter().map(file).collect() }
@@ -230,9 +237,18 @@ impl<'a> Report<'a> {
 }
 
 impl Finding {
-    fn of(found: &dyn Diagnostic) -> Finding {
+    /// One for each of the problems that it stands for, in the text that it shows them in; itself where it stands for none.
+    fn all(found: &dyn Diagnostic) -> Vec<Finding> {
+        match parts(found) {
+            parts if parts.is_empty() => vec![Finding::of(found, found.source_code())],
+            parts => {
+                parts.into_iter().map(|part| Finding::of(part, part.source_code().or(found.source_code()))).collect()
+            }
+        }
+    }
+
+    fn of(found: &dyn Diagnostic, source: Option<&dyn SourceCode>) -> Finding {
         let label = found.labels().and_then(|mut labels| labels.next());
-        let source = found.source_code();
         let place = label.zip(source).and_then(|(label, source)| {
             let place = source.read_span(label.inner(), 0, 0).ok()?;
             Some((place.name().map(str::to_owned), place.line() + 1, place.column() + 1))

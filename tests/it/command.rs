@@ -23,7 +23,11 @@ fn run(arguments: &[&str]) -> Output {
     let dir = tempfile::tempdir().expect("tests have a temporary directory");
     let files =
         [("p.yaml", PROCESS.to_owned()), ("ping.yaml", relay("back", "there")), ("pong.yaml", relay("there", "back"))];
-    for (name, text) in files.into_iter().chain([("bad.yaml", "version: 2\nnodes: 7\n".to_owned())]) {
+    let bad = [
+        ("bad.yaml", "version: 2\nnodes: 7\n".to_owned()),
+        ("bad.toml", "why = \"x\"\ngraph = \"p.yaml\"\ngraff = 1\n[expect]\n\"fun\" = \"<= 1\"\n".to_owned()),
+    ];
+    for (name, text) in files.into_iter().chain(bad) {
         std::fs::write(dir.path().join(name), text).expect("it takes a small file");
     }
     Command::new(env!("CARGO_BIN_EXE_seaworthy"))
@@ -50,6 +54,9 @@ fn check_says_what_is_wrong_and_ends_with_its_code() {
     check(&["check", "notes.txt"], 2, "", "file::unknown_kind");
     check(&["check", "ping.yaml"], 0, "2 notes", "graph::channel_alone");
     check(&["check", "--json", "bad.yaml"], 2, "\"line\": 2", "");
+    check(&["check", "bad.toml"], 2, "error  bad.toml  3 errors", "scenario::");
+    check(&["check", "--json", "bad.toml"], 2, "\"code\": \"scenario::unknown_key\"", "");
+    check(&["check", "--json", "bad.toml"], 2, "\"line\": 3", "");
     check(&["check"], 2, "", "Usage: seaworthy check");
     check(&["chek"], 2, "", "check");
     check(&["check", "--help"], 0, "seaworthy check process.yaml --data-dir", "");
