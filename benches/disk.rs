@@ -1,0 +1,112 @@
+//! How fast the simulated disk is while 100,000 of its pages are dirty: overwrites, reads, and a journal that writes and syncs
+//! beside them. Prints operations a second of each.
+#![expect(clippy::disallowed_methods, reason = "a bench measures wall time")]
+
+use std::cell::Cell;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use criterion::{Bencher, Criterion};
+use seaworthy_engine::env::{Disk, File, Io, Open};
+use seaworthy_harness::sim::disk::{DiskOptions, SimDisk};
+use seaworthy_harness::sim::seed::KeyedSeed;
+
+const PAGES: u64 = 100_000;
+const PAGE: u64 = 4096;
+/// Virtual time between two operations: enough that none waits for the one before.
+const STEP_NS: u64 = 10_000_000;
+/// Pages are visited in an order that no cache foresees: a step that shares no factor with their number.
+const STRIDE: u64 = 61_803;
+
+struct Bench {
+    now: Arc<AtomicU64>,
+    disk: Arc<dyn Disk>,
+    dirty: Arc<dyn File>,
+    journal: Arc<dyn File>,
+    at: Cell<u64>,
+}
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(3))
+        .configure_from_args();
+    let bench = Bench::new();
+    let tallies: [Tally; 3] = Default::default();
+    let sector = Bytes::from_static(&[7; 512]);
+    let mut group = criterion.benchmark_group("disk");
+    let overwrite = || done(bench.dirty.write_at(bench.next() * PAGE, vec![sector.clone()]));
+    group.bench_function("overwrite", |bencher| tallies[0].time(bencher, 1, overwrite));
+    let read = || drop(black_box(done(bench.dirty.read_at(bench.next() * PAGE, 512))));
+    group.bench_function("read", |bencher| tallies[1].time(bencher, 1, read));
+    let append = || done(bench.journal.write_sync(bench.next() % 256 * PAGE, vec![sector.clone()]));
+    // A write and a sync.
+    group.bench_function("append_and_sync", |bencher| tallies[2].time(bencher, 2, append));
+    group.finish();
+    let [overwrite, read, append] = tallies.map(|tally| tally.rate() / 1e6);
+    println!(
+        "beside {PAGES} dirty pages: {overwrite:.2} M overwrites, {read:.2} M reads, {append:.2} M operations of a journal a second"
+    );
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let now = Arc::new(AtomicU64::new(0));
+        let clock = now.clone();
+        let options = DiskOptions::new("bench", (PAGES + 1024) * PAGE);
+        let disk =
+            SimDisk::new(options, Arc::new(KeyedSeed(1)), Arc::new(move || clock.load(Ordering::Relaxed))).boot();
+        let open = |name| done(disk.open(name, Open::Create));
+        let (dirty, journal) = (open("dirty"), open("journal"));
+        let bench = Bench { now, disk: disk.clone(), dirty, journal, at: Cell::new(0) };
+        let page = Bytes::from(vec![1; PAGE as usize]);
+        for _ in 0..PAGES {
+            done(bench.dirty.write_at(bench.next() * PAGE, vec![page.clone()]));
+        }
+        let left = done(bench.disk.free_bytes());
+        assert!(left < 1024 * PAGE, "every page is written: {left} bytes are free");
+        bench
+    }
+
+    /// The page whose turn it is; time goes on.
+    fn next(&self) -> u64 {
+        self.now.fetch_add(STEP_NS, Ordering::Relaxed);
+        let at = self.at.get();
+        self.at.set((at + STRIDE) % PAGES);
+        at
+    }
+}
+
+/// What an operation came to; it completes at once.
+fn done<T>(operation: Io<T>) -> T {
+    let result = futures_util::FutureExt::now_or_never(operation).expect("time goes on far enough for each operation");
+    result.expect("the disk has no faults")
+}
+
+/// Operations and wall time of all that criterion ran.
+#[derive(Default)]
+struct Tally {
+    operations: Cell<u64>,
+    wall_s: Cell<f64>,
+}
+
+impl Tally {
+    fn time(&self, bencher: &mut Bencher<'_>, operations: u64, mut run: impl FnMut()) {
+        bencher.iter_custom(|times| {
+            let start = Instant::now();
+            (0..times).for_each(|_| run());
+            let wall = start.elapsed();
+            self.operations.set(self.operations.get() + times * operations);
+            self.wall_s.set(self.wall_s.get() + wall.as_secs_f64());
+            wall
+        });
+    }
+
+    fn rate(&self) -> f64 {
+        self.operations.get() as f64 / self.wall_s.get()
+    }
+}
