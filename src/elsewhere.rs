@@ -1,4 +1,8 @@
 //! A seed in a second process, in another directory, environment and time zone: what it gives must be the same.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the first process sets a variable by which the second knows that it is one"
+)]
 
 use std::path::Path;
 use std::process::Command;
@@ -9,6 +13,9 @@ use seaworthy_harness::scenario::Sources;
 use crate::exit::Exit;
 use crate::scenario_files::prepare;
 use crate::show;
+
+/// Set in the second process, which must not begin a third.
+const ELSEWHERE: &str = "SEAWORTHY_ELSEWHERE";
 
 /// Prints the hash of a seed's trace, and its records where they are asked for: what the gate runs in its second process.
 #[derive(clap::Args)]
@@ -42,6 +49,11 @@ pub(crate) fn trace(scenario: &str, seed: u64, records: bool) -> Result<(String,
 }
 
 fn second_process(scenario: &str, seed: u64, records: bool) -> Result<(String, String), String> {
+    if std::env::var_os(ELSEWHERE).is_some() {
+        return Err(format!(
+            "this is the second process ({ELSEWHERE} is set): a program of your own must hand its arguments to seaworthy::main"
+        ));
+    }
     let told = |error: std::io::Error| error.to_string();
     let binary = std::env::current_exe().map_err(told)?;
     let file = Sources::file_of(scenario);
@@ -58,7 +70,7 @@ fn second_process(scenario: &str, seed: u64, records: bool) -> Result<(String, S
         .env("TZ", "Asia/Kathmandu")
         .env("LANG", "tr_TR.UTF-8")
         .env("HOME", "/nonexistent")
-        .env("ELSEWHERE", "1")
+        .env(ELSEWHERE, "1")
         .output();
     let output = output.map_err(told)?;
     let text = String::from_utf8_lossy(&output.stdout);
