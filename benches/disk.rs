@@ -2,17 +2,19 @@
 //! beside them. Prints operations a second of each.
 #![expect(clippy::disallowed_methods, reason = "a bench measures wall time")]
 
+mod tally;
+
 use std::cell::Cell;
-use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use criterion::{Bencher, Criterion};
+use criterion::Criterion;
 use seaworthy_engine::env::{File, Io, Open};
 use seaworthy_harness::sim::disk::{DiskOptions, SimDisk};
 use seaworthy_harness::sim::seed::KeyedSeed;
+use tally::Tally;
 
 const PAGES: u64 = 100_000;
 const PAGE: u64 = 4096;
@@ -40,12 +42,12 @@ fn main() {
     let sector = Bytes::from_static(&[7; 512]);
     let mut group = criterion.benchmark_group("disk");
     let overwrite = || done(bench.dirty.write_at(bench.next() * PAGE, vec![sector.clone()]));
-    group.bench_function("overwrite", |bencher| tallies[0].time(bencher, overwrite));
-    let read = || drop(black_box(done(bench.dirty.read_at(bench.next() * PAGE, 512))));
-    group.bench_function("read", |bencher| tallies[1].time(bencher, read));
+    group.bench_function("overwrite", |bencher| tallies[0].time(bencher, 1.0, overwrite));
+    let read = || done(bench.dirty.read_at(bench.next() * PAGE, 512));
+    group.bench_function("read", |bencher| tallies[1].time(bencher, 1.0, read));
     // What an operation does is decided when it is issued; its future only waits, and time goes on.
     let append = || drop(bench.journal.write_sync(bench.next() % 256 * PAGE, vec![sector.clone()]));
-    group.bench_function("append_and_sync", |bencher| tallies[2].time(bencher, append));
+    group.bench_function("append_and_sync", |bencher| tallies[2].time(bencher, 1.0, append));
     group.finish();
     assert!(bench.sim.counts().syncs > 0, "appends were synced");
     let [overwrite, read, append] = tallies.map(|tally| tally.rate() / 1e6);
@@ -86,28 +88,4 @@ impl Bench {
 fn done<T>(operation: Io<T>) -> T {
     let result = futures_util::FutureExt::now_or_never(operation).expect("time goes on far enough for each operation");
     result.expect("the disk has no faults")
-}
-
-/// Operations and wall time of all that criterion ran.
-#[derive(Default)]
-struct Tally {
-    operations: Cell<u64>,
-    wall_s: Cell<f64>,
-}
-
-impl Tally {
-    fn time(&self, bencher: &mut Bencher<'_>, mut run: impl FnMut()) {
-        bencher.iter_custom(|times| {
-            let start = Instant::now();
-            (0..times).for_each(|_| run());
-            let wall = start.elapsed();
-            self.operations.set(self.operations.get() + times);
-            self.wall_s.set(self.wall_s.get() + wall.as_secs_f64());
-            wall
-        });
-    }
-
-    fn rate(&self) -> f64 {
-        self.operations.get() as f64 / self.wall_s.get()
-    }
 }

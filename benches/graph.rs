@@ -3,12 +3,13 @@
 #![expect(clippy::disallowed_methods, reason = "a bench measures wall time")]
 
 mod stream;
+mod tally;
 
-use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use criterion::{Bencher, Criterion};
+use criterion::Criterion;
 use stream::{BATCH, Bare, Graph};
+use tally::Tally;
 
 /// Packets that are carried at a time: enough that the ends of a run don't count.
 const PACKETS: u64 = 64 * BATCH as u64;
@@ -22,34 +23,10 @@ fn main() {
     let (graph, bare) = (Tally::default(), Tally::default());
     let mut group = criterion.benchmark_group("graph");
     let (started, channel) = (Graph::start(), Bare::start());
-    group.bench_function("filter_map", |bencher| graph.time(bencher, || started.carry(PACKETS)));
-    group.bench_function("bare_mpsc", |bencher| bare.time(bencher, || channel.carry(PACKETS)));
+    group.bench_function("filter_map", |bencher| graph.time(bencher, PACKETS as f64, || started.carry(PACKETS)));
+    group.bench_function("bare_mpsc", |bencher| bare.time(bencher, PACKETS as f64, || channel.carry(PACKETS)));
     group.finish();
     assert!(started.delivered() > 0, "the sink took packets");
     let (graph, bare) = (graph.rate(), bare.rate());
     println!("graph {graph:.0}, bare mpsc {bare:.0} packets a second: {:.2}", graph / bare);
-}
-
-/// Packets and wall time of all that criterion ran.
-#[derive(Default)]
-struct Tally {
-    packets: Cell<u64>,
-    wall_s: Cell<f64>,
-}
-
-impl Tally {
-    fn time(&self, bencher: &mut Bencher<'_>, mut carry: impl FnMut()) {
-        bencher.iter_custom(|times| {
-            let start = Instant::now();
-            (0..times).for_each(|_| carry());
-            let wall = start.elapsed();
-            self.packets.set(self.packets.get() + times * PACKETS);
-            self.wall_s.set(self.wall_s.get() + wall.as_secs_f64());
-            wall
-        });
-    }
-
-    fn rate(&self) -> f64 {
-        self.packets.get() as f64 / self.wall_s.get()
-    }
 }

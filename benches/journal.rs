@@ -3,7 +3,8 @@
 //! how long an ack takes at half of that load, and what a backlog of a million packets costs in memory and at an opening.
 #![expect(clippy::disallowed_methods, reason = "a bench measures wall time, and the disk without the engine's seam")]
 
-use std::cell::Cell;
+mod tally;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::hint::black_box;
@@ -12,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use criterion::{Bencher, Criterion};
+use criterion::Criterion;
 use seaworthy_engine::env::os::{OsOptions, env};
 use seaworthy_engine::env::{Env, Probe};
 use seaworthy_engine::journal::frame::{HEADER, SECTOR};
@@ -20,6 +21,7 @@ use seaworthy_engine::journal::record::{Record, Settle};
 use seaworthy_engine::journal::{Commit, Durability, Intent, Journal, JournalOptions, Recovery};
 use seaworthy_engine::observe::Event;
 use seaworthy_engine::packet::Seq;
+use tally::Tally;
 use tokio::runtime::Runtime;
 
 /// A packet's encoding, bytes.
@@ -56,11 +58,11 @@ fn main() {
         let (journal, disk) = (Tally::default(), Tally::default());
         let mut raw = Raw::create(dir.path(), frame_bytes(batch));
         group.bench_function(format!("pwrite_fdatasync_{batch}"), |bencher| {
-            disk.time(bencher, batch, || raw.write());
+            disk.time(bencher, batch as f64, || raw.write());
         });
         let mut writer = runtime.block_on(Writer::open(dir.path(), Durability::Sync));
         group.bench_function(format!("append_{batch}"), |bencher| {
-            journal.time(bencher, batch, || runtime.block_on(writer.append(batch, outstanding)));
+            journal.time(bencher, batch as f64, || runtime.block_on(writer.append(batch, outstanding)));
         });
         if journal.rate().is_nan() || disk.rate().is_nan() {
             // Left out by a filter.
@@ -257,29 +259,5 @@ impl Raw {
         self.file.write_all_at(&self.frame, self.at).expect("the disk has room");
         self.file.sync_data().expect("the disk works");
         self.at += bytes;
-    }
-}
-
-/// Packets and wall time of all that criterion ran.
-#[derive(Default)]
-struct Tally {
-    packets: Cell<u64>,
-    wall_s: Cell<f64>,
-}
-
-impl Tally {
-    fn time(&self, bencher: &mut Bencher<'_>, batch: usize, mut run: impl FnMut()) {
-        bencher.iter_custom(|times| {
-            let start = Instant::now();
-            (0..times).for_each(|_| run());
-            let wall = start.elapsed();
-            self.packets.set(self.packets.get() + times * batch as u64);
-            self.wall_s.set(self.wall_s.get() + wall.as_secs_f64());
-            wall
-        });
-    }
-
-    fn rate(&self) -> f64 {
-        self.packets.get() as f64 / self.wall_s.get()
     }
 }

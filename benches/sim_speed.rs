@@ -5,17 +5,19 @@
     reason = "a bench measures wall time and reads files; its bare simulation is what the world is compared with"
 )]
 
+mod tally;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
-use criterion::{Bencher, Criterion};
+use criterion::Criterion;
 use seaworthy_harness::run::Prepared;
 use seaworthy_harness::sim::trace::{Kind, Trace};
+use tally::Tally;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use turmoil::net::{TcpListener, TcpStream};
 
@@ -63,10 +65,10 @@ fn main() {
     let (world, turmoil) = (Tally::default(), Tally::default());
     let mut group = criterion.benchmark_group("sim_speed");
     group.bench_function("uplink_flap", |bencher| {
-        world.time(bencher, simulated, || black_box(prepared.run_seed(SEED, false).is_ok()));
+        world.time(bencher, simulated, || prepared.run_seed(SEED, false).is_ok());
     });
     group.bench_function("bare_turmoil", |bencher| {
-        turmoil.time(bencher, simulated, || black_box(bare(ticks, &edge, &hub)));
+        turmoil.time(bencher, simulated, || bare(ticks, &edge, &hub));
     });
     group.finish();
     let (world, turmoil) = (world.rate(), turmoil.rate());
@@ -150,30 +152,4 @@ async fn talk(stream: TcpStream, frames: &Frames, count: &Rc<Cell<u64>>) -> turm
         to.write_all(&zeroes[..*bytes]).await?;
     }
     std::future::pending().await
-}
-
-/// Simulated and wall time of all that criterion ran.
-#[derive(Default)]
-struct Tally {
-    simulated_s: Cell<f64>,
-    wall_s: Cell<f64>,
-}
-
-impl Tally {
-    fn time<R>(&self, bencher: &mut Bencher<'_>, simulated_s: f64, mut run: impl FnMut() -> R) {
-        bencher.iter_custom(|times| {
-            let start = Instant::now();
-            for _ in 0..times {
-                black_box(run());
-            }
-            let wall = start.elapsed();
-            self.simulated_s.set(self.simulated_s.get() + simulated_s * times as f64);
-            self.wall_s.set(self.wall_s.get() + wall.as_secs_f64());
-            wall
-        });
-    }
-
-    fn rate(&self) -> f64 {
-        self.simulated_s.get() / self.wall_s.get()
-    }
 }
