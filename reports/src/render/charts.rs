@@ -35,7 +35,7 @@ pub(super) fn svg(label: &str, size: (u32, u32), draw: impl FnOnce(&Area<'_>) ->
         area.present().expect("memory takes all that is drawn");
     }
     // Read out by a screen reader, and as wide as the page.
-    let label = label.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
+    let label = maud::html! { (label) }.into_string();
     let opened = format!("<svg role=\"img\" aria-label=\"{label}\" viewBox=\"0 0 {} {}\" ", size.0, size.1);
     let rest = text.split_once("<svg").map_or(text.as_str(), |(_, rest)| rest);
     let rest = rest.split_once('>').map_or(rest, |(_, rest)| rest);
@@ -146,7 +146,7 @@ where
     mesh.draw().map_err(|error| error.to_string())
 }
 
-type Area<'b> = DrawingArea<SVGBackend<'b>, plotters::coord::Shift>;
+pub(super) type Area<'b> = DrawingArea<SVGBackend<'b>, plotters::coord::Shift>;
 type Chart<'a, 'b, X, Y> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, Y>>;
 
 fn draw_lines<X, Y>(chart: &mut Chart<'_, '_, X, Y>, lines: Vec<Points>) -> Result<(), String>

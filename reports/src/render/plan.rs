@@ -2,7 +2,7 @@
 
 use plotters::prelude::*;
 
-use super::charts::{self, FAULT, FONT, INK, LINES};
+use super::charts::{self, Area, FAULT, FONT, INK, LINES};
 
 const WIDTH: u32 = 960;
 /// Height of a row, px.
@@ -64,7 +64,7 @@ pub fn plan(picture: &PlanPicture) -> String {
 }
 
 fn draw<'b>(
-    area: &DrawingArea<SVGBackend<'b>, plotters::coord::Shift>,
+    area: &Area<'b>,
     picture: &PlanPicture,
     shown: &[Row],
     title: &str,
