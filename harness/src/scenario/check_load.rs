@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::address::Target;
 use super::check::Checker;
 use super::error::{ScenarioError, span};
-use super::model::{Arrival, Content, Load, Made, Size, StandIn, Template};
+use super::model::{Arrival, Content, Load, Made, Size, Template};
 use super::shape::{Named, Scalar, Text};
-use super::spec::{LoadText, StandInText};
+use super::spec::LoadText;
 use super::value::{self, ValueError};
 
 impl Checker<'_> {
@@ -122,68 +122,7 @@ impl Checker<'_> {
         }
     }
 
-    /// What runs in place of nodes, in order of their addresses.
-    pub fn stand_ins(&mut self, texts: Named<StandInText>) -> Vec<StandIn> {
-        let read = |(address, text): (Text, Option<StandInText>)| self.stand_in(&address, text?);
-        let mut stand_ins: Vec<StandIn> = texts.0.into_iter().filter_map(read).collect();
-        stand_ins.sort_by(|a, b| a.node.cmp(&b.node));
-        stand_ins
-    }
-
-    fn stand_in(&mut self, address: &Text, text: StandInText) -> Option<StandIn> {
-        let node = match self.keep(self.world.find(&address.value, &address.at))? {
-            Target::Node(node) => node,
-            other => {
-                self.wrong_target(address, &other, "a stand-in", "a node, such as \"edge.camera\"");
-                return None;
-            }
-        };
-        if node.plugin_is_here {
-            self.contradiction(
-                format!("`{}` needs no stand-in: this binary holds its plugin", address.value),
-                &address.at,
-                "take it out; a node that is here runs as it is",
-            );
-        }
-        if !node.handles
-            && (text.service.is_some() || text.output.is_some() || text.json.is_some() || text.bytes.is_some())
-        {
-            let instead = if node.source { "its load replaces it" } else { "a recording sink replaces it" };
-            self.contradiction(
-                format!("`{}` is {}, and {instead}", address.value, Target::Node(node.clone()).words()),
-                &text.at,
-                format!(
-                    "write [stand_in.\"{}\"] without keys; what a sink costs is a fault, `sink.slow`",
-                    address.value
-                ),
-            );
-        }
-        let service = text.service.as_ref().and_then(|service| self.value("service", service, value::dist));
-        let output_ppm = text.output.as_ref().map_or(Some(ONE_PPM), |output| {
-            let ppm = output.value.as_f64().filter(|ratio| (0.0..=OUTPUT_MAX).contains(ratio)).map(|ratio| {
-                // At most 100 millions.
-                (ratio * ONE_PPM as f64).round() as u64
-            });
-            if ppm.is_none() {
-                let message = format!("`output = {}` is not a number of packets", output.value);
-                let help = "write packets out for each one in, from 0 to 100: 0.3, or 2".to_owned();
-                self.errors.push(ScenarioError::BadValue { message, at: span(&output.at), help });
-            }
-            ppm
-        });
-        let content = match (&text.json, &text.bytes) {
-            (Some(fields), None) => self.template(fields).map(Made::Json),
-            (None, Some(size)) => self.value("bytes", size, read_size).map(Made::Bytes),
-            (None, None) => None,
-            (Some(_), Some(bytes)) => {
-                self.contradiction("the stand-in says twice what comes out", &bytes.at, "keep one of `json`, `bytes`");
-                None
-            }
-        };
-        Some(StandIn { node: address.value.clone(), service, output_ppm: output_ppm?, content })
-    }
-
-    fn template(&mut self, fields: &Named<Scalar>) -> Option<BTreeMap<String, Template>> {
+    pub fn template(&mut self, fields: &Named<Scalar>) -> Option<BTreeMap<String, Template>> {
         let mut out = BTreeMap::new();
         for (name, scalar) in &fields.0 {
             let scalar = scalar.as_ref()?;
@@ -194,11 +133,6 @@ impl Checker<'_> {
         Some(out)
     }
 }
-
-/// One packet out for each packet in, in parts per million.
-const ONE_PPM: u64 = 1_000_000;
-/// Most packets that a stand-in may give for one.
-const OUTPUT_MAX: f64 = 100.0;
 
 fn read_arrival(text: &str) -> Result<Arrival, ValueError> {
     let bad = |help: &str| ValueError { found: text.to_owned(), wanted: "an arrival", help: help.to_owned() };
@@ -236,7 +170,7 @@ fn read_arrival(text: &str) -> Result<Arrival, ValueError> {
 /// The largest payload that a template may ask for.
 const PAYLOAD_MAX: u64 = 1 << 20;
 
-fn read_size(text: &str) -> Result<Size, ValueError> {
+pub(super) fn read_size(text: &str) -> Result<Size, ValueError> {
     let bad = |help: &str| ValueError { found: text.to_owned(), wanted: "a size in bytes", help: help.to_owned() };
     let number = |part: &str| part.parse::<u64>().map_err(|_| bad("write \"512\", or \"uniform(200, 2000)\""));
     let size = match value::call(text) {

@@ -10,6 +10,7 @@ mod check_effect;
 mod check_fault;
 mod check_load;
 mod check_plan;
+mod check_stand_in;
 mod compile;
 pub(crate) mod draw;
 mod error;

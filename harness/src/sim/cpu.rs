@@ -146,20 +146,19 @@ impl Cpu for SimCpu {
     fn charge(&self, work: Work<'_>, packets: u32, bytes: u64) -> Option<Fut<'static, ()>> {
         let Shared { now, pause, seed, model, nodes, services, .. } = &*self.0;
         let at = now();
-        let service =
-            if let Work::Node(node) = work { services.get(node).map(|service| (node, service)) } else { None };
-        let cost = match work {
-            Work::Node(node) => nodes.get(node).copied().unwrap_or(model.node),
-            Work::Journal => model.journal,
-            Work::Lane => model.lane,
-        };
-        let mut cost_ns = match service {
-            Some((node, service)) => {
-                let node = xxh3_64(node.as_bytes());
-                let each = |packet| service.draw(seed.draw("stand_in.service", &[node, at, packet]));
-                (0..u64::from(packets)).map(each).sum()
-            }
-            None => u64::from(packets) * cost.packet_ns + (bytes * cost.kib_ns).div_ceil(1024),
+        let packets = u64::from(packets);
+        let by = |cost: Cost| packets * cost.packet_ns + (bytes * cost.kib_ns).div_ceil(1024);
+        let mut cost_ns = match work {
+            Work::Node(node) => match services.get(node) {
+                Some(service) => {
+                    let node = xxh3_64(node.as_bytes());
+                    let each = |packet| service.draw(seed.draw("stand_in.service", &[node, at, packet]));
+                    (0..packets).map(each).sum()
+                }
+                None => by(nodes.get(node).copied().unwrap_or(model.node)),
+            },
+            Work::Journal => by(model.journal),
+            Work::Lane => by(model.lane),
         };
         let mut cores = self.cores();
         if cores.starved_ppm > 0 {
