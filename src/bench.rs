@@ -10,7 +10,6 @@ use seaworthy_harness::run::{Real, RealError};
 use seaworthy_reports::pool::Pool;
 use seaworthy_reports::render::{json, text};
 use seaworthy_reports::result::{ResultFile, Time};
-use seaworthy_reports::series::Series;
 
 use crate::exit::Exit;
 use crate::made_up;
@@ -79,7 +78,7 @@ fn bench(args: &Args, registry: &Registry) -> Result<Exit, Exit> {
         let real = real(dir.path());
         let judged = prepared.run_real(round, &real).map_err(|error| failed(&error))?;
         pool.add(&judged.run);
-        timed.add(judged.run.seed, Series::of(&judged.run));
+        timed.add(&judged.run);
         bar.inc(1);
     }
     bar.finish_and_clear();

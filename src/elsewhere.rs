@@ -71,8 +71,8 @@ fn second_process(scenario: &str, seed: u64, records: bool) -> Result<(String, S
         .env("LANG", "tr_TR.UTF-8")
         .env("HOME", "/nonexistent")
         .env(ELSEWHERE, "1")
-        .output();
-    let output = output.map_err(told)?;
+        .output()
+        .map_err(told)?;
     let text = String::from_utf8_lossy(&output.stdout);
     match text.split_once('\n') {
         Some((hash, records)) if output.status.success() => Ok((hash.to_owned(), records.to_owned())),

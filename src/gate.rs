@@ -7,13 +7,13 @@ use std::time::Duration;
 use clap::ValueEnum;
 use seaworthy_engine::node::Registry;
 use seaworthy_harness::parallel::{in_parallel, in_parallel_then};
-use seaworthy_harness::run::Prepared;
+use seaworthy_harness::run::{Prepared, RunError};
 use seaworthy_harness::scenario::Sources;
+use seaworthy_harness::sim::trace::first_difference;
 use seaworthy_reports::compare::{Comparison, Seeds, Tolerance, compare};
 use seaworthy_reports::pool::Pool;
 use seaworthy_reports::render::{annotations, json, text};
-use seaworthy_reports::result::{ResultFile, Scenario, Time, Verdict, assertions_reached};
-use seaworthy_reports::series::Series;
+use seaworthy_reports::result::{ResultFile, Scenario, Seed, Time, Verdict, assertions_reached};
 
 use crate::corpus;
 use crate::elsewhere;
@@ -218,7 +218,7 @@ fn estimate(args: &Args, prepared: &[Prepared]) -> Result<Gate, Exit> {
         scenario.run_seed(1, false).map_err(|error| crate::worlds::books(&error))?;
         let seeds = wanted(args, scenario).len();
         // A second run elsewhere, and the twin of one seed.
-        let cost = watch.elapsed().as_secs_f64() * (seeds + 3) as f64;
+        let cost = watch.elapsed().as_secs_f64() * (seeds + 2) as f64;
         sum += cost;
         let _ = writeln!(gate.text, "{cost:>8.1} core-s  {:<22} {seeds} seeds", scenario.scenario().id);
     }
@@ -233,20 +233,17 @@ fn estimate(args: &Args, prepared: &[Prepared]) -> Result<Gate, Exit> {
 
 /// The first seed of each again in a second process, in another directory, environment and time zone.
 fn determinism(gate: &mut Gate, args: &Args, prepared: &[Prepared], file: &ResultFile) -> Result<(), Exit> {
-    let first = |scenario: &Scenario| scenario.seeds.first().map(|seed| (seed.seed, seed.trace_hash.clone()));
-    let firsts: Vec<(&Prepared, (u64, String))> = prepared
+    // Both are in order of their ids.
+    let firsts: Vec<(&Prepared, &Seed)> = prepared
         .iter()
-        .filter_map(|prepared| {
-            let result = file.scenarios.iter().find(|result| result.id == prepared.scenario().id);
-            Some((prepared, first(result?)?))
-        })
+        .zip(&file.scenarios)
+        .filter_map(|(prepared, result)| Some((prepared, result.seeds.first()?)))
         .collect();
-    let again = in_parallel(&firsts, args.jobs, |(prepared, (seed, here))| {
-        let (there, _) = elsewhere::trace(prepared.path(), *seed, false)?;
-        if *here == there { Ok(None) } else { parts(prepared, *seed, here, &there).map(Some) }
+    let again = in_parallel(&firsts, args.jobs, |(prepared, first)| {
+        let (there, _) = elsewhere::trace(prepared.path(), first.seed, false)?;
+        if first.trace_hash == there { Ok(None) } else { parts(prepared, first, &there).map(Some) }
     });
-    let differ: Vec<String> =
-        again.into_iter().collect::<Result<Vec<Option<String>>, Exit>>()?.into_iter().flatten().collect();
+    let differ: Vec<String> = again.into_iter().filter_map(Result::transpose).collect::<Result<_, Exit>>()?;
     if differ.is_empty() {
         gate.step(Exit::Pass, "determinism", "the first seed of each is the same in a second process, elsewhere");
     } else {
@@ -261,19 +258,18 @@ fn determinism(gate: &mut Gate, args: &Args, prepared: &[Prepared], file: &Resul
 }
 
 /// Where a seed goes another way in a second process.
-fn parts(prepared: &Prepared, seed: u64, here: &str, there: &str) -> Result<String, Exit> {
-    let (_, records) = elsewhere::trace(prepared.path(), seed, true)?;
-    let judged = prepared.run_alone(&prepared.plan(seed), true).map_err(|error| crate::worlds::books(&error))?;
-    let own = judged.trace.lines();
-    let lines = own.lines().map(Some).chain(std::iter::repeat(None));
-    let longest = own.lines().count().max(records.lines().count());
-    let differing = lines.zip(records.lines().map(Some).chain(std::iter::repeat(None))).take(longest);
-    let first = differing.into_iter().find(|(here, there)| here != there);
+fn parts(prepared: &Prepared, first: &Seed, there: &str) -> Result<String, Exit> {
+    let Seed { seed, trace_hash: here, .. } = first;
+    let (_, theirs) = elsewhere::trace(prepared.path(), *seed, true)?;
+    let judged = prepared.run_alone(&prepared.plan(*seed), true).map_err(|error| crate::worlds::books(&error))?;
+    let ours = judged.trace.lines();
+    let [ours, theirs] = [&ours, &theirs].map(|lines| lines.lines().collect::<Vec<&str>>());
     let what = |line: Option<&str>| line.unwrap_or("nothing more").to_owned();
-    let first = first.map_or("two more runs did not part".to_owned(), |(here, there)| {
-        format!("they part at {} here, {} there", what(here), what(there))
-    });
-    Ok(format!("{} seed {seed}: trace {here} here, {there} in a second process; {first}", prepared.scenario().id))
+    let told = match first_difference(&ours, &theirs) {
+        Some((here, there)) => format!("they part at {} here, {} there", what(here), what(there)),
+        None => "two more runs did not part".to_owned(),
+    };
+    Ok(format!("{} seed {seed}: trace {here} here, {there} in a second process; {told}", prepared.scenario().id))
 }
 
 /// Every known failure again.
@@ -295,10 +291,8 @@ fn corpus(gate: &mut Gate, args: &Args, prepared: &[Prepared]) -> Result<(), Exi
         let back = failures.iter().find(|failure| failure.at_ns.is_some() || failure.check == known.check);
         Ok(back.map(|broken| format!("{at}: {}: {}", broken.check, broken.message)))
     });
-    let back: Vec<String> =
-        again.into_iter().collect::<Result<Vec<Option<String>>, Exit>>()?.into_iter().flatten().collect();
-    let plans = fitting.len();
-    let known = show::count(plans, "known failure", "known failures");
+    let back: Vec<String> = again.into_iter().filter_map(Result::transpose).collect::<Result<_, Exit>>()?;
+    let known = show::count(fitting.len(), "known failure", "known failures");
     match () {
         () if !back.is_empty() => gate.step(Exit::Failed, "corpus", &format!("{} of {known} are back", back.len())),
         () if !stale.is_empty() => gate.step(Exit::Usage, "corpus", "plans that no longer fit their scenarios"),
@@ -347,20 +341,20 @@ fn seeds(args: &Args, prepared: &[Prepared]) -> Result<Ran, Exit> {
         .collect();
     let progress = show::spinner("gate");
     let mut ended = 0;
+    let mut pools: Vec<(Pool, Timed)> = prepared.iter().map(|_| Default::default()).collect();
     let run = |(at, seed): &(usize, u64)| prepared[*at].run_seed(*seed, false);
     // What a seed left behind is large, and goes with it.
     let runs = in_parallel_then(&wanted, args.jobs, run, |(at, _), judged| {
         ended += 1;
         progress.set_message(format!("{}: {ended} of {} seeds", prepared[*at].scenario().id, wanted.len()));
         progress.tick();
-        judged.map(|judged| (Series::of(&judged.run), judged.run))
+        let run = judged?.run;
+        let (pool, timed) = &mut pools[*at];
+        pool.add(&run);
+        timed.add(&run);
+        Ok(())
     });
-    let mut pools: Vec<(Pool, Timed)> = prepared.iter().map(|_| Default::default()).collect();
-    for ((at, _), run) in wanted.iter().zip(runs) {
-        let (series, run) = run.map_err(|error| crate::worlds::books(&error))?;
-        pools[*at].0.add(&run);
-        pools[*at].1.add(run.seed, series);
-    }
+    runs.into_iter().collect::<Result<(), RunError>>().map_err(|error| crate::worlds::books(&error))?;
     let finished: Vec<(&Prepared, Scenario, Pool, Timed)> = prepared
         .iter()
         .zip(pools)

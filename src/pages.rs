@@ -9,6 +9,7 @@ use seaworthy_reports::pool::Pool;
 use seaworthy_reports::render::html::{self, Extra};
 use seaworthy_reports::render::{hlog, json, junit, prom};
 use seaworthy_reports::result::{Figure, ResultFile, Scenario, Verdict};
+use seaworthy_reports::run::SeedRun;
 use seaworthy_reports::series::{SCHEMA, Series, Timelines};
 
 use crate::exit::Exit;
@@ -20,8 +21,8 @@ use crate::show;
 pub(crate) struct Timed(BTreeMap<u64, Series>);
 
 impl Timed {
-    pub(crate) fn add(&mut self, seed: u64, series: Series) {
-        self.0.insert(seed, series);
+    pub(crate) fn add(&mut self, run: &SeedRun) {
+        self.0.insert(run.seed, Series::of(run));
     }
 
     /// A run that has no twin.

@@ -10,7 +10,6 @@ use seaworthy_harness::scenario::{Seeds, Sources, seeds};
 use seaworthy_reports::pool::Pool;
 use seaworthy_reports::render::{json, text};
 use seaworthy_reports::result::{ResultFile, Scenario, Time, Verdict};
-use seaworthy_reports::series::Series;
 
 use crate::exit::Exit;
 use crate::files::write_whole;
@@ -147,7 +146,7 @@ fn pool(args: &Args, prepared: &Prepared, timed: &mut Timed) -> Result<Pool, Exi
         let judged = prepared.run_plan(&plan, args.trace).map_err(|error| books(&error))?;
         let mut pool = Pool::default();
         pool.add(&judged.run);
-        timed.add(judged.run.seed, Series::of(&judged.run));
+        timed.add(&judged.run);
         return Ok(pool);
     }
     let wanted = match (args.seed, &args.seeds) {
@@ -158,7 +157,7 @@ fn pool(args: &Args, prepared: &Prepared, timed: &mut Timed) -> Result<Pool, Exi
     let bar = progress(prepared, wanted.len());
     let pool = prepared.run_seeds(&wanted, args.jobs, args.trace, |judged| {
         bar.inc(1);
-        timed.add(judged.run.seed, Series::of(&judged.run));
+        timed.add(&judged.run);
         if args.trace
             && let Err(error) = write_whole(
                 &format!("{}/{}/trace-{}.txt", args.out, prepared.scenario().id, judged.run.seed),

@@ -211,7 +211,7 @@ impl Prepared {
         let mut judged = self.run_alone(plan, keep_trace)?;
         let asked = self.scenario.expect.iter().any(|objective| matches!(objective.what, Metric::Recovery { .. }));
         if asked && !plan.steps.is_empty() {
-            judged.run.twins = self.twins(plan, &judged)?;
+            self.add_twins(plan, &mut judged)?;
         }
         self.pour(&mut judged);
         Ok(judged)
@@ -232,7 +232,7 @@ impl Prepared {
 
     /// A twin for each group of faults; other faults come when they came. It ends when it has said enough of how the group was
     /// left behind: what it says is then what a whole one would.
-    fn twins(&self, plan: &Plan, judged: &Judged) -> Result<Vec<Twin>, RunError> {
+    fn add_twins(&self, plan: &Plan, judged: &mut Judged) -> Result<(), RunError> {
         let mut frozen = plan.clone();
         frozen.freeze(began(&judged.history.applied));
         let twin = |faults: &[String], end_ns: Option<Ns>| {
@@ -248,12 +248,15 @@ impl Prepared {
             let latest = ends.entry(group.faults).or_insert(end_ns);
             *latest = latest.zip(end_ns).map(|(one, other)| one.max(other));
         }
-        let early = ends.iter().map(|(faults, end_ns)| twin(faults, *end_ns)).collect::<Result<_, RunError>>()?;
-        let beside = SeedRun { twins: early, ..judged.run.clone() };
-        let untold: BTreeSet<Vec<String>> =
-            recovery::groups(&beside).into_iter().filter(|group| !group.by_twin).map(|group| group.faults).collect();
-        let again = |early: Twin| if untold.contains(&early.faults) { twin(&early.faults, None) } else { Ok(early) };
-        beside.twins.into_iter().map(again).collect()
+        judged.run.twins =
+            ends.iter().map(|(faults, end_ns)| twin(faults, *end_ns)).collect::<Result<_, RunError>>()?;
+        let told = recovery::groups(&judged.run);
+        for early in &mut judged.run.twins {
+            if told.iter().any(|group| !group.by_twin && group.faults == early.faults) {
+                *early = twin(&early.faults, None)?;
+            }
+        }
+        Ok(())
     }
 
     /// Runs and judges one plan by itself: without twins, and without where the time goes.
@@ -304,7 +307,7 @@ impl Prepared {
         if again.hash_text() == first.hash_text() {
             return Ok(None);
         }
-        let told = match first_difference(&run(true)?, &run(true)?) {
+        let told = match first_difference(&run(true)?.records, &run(true)?.records) {
             Some((one, other)) => format!("two runs of one plan part at {one:?} and {other:?}"),
             None => "two runs of one plan parted, and two more did not".to_owned(),
         };
@@ -424,17 +427,15 @@ impl Prepared {
         mut done: impl FnMut(&Judged),
     ) -> Result<Pool, RunError> {
         let run = |seed: &u64| self.run_seed(*seed, keep_trace);
-        // What a seed left behind is large, and goes with it.
-        let runs = in_parallel_then(seeds, jobs, run, |_, judged| {
-            judged.map(|judged| {
-                done(&judged);
-                judged.run
-            })
-        });
         let mut pool = Pool::default();
-        for run in runs {
-            pool.add(&run?);
-        }
+        // What a seed left behind is large, and goes with it.
+        let ended = in_parallel_then(seeds, jobs, run, |_, judged| {
+            let judged = judged?;
+            done(&judged);
+            pool.add(&judged.run);
+            Ok(())
+        });
+        ended.into_iter().collect::<Result<(), RunError>>()?;
         Ok(pool)
     }
 }

@@ -131,11 +131,11 @@ impl Tracer {
     }
 }
 
-/// The first place where two kept traces part: what each has there, `None` past its end. `None` when they are equal.
+/// The first place where two kept traces part, by their records or the lines of them: what each has there, `None` past its
+/// end. `None` when they are equal.
 #[must_use]
-pub fn first_difference(a: &Trace, b: &Trace) -> Option<(Option<Record>, Option<Record>)> {
-    let longest = a.records.len().max(b.records.len());
-    (0..longest).map(|i| (a.records.get(i).copied(), b.records.get(i).copied())).find(|(a, b)| a != b)
+pub fn first_difference<T: Copy + PartialEq>(a: &[T], b: &[T]) -> Option<(Option<T>, Option<T>)> {
+    (0..a.len().max(b.len())).map(|i| (a.get(i).copied(), b.get(i).copied())).find(|(a, b)| a != b)
 }
 
 #[cfg(test)]
@@ -153,10 +153,10 @@ mod tests {
     #[test]
     fn equal_records_hash_alike_and_the_first_difference_is_found() {
         assert_eq!(trace(&[1, 2, 3]).hash, trace(&[1, 2, 3]).hash);
-        assert_eq!(first_difference(&trace(&[1, 2]), &trace(&[1, 2])), None);
-        let (a, b) = first_difference(&trace(&[1, 2, 3]), &trace(&[1, 9, 3])).unwrap();
+        assert_eq!(first_difference(&trace(&[1, 2]).records, &trace(&[1, 2]).records), None);
+        let (a, b) = first_difference(&trace(&[1, 2, 3]).records, &trace(&[1, 9, 3]).records).unwrap();
         assert_eq!((a.unwrap().a, b.unwrap().a), (2, 9));
-        let (a, b) = first_difference(&trace(&[1]), &trace(&[1, 2])).unwrap();
+        let (a, b) = first_difference(&trace(&[1]).records, &trace(&[1, 2]).records).unwrap();
         assert_eq!((a, b.unwrap().a), (None, 2));
         assert_ne!(trace(&[1]).hash, trace(&[1, 2]).hash);
     }

@@ -39,7 +39,7 @@ pub struct Pool {
     seeds: BTreeMap<u64, Seed>,
     sometimes: Vec<(String, BTreeSet<u64>)>,
     assertions: BTreeMap<String, u64>,
-    waterfalls: Vec<Waterfall>,
+    waterfalls: BTreeMap<u64, Vec<Waterfall>>,
 }
 
 impl Pool {
@@ -81,28 +81,11 @@ impl Pool {
         for (id, hits) in &run.assertions {
             *self.assertions.entry(id.clone()).or_default() += u64::from(*hits > 0);
         }
-        for waterfall in &run.waterfalls {
-            self.pour(waterfall);
-        }
+        self.waterfalls.insert(run.seed, run.waterfalls.clone());
         for (that, hits) in &run.sometimes {
             let seeds = self.sometimes_of(that);
             if *hits > 0 {
                 seeds.insert(run.seed);
-            }
-        }
-    }
-
-    fn pour(&mut self, more: &Waterfall) {
-        let Some(known) = self.waterfalls.iter_mut().find(|known| known.sink == more.sink) else {
-            self.waterfalls.push(more.clone());
-            return;
-        };
-        known.events += more.events;
-        for (at, stage) in more.stages.iter().enumerate() {
-            match known.stages.iter_mut().find(|known| known.stage == stage.stage) {
-                Some(known) => known.ns += stage.ns,
-                // A stage that only some seeds have stands where it stands there.
-                None => known.stages.insert(at.min(known.stages.len()), stage.clone()),
             }
         }
     }
@@ -173,7 +156,7 @@ impl Pool {
                 .map(|(that, seeds)| Sometimes { that: that.clone(), hits: seeds.len() as u64 })
                 .collect(),
             assertions: self.assertions.iter().map(|(id, hits)| Assertion { id: id.clone(), hits: *hits }).collect(),
-            waterfalls: self.waterfalls.iter().map(result::Waterfall::of).collect(),
+            waterfalls: poured(&self.waterfalls).iter().map(result::Waterfall::of).collect(),
             seeds: self.seeds.values().cloned().collect(),
         }
     }
@@ -217,5 +200,54 @@ impl Pool {
                 deficit: spread(&groups, Part::Deficit),
             })
             .collect()
+    }
+}
+
+/// The waterfalls of all seeds, a sink at a time: in order of the seeds, as a stage that only some have stands where it stands in
+/// the first of them.
+fn poured(seeds: &BTreeMap<u64, Vec<Waterfall>>) -> Vec<Waterfall> {
+    let mut sums: Vec<Waterfall> = Vec::new();
+    for more in seeds.values().flatten() {
+        let Some(known) = sums.iter_mut().find(|known| known.sink == more.sink) else {
+            sums.push(more.clone());
+            continue;
+        };
+        known.events += more.events;
+        for (at, stage) in more.stages.iter().enumerate() {
+            match known.stages.iter_mut().find(|known| known.stage == stage.stage) {
+                Some(known) => known.ns += stage.ns,
+                None => known.stages.insert(at.min(known.stages.len()), stage.clone()),
+            }
+        }
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Stage;
+    use crate::sample::{meta, run};
+
+    #[test]
+    fn seeds_add_up_to_the_same_in_any_order() {
+        let of = |seed: u64, stages: &[&str]| {
+            let stages = stages.iter().map(|stage| Stage { stage: (*stage).into(), ns: seed }).collect();
+            SeedRun {
+                waterfalls: vec![Waterfall { sink: "hub.raw".into(), events: 1, stages }],
+                ..run(seed, |number| Some(number % 9))
+            }
+        };
+        let runs = [of(1, &["queue", "link"]), of(2, &["queue", "retry", "link"]), of(3, &["wait", "link"])];
+        let pooled = |order: [usize; 3]| {
+            let mut pool = Pool::default();
+            order.into_iter().for_each(|at| pool.add(&runs[at]));
+            pool.finish(&meta("smoke"))
+        };
+        let first = pooled([0, 1, 2]);
+        assert_eq!(first, pooled([2, 0, 1]));
+        assert_eq!(first, pooled([1, 2, 0]));
+        let stages: Vec<&str> = first.waterfalls[0].stages.iter().map(|stage| stage.stage.as_str()).collect();
+        assert_eq!(stages, ["wait", "queue", "retry", "link"]);
     }
 }
