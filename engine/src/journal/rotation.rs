@@ -149,9 +149,11 @@ impl Task {
     pub(super) fn is_kept(&self, segment: u64) -> bool {
         let options = &self.shared.options;
         let horizon = Horizon { ns: options.retain_ns, bytes: options.retain_bytes };
-        let newer = self.segments.range(segment + 1..).count() as u64;
+        // Of the active one only what is written counts: what is asked for is there even when it was just begun.
+        let sealed = self.segments.range(segment + 1..self.active.number).count() as u64;
+        let newer_bytes = sealed * options.segment_bytes + self.active.offset;
         let sealed_at = self.sealed.get(&segment).copied().unwrap_or(i64::MAX);
-        horizon.keeps(sealed_at, self.shared.env.clock.unix_ns(), newer * options.segment_bytes)
+        horizon.keeps(sealed_at, self.shared.env.clock.unix_ns(), newer_bytes)
     }
 
     async fn give_back(&mut self, oldest: u64) -> Result<(), JournalError> {

@@ -342,5 +342,6 @@ fn what_is_delivered_is_kept_as_long_as_asked() {
     assert!(kept(&[]) < 12_000);
     assert_eq!(kept(&["--retain", "1h"]), 20_000);
     let some = kept(&["--retain-bytes", "10000000"]);
-    assert!((8_000..20_000).contains(&some), "{some}");
+    // A packet takes some 950 bytes; in a batch of its own, with what settles it, three sectors. A segment more may be kept.
+    assert!((6_000..20_000).contains(&some), "{some}");
 }
