@@ -85,7 +85,12 @@ fn bench(args: &Args, registry: &Registry) -> Result<Exit, Exit> {
     let meta = prepared.real_meta(&real(Path::new("")));
     let file = ResultFile::new(&commit(), Time::Wall, prepared.resolution_ms(), vec![pool.finish(&meta)]);
     let result = &file.scenarios[0];
-    let heading = text::Heading { path: prepared.path(), duration_ms: duration_ns / 1_000_000, all_expectations: true };
+    let heading = text::Heading {
+        path: prepared.path(),
+        plan: None,
+        duration_ms: duration_ns / 1_000_000,
+        all_expectations: true,
+    };
     let mut block = text::scenario(&file, result, &heading);
     match (scenario.faults.is_empty(), args.faults) {
         (true, _) => {}

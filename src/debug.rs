@@ -1,9 +1,11 @@
 //! `debug`: why a seed failed: what broke, what led to it in virtual time, and where each host was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use seaworthy_engine::node::Registry;
 use seaworthy_harness::chrome;
+use seaworthy_harness::passage::{Passage, passages};
 use seaworthy_harness::plan::Plan;
 use seaworthy_harness::run::{Failure, Judged, Prepared};
 use seaworthy_harness::scenario::duration;
@@ -11,7 +13,7 @@ use seaworthy_harness::story::{self, HostState, Line};
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::files::{write_bytes, write_whole};
+use crate::files::{make_room, write_bytes, write_whole};
 use crate::plan_files::Which;
 use crate::show;
 
@@ -20,7 +22,8 @@ use crate::show;
 #[command(after_help = "Examples:\n  seaworthy debug scenarios/must_fail/forge_ack.toml --seed 5\n  \
     seaworthy debug my.toml --plan out/my/smallest.plan.json --keep /tmp/seed5\n  \
     seaworthy debug my.toml --seed 5 --packet quakes-12 --until 31.204s\n\n\
-    Without --packet and --host it follows the packets that the first broken promise names. --keep writes each host's disk\n\
+    Without --packet and --host it follows the packets that the first broken promise names, and those whose way through a\n\
+    channel can't be right. --channel shows the way of all packets through one. --keep writes each host's disk\n\
     as files, for `seaworthy queue fsck`, history.jsonl with everything that happened, and trace.json for Perfetto.\n\
     Ends with 1 when the seed fails, with 0 when it passes.")]
 pub(crate) struct Args {
@@ -29,6 +32,9 @@ pub(crate) struct Args {
     /// Only this packet, with what nodes made of it; may be given again.
     #[arg(long)]
     packet: Vec<String>,
+    /// The way of all packets through this channel: when each host wrote, handed out and settled them.
+    #[arg(long)]
+    channel: Option<String>,
     /// Only what happened on this host.
     #[arg(long)]
     host: Option<String>,
@@ -39,7 +45,7 @@ pub(crate) struct Args {
     #[arg(long, value_parser = parse_time)]
     until: Option<u64>,
     /// Lines at most, the last ones.
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, default_value_t = 60)]
     lines: usize,
     /// Writes the hosts' disks, history.jsonl and trace.json into this folder.
     #[arg(long)]
@@ -69,8 +75,12 @@ struct Debugged<'a> {
     failures: &'a [Failure],
     until_ns: u64,
     hosts: Vec<HostState>,
+    passages: Vec<&'a Passage>,
     lines: Vec<&'a Line>,
 }
+
+/// Passages that are shown without being asked for, at most.
+const PASSAGES: usize = 6;
 
 pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
     match debug(args, registry) {
@@ -90,16 +100,23 @@ fn debug(args: &Args, registry: &Registry) -> Result<Exit, Exit> {
     if let Some(folder) = &args.keep {
         keep(folder, &judged, &lines)?;
     }
-    // A failure that names packets has a story to tell.
-    let named = failures.iter().map(|failure| (failure, story::named_in(&failure.message, &judged.history, 3)));
-    let told = named.clone().find(|(_, packets)| !packets.is_empty()).or_else(|| named.clone().next());
-    let failed_ns = told.as_ref().and_then(|(failure, _)| failure.at_ns);
-    let until_ns = args.until.or(failed_ns).unwrap_or(judged.history.end_ns);
+    // The first failure is the nearest to the cause; what comes later may be what follows from it.
+    let failed = failures.first();
+    let told = failed.map(|failure| story::named_in(&failure.message, &judged.history, 3));
+    let until_ns = args.until.or(failed.and_then(|failure| failure.at_ns)).unwrap_or(judged.history.end_ns);
+    let all = passages(&lines);
+    if let Some(unknown) = unknown_channel(args, &all) {
+        show::problem(&unknown);
+        return Err(Exit::Usage);
+    }
     let packets = match (&args.packet[..], told, &args.host) {
-        ([], Some((_, packets)), None) => packets,
+        ([], Some(packets), None) if packets.is_empty() => odd_ones(&all),
+        ([], Some(packets), None) => packets,
         (packets, ..) => packets.to_vec(),
     };
-    let chosen = choose(args, &lines, &packets, until_ns);
+    let ways = ways(args, &all, &packets);
+    let chosen = choose(args, &lines, &packets, &all, until_ns);
+    let shown = &chosen[chosen.len().saturating_sub(args.lines)..];
     let hosts = story::hosts_at(prepared.world(), &judged, until_ns);
     let exit = if failures.is_empty() { Exit::Pass } else { Exit::Failed };
     let shown = if args.json {
@@ -110,10 +127,12 @@ fn debug(args: &Args, registry: &Registry) -> Result<Exit, Exit> {
             failures: &failures,
             until_ns,
             hosts,
-            lines: chosen,
+            passages: ways,
+            lines: shown.to_vec(),
         })
     } else {
-        show::report(&text(args, &prepared, &plan, &judged, &failures, &hosts, &chosen, &packets))
+        let ways: Vec<String> = ways.iter().map(|passage| passage.text(&all)).collect();
+        show::report(&text(args, &prepared, &plan, &judged, &failures, &hosts, &ways, (shown, chosen.len()), &packets))
     };
     Ok(exit.and(shown))
 }
@@ -126,18 +145,70 @@ struct Unknown {
     hosts: String,
 }
 
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error("nothing passed through a channel `{channel}`")]
+#[diagnostic(code(debug::channel), help("packets passed through {channels}"))]
+struct UnknownChannel {
+    channel: String,
+    channels: String,
+}
+
+/// Whether events call the channel that.
+fn is_called(passage: &Passage, channel: &str) -> bool {
+    passage.channel == channel || passage.channel.strip_prefix("channel/") == Some(channel)
+}
+
+fn unknown_channel(args: &Args, all: &[Passage]) -> Option<UnknownChannel> {
+    let channel = args.channel.as_ref().filter(|channel| !all.iter().any(|passage| is_called(passage, channel)))?;
+    let channels: BTreeSet<&str> = all.iter().map(|passage| &*passage.channel).collect();
+    let channels = if channels.is_empty() { "none".to_owned() } else { Vec::from_iter(channels).join(", ") };
+    Some(UnknownChannel { channel: channel.clone(), channels })
+}
+
+/// The packets whose way can't be right, at most three.
+fn odd_ones(all: &[Passage]) -> Vec<String> {
+    let odd = all.iter().filter(|passage| passage.odd.is_some()).map(|passage| passage.packet.clone());
+    let mut packets: Vec<String> = Vec::new();
+    for packet in odd {
+        if packets.len() < 3 && !packets.contains(&packet) {
+            packets.push(packet);
+        }
+    }
+    packets
+}
+
+/// The passages that are shown: of the channel that was asked for, or of those packets and of all that can't be right.
+fn ways<'a>(args: &Args, all: &'a [Passage], packets: &[String]) -> Vec<&'a Passage> {
+    if let Some(channel) = &args.channel {
+        let of_channel: Vec<&Passage> = all.iter().filter(|passage| is_called(passage, channel)).collect();
+        let from = of_channel.len().saturating_sub(args.lines);
+        // What can't be right is shown, however much came behind it.
+        let kept = |(at, passage): (usize, &'a Passage)| (at >= from || passage.odd.is_some()).then_some(passage);
+        return of_channel.into_iter().enumerate().filter_map(kept).collect();
+    }
+    let followed = |passage: &&Passage| packets.iter().any(|packet| passage.is_about(packet));
+    let (followed, others): (Vec<&Passage>, Vec<&Passage>) = all.iter().partition(followed);
+    let odd = others.into_iter().filter(|passage| passage.odd.is_some());
+    followed.into_iter().chain(odd).take(PASSAGES).collect()
+}
+
 /// The lines that were asked for: of those packets, with what happened to the world meanwhile.
-fn choose<'a>(args: &Args, lines: &'a [Line], packets: &[String], until_ns: u64) -> Vec<&'a Line> {
-    let wanted = |line: &&Line| {
+fn choose<'a>(args: &Args, lines: &'a [Line], packets: &[String], all: &[Passage], until_ns: u64) -> Vec<&'a Line> {
+    let followed = all.iter().filter(|passage| packets.iter().any(|packet| passage.is_about(packet)));
+    let unnamed: BTreeSet<usize> = followed.flat_map(|passage| passage.unnamed(lines)).collect();
+    let wanted = |(at, line): &(usize, &Line)| {
+        let about = |packet: &String| line.is_about(packet);
         let of_packet =
-            packets.is_empty() || line.is_of_the_world() || packets.iter().any(|packet| line.is_about(packet));
+            packets.is_empty() || line.is_of_the_world() || packets.iter().any(about) || unnamed.contains(at);
         let of_host = args.host.is_none() || line.host.is_none() || line.host == args.host;
         of_packet && of_host && line.at_ns <= until_ns && args.from.is_none_or(|from_ns| line.at_ns >= from_ns)
     };
-    // Syncs of journals say little, and there are many.
-    let telling = |line: &&Line| line.what != "synced" || args.host.is_some();
-    let chosen: Vec<&Line> = lines.iter().filter(wanted).filter(telling).collect();
-    chosen[chosen.len().saturating_sub(args.lines)..].to_vec()
+    // Syncs of journals say little, and there are many; likewise what holds as it must.
+    let telling = |line: &&Line| (line.what != "synced" || args.host.is_some()) && !line.is_of_course();
+    // Of a promise that breaks again and again the first time tells most.
+    let mut broken: BTreeSet<&str> = BTreeSet::new();
+    let fresh = |line: &&'a Line| line.what != "VIOLATION" || broken.insert(&line.place);
+    lines.iter().enumerate().filter(wanted).map(|(_, line)| line).filter(telling).filter(fresh).collect()
 }
 
 #[expect(clippy::too_many_arguments, reason = "a page is made of all that is known")]
@@ -148,7 +219,8 @@ fn text(
     judged: &Judged,
     failures: &[Failure],
     hosts: &[HostState],
-    lines: &[&Line],
+    ways: &[String],
+    (lines, of): (&[&Line], usize),
     packets: &[String],
 ) -> String {
     let mut text = String::new();
@@ -161,6 +233,9 @@ fn text(
     }
     if failures.len() > 5 {
         text.push_str(&format!("  and {} more\n", failures.len() - 5));
+    }
+    if args.which.is_planned() && failures.iter().any(|failure| failure.at_ns.is_none()) {
+        text.push_str("  objectives are judged as of a whole run: a plan with less load or fewer faults may miss some for that alone\n");
     }
     text.push_str("\nfaults\n");
     let mut felt: BTreeMap<usize, (u64, u64, u64)> = BTreeMap::new();
@@ -180,8 +255,17 @@ fn text(
     if plan.steps.is_empty() {
         text.push_str("  none\n");
     }
+    if !ways.is_empty() {
+        text.push_str("\nthrough the channels (times in s)\n");
+        ways.iter().for_each(|way| text.push_str(&format!("  {way}\n")));
+    }
     let about = if packets.is_empty() { "everything".to_owned() } else { packets.join(", ") };
-    text.push_str(&format!("\nwhat led to it ({about}, {} lines)\n", lines.len()));
+    let count = if lines.len() == of {
+        show::count(of, "line", "lines")
+    } else {
+        format!("the last {} of {of} lines; --lines {of} shows all", lines.len())
+    };
+    text.push_str(&format!("\nwhat led to it ({about}: {count})\n"));
     for line in lines {
         text.push_str(&format!("  {:>10}  {}\n", seconds(line.at_ns), line.text()));
     }
@@ -198,7 +282,13 @@ fn text(
         text.push_str(&format!("\nkept in {folder}: each host's disk, history.jsonl, trace.json\n"));
     }
     if !failures.is_empty() {
-        text.push_str(&format!("\nnext: seaworthy shrink {again}\n      seaworthy trace diff {again}\n"));
+        // A plan of its own is small already, and without faults there is no twin to compare with.
+        let shrink = (!args.which.is_planned()).then(|| format!("seaworthy shrink {again}"));
+        let diff = (!plan.steps.is_empty()).then(|| format!("seaworthy trace diff {again}"));
+        let look = args.keep.as_ref().map(|folder| format!("seaworthy queue ls {folder}/{}", hosts[0].host));
+        let keep = args.keep.is_none().then(|| format!("seaworthy debug {again} --keep DIR"));
+        let next: Vec<String> = [shrink, diff, look, keep].into_iter().flatten().collect();
+        text.push_str(&format!("\nnext: {}\n", next.join("\n      ")));
     }
     text
 }
@@ -209,7 +299,11 @@ fn keep(folder: &str, judged: &Judged, lines: &[Line]) -> Result<(), Exit> {
         show::notes(&[format!("could not write {path}: {error}")]);
         Exit::Environment
     };
+    // A folder that was kept before is kept anew; what somebody else put there is not touched.
+    let ours = Path::new(&format!("{folder}/history.jsonl")).exists();
     for (host, disk) in &judged.disks {
+        let of_host = format!("{folder}/{host}");
+        make_room(&of_host, ours).map_err(|error| failed(&of_host, error))?;
         for (name, bytes) in disk.snapshot() {
             let path = format!("{folder}/{host}/{name}");
             write_bytes(&path, &bytes).map_err(|error| failed(&path, error))?;

@@ -45,6 +45,19 @@ pub(crate) fn list(folder: &str, ending: &str) -> io::Result<Vec<String>> {
     Ok(found)
 }
 
+/// Removes a folder with all that is in it, if it is `ours`; one of somebody else must be empty or not there.
+pub(crate) fn make_room(folder: &str, ours: bool) -> io::Result<()> {
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) if ours => fs::remove_dir_all(folder),
+        Ok(entries) => match entries.count() {
+            0 => Ok(()),
+            _ => Err(io::Error::new(io::ErrorKind::AlreadyExists, "it holds other files; name another folder")),
+        },
+    }
+}
+
 /// Adds a line to the end of a file, which is made when it isn't there, with the folders that it needs.
 pub(crate) fn append_line(path: &str, line: &str) -> io::Result<()> {
     if let Some(folder) = Path::new(path).parent() {

@@ -378,7 +378,7 @@ fn seeds(args: &Args, prepared: &[Prepared]) -> Result<Ran, Exit> {
 /// A line for what passes, all that matters for what doesn't.
 fn block(args: &Args, prepared: &Prepared, result: &Scenario, dir: &str) -> Result<String, Exit> {
     let duration_ms = prepared.scenario().sim.duration_ns / 1_000_000;
-    let heading = text::Heading { path: prepared.path(), duration_ms, all_expectations: false };
+    let heading = text::Heading { path: prepared.path(), plan: None, duration_ms, all_expectations: false };
     let file = ResultFile::new("", Time::Virtual, prepared.resolution_ms(), vec![result.clone()]);
     let mut block = text::scenario(&file, result, &heading);
     if result.verdict == Verdict::Pass {

@@ -8,7 +8,7 @@ use seaworthy_reports::render::plan::{PlanPicture, Row, plan as picture};
 
 use crate::exit::Exit;
 use crate::files;
-use crate::scenario_files::prepare;
+use crate::plan_files::Which;
 use crate::show;
 
 /// Points of the load's curve.
@@ -19,11 +19,8 @@ const SECOND_NS: f64 = 1e9;
 #[derive(clap::Args)]
 #[command(after_help = "Example: seaworthy plan scenarios/uplink_flap.toml --seed 7 --svg flap.svg")]
 pub(crate) struct Args {
-    /// The scenario (.toml).
-    scenario: String,
-    /// The seed.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    #[command(flatten)]
+    which: Which,
     /// Prints the plan as JSON, which `sim --plan` takes, instead of a timeline.
     #[arg(long)]
     json: bool,
@@ -33,11 +30,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
-    let prepared = match prepare(&args.scenario, registry) {
-        Ok(prepared) => prepared,
+    let (prepared, plan) = match args.which.read(registry) {
+        Ok(read) => read,
         Err(exit) => return exit,
     };
-    let plan = prepared.plan(args.seed);
     if let Some(path) = &args.svg
         && let Err(error) = files::write_whole(path, &drawn(&prepared, &plan))
     {

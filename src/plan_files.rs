@@ -41,6 +41,11 @@ impl Which {
         Ok((prepared, plan))
     }
 
+    /// Whether it is a plan of its own rather than a seed's.
+    pub(crate) fn is_planned(&self) -> bool {
+        self.plan.is_some()
+    }
+
     /// `my.toml --seed 5`, as another command takes it.
     pub(crate) fn again(&self) -> String {
         let Which { scenario, seed, plan } = self;

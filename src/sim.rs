@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use seaworthy_engine::node::Registry;
-use seaworthy_harness::run::Prepared;
+use seaworthy_harness::run::{Judged, Prepared};
 use seaworthy_harness::scenario::{Seeds, Sources, seeds};
 use seaworthy_reports::pool::Pool;
 use seaworthy_reports::render::{json, text};
@@ -106,6 +106,7 @@ fn scenario(args: &Args, prepared: &Prepared) -> Exit {
     let result = &file.scenarios[0];
     let heading = text::Heading {
         path: prepared.path(),
+        plan: args.plan.as_deref(),
         duration_ms: prepared.scenario().sim.duration_ns / 1_000_000,
         all_expectations: true,
     };
@@ -144,6 +145,7 @@ fn pool(args: &Args, prepared: &Prepared, timed: &mut Timed) -> Result<Pool, Exi
     if let Some(path) = &args.plan {
         let plan = read_plan(path, prepared)?;
         let judged = prepared.run_plan(&plan, args.trace).map_err(|error| books(&error))?;
+        keep_trace(args, prepared, &judged);
         let mut pool = Pool::default();
         pool.add(&judged.run);
         timed.add(&judged.run);
@@ -158,17 +160,19 @@ fn pool(args: &Args, prepared: &Prepared, timed: &mut Timed) -> Result<Pool, Exi
     let pool = prepared.run_seeds(&wanted, args.jobs, args.trace, |judged| {
         bar.inc(1);
         timed.add(&judged.run);
-        if args.trace
-            && let Err(error) = write_whole(
-                &format!("{}/{}/trace-{}.txt", args.out, prepared.scenario().id, judged.run.seed),
-                &judged.trace.lines(),
-            )
-        {
-            problem(format!("could not write the trace: {error}"), None);
-        }
+        keep_trace(args, prepared, &judged);
     });
     bar.finish_and_clear();
     pool.map_err(|error| books(&error))
+}
+
+fn keep_trace(args: &Args, prepared: &Prepared, judged: &Judged) {
+    let path = format!("{}/{}/trace-{}.txt", args.out, prepared.scenario().id, judged.run.seed);
+    if args.trace
+        && let Err(error) = write_whole(&path, &judged.trace.lines())
+    {
+        problem(format!("could not write the trace: {error}"), None);
+    }
 }
 
 fn progress(prepared: &Prepared, seeds: usize) -> ProgressBar {

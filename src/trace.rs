@@ -1,6 +1,6 @@
 //! `trace diff`: where a run parts from one that went well: the first thing that differs, and what came of each packet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use seaworthy_engine::node::Registry;
 use seaworthy_harness::plan::Plan;
@@ -67,6 +67,15 @@ struct Packet {
     twin_copies: usize,
     /// How much later than in the twin the first copy came, ns.
     later_ns: Option<i64>,
+    /// It is in both, and holds something else here than there.
+    other_content: bool,
+}
+
+/// What came of a packet at a sink.
+struct Seen<'a> {
+    first_ns: u64,
+    copies: usize,
+    contents: BTreeSet<&'a [u8]>,
 }
 
 pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
@@ -106,7 +115,8 @@ fn diff(args: &DiffArgs, registry: &Registry) -> Result<Exit, Exit> {
     };
     let mut text = format!("{}, seed {}, against {against}\n", plan.scenario, plan.seed);
     if this_next.is_empty() && that_next.is_empty() {
-        text.push_str("  nothing differs\n");
+        let why = if plan.steps.is_empty() { ": the plan has no faults that its twin could leave out" } else { "" };
+        text.push_str(&format!("  nothing differs{why}\n"));
         return Ok(show::report(&text));
     }
     let told = |mark: char, line: &Line| format!("{mark} {:>10.3}s  {}\n", line.at_ns as f64 / 1e9, line.text());
@@ -124,18 +134,24 @@ fn diff(args: &DiffArgs, registry: &Registry) -> Result<Exit, Exit> {
     let (later, missing): (Vec<&Packet>, Vec<&Packet>) = packets.iter().partition(|packet| packet.later_ns.is_some());
     let copies = later.iter().filter(|packet| packet.copies != packet.twin_copies).count();
     text.push_str(&format!(
-        "\nat the sinks: {} in one run only, {} with other copies, {} at another time by a tick or more\n",
+        "\nat the sinks: {} in one run only, {} with other content, {} with other copies, {} at another time by a tick or more\n",
         missing.len(),
+        later.iter().filter(|packet| packet.other_content).count(),
         copies,
         later.iter().filter(|packet| packet.later_ns.is_some_and(|later| later.unsigned_abs() >= tick_ns)).count()
     ));
     let mut worst: Vec<&Packet> = missing;
     let mut slow = later;
-    slow.sort_by_key(|packet| std::cmp::Reverse((packet.copies != packet.twin_copies, packet.later_ns)));
+    slow.sort_by_key(|packet| {
+        std::cmp::Reverse((packet.other_content, packet.copies != packet.twin_copies, packet.later_ns))
+    });
     worst.extend(slow);
     for packet in worst.iter().take(args.lines) {
         let what = match packet.later_ns {
-            Some(later_ns) => format!("{:+.3} s", later_ns as f64 / 1e9),
+            Some(later_ns) => {
+                let content = if packet.other_content { ", other content" } else { "" };
+                format!("{:+.3} s{content}", later_ns as f64 / 1e9)
+            }
             None if packet.copies == 0 => "never here".to_owned(),
             None => "never there".to_owned(),
         };
@@ -185,26 +201,34 @@ fn is_same(this: &Line, that: &Line, timed: bool) -> bool {
 
 /// Every packet that differs at a sink, by name.
 fn packets(this: &Judged, twin: &Judged) -> Vec<Packet> {
-    let seen = |judged: &Judged| {
-        let mut seen: BTreeMap<(String, String), (u64, usize)> = BTreeMap::new();
-        for effect in &judged.history.effects {
-            let at = (effect.packet_id.clone(), effect.endpoint.clone());
-            seen.entry(at).and_modify(|(_, copies)| *copies += 1).or_insert((effect.at_ns, 1));
-        }
-        seen
-    };
     let (this, twin) = (seen(this), seen(twin));
-    let names: std::collections::BTreeSet<&(String, String)> = this.keys().chain(twin.keys()).collect();
-    let of = |at: &(String, String)| {
+    let names: BTreeSet<&(&str, &str)> = this.keys().chain(twin.keys()).collect();
+    let of = |at: &(&str, &str)| {
         let (here, there) = (this.get(at), twin.get(at));
-        let later_ns = here.zip(there).map(|((here, _), (there, _))| *here as i64 - *there as i64);
-        let copies = |seen: Option<&(u64, usize)>| seen.map_or(0, |(_, copies)| *copies);
-        let (packet, sink) = at.clone();
-        Packet { packet, sink, copies: copies(here), twin_copies: copies(there), later_ns }
+        let both = here.zip(there);
+        Packet {
+            packet: at.0.to_owned(),
+            sink: at.1.to_owned(),
+            copies: here.map_or(0, |seen| seen.copies),
+            twin_copies: there.map_or(0, |seen| seen.copies),
+            later_ns: both.map(|(here, there)| here.first_ns as i64 - there.first_ns as i64),
+            other_content: both.is_some_and(|(here, there)| here.contents != there.contents),
+        }
     };
-    names
-        .into_iter()
-        .map(of)
-        .filter(|packet| packet.later_ns != Some(0) || packet.copies != packet.twin_copies)
-        .collect()
+    let differs =
+        |packet: &Packet| packet.later_ns != Some(0) || packet.copies != packet.twin_copies || packet.other_content;
+    names.into_iter().map(of).filter(differs).collect()
+}
+
+/// By packet and sink.
+fn seen(judged: &Judged) -> BTreeMap<(&str, &str), Seen<'_>> {
+    let mut seen: BTreeMap<(&str, &str), Seen<'_>> = BTreeMap::new();
+    for effect in &judged.history.effects {
+        let at = (effect.packet_id.as_str(), effect.endpoint.as_str());
+        let nothing = || Seen { first_ns: effect.at_ns, copies: 0, contents: BTreeSet::new() };
+        let seen = seen.entry(at).or_insert_with(nothing);
+        seen.copies += 1;
+        seen.contents.insert(&effect.content);
+    }
+    seen
 }

@@ -13,6 +13,10 @@ use seaworthy_reports::run::{Answer, Fate};
 use crate::history::{History, OfferRecord};
 use crate::reference::{Copy, EventKey, Expect, Expected};
 
+/// Bytes that are shown before and behind the one where a content parts from what was expected.
+const BEFORE_PARTING: usize = 24;
+const BEHIND_PARTING: usize = 40;
+
 /// Ends that the system declares by itself, by packet id. Dead letters are in the history: they are read from its journals.
 #[derive(Clone, Debug, Default)]
 pub struct Declared {
@@ -79,7 +83,7 @@ pub struct Unexpected {
     /// Its name.
     pub packet_id: String,
     /// Why it should not be there.
-    pub why: &'static str,
+    pub why: String,
 }
 
 /// The first sighting of an expected effect.
@@ -218,6 +222,21 @@ pub fn join(history: &History, expected: &Expected, declared: &Declared) -> Resu
     Ok(Ledger { answers, sinks })
 }
 
+/// Where what a sink holds parts from what was expected, in one line.
+fn parted(held: &[u8], due: &[u8]) -> String {
+    let same = held.iter().zip(due).take_while(|(held, due)| held == due).count();
+    let from = same.saturating_sub(BEFORE_PARTING);
+    let shown = |content: &[u8]| {
+        let text = String::from_utf8_lossy(&content[from..content.len().min(same + BEHIND_PARTING)]).into_owned();
+        text.replace(char::is_control, " ")
+    };
+    format!(
+        "its content is not what was expected: around byte {same} it holds `{}`, expected was `{}`",
+        shown(held),
+        shown(due)
+    )
+}
+
 struct Books<'a> {
     history: &'a History,
     expected: &'a Expected,
@@ -277,10 +296,13 @@ impl Books<'_> {
     fn place_effects(&self, account: &mut Account, slots: &mut BTreeMap<&str, Vec<Slot>>) {
         for effect in self.history.effects.iter().filter(|effect| *effect.endpoint == *account.sink) {
             let named = slots.get_mut(effect.packet_id.as_str()).map(Vec::as_mut_slice).unwrap_or_default();
-            let why = if named.is_empty() { "nobody expected it here" } else { "its content is not what was expected" };
             let mut same: Vec<&mut Slot> = named.iter_mut().filter(|slot| slot.content == effect.content).collect();
             let free = same.iter().position(|slot| slot.first_ns.is_none());
             let Some(slot) = same.get_mut(free.unwrap_or(0)) else {
+                let why = match named.first() {
+                    None => "nobody expected it here".to_owned(),
+                    Some(slot) => parted(&effect.content, &slot.content),
+                };
                 account.unexpected.push(Unexpected { at_ns: effect.at_ns, packet_id: effect.packet_id.clone(), why });
                 continue;
             };

@@ -18,6 +18,7 @@ pub mod members;
 mod outside;
 pub mod own;
 pub mod parallel;
+pub mod passage;
 pub mod plan;
 pub mod real;
 pub mod reference;

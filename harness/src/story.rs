@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use seaworthy_engine::assert::{self, Assertion, Claim};
 use seaworthy_engine::observe::What;
 use seaworthy_engine::packet::{Identity, Seq};
 use serde::Serialize;
@@ -47,12 +48,16 @@ impl Line {
         self.packet.is_none() && self.number.is_none()
     }
 
+    /// Whether it says that an assertion which must always hold did: there are many, and they say little.
+    #[must_use]
+    pub fn is_of_course(&self) -> bool {
+        self.what == "asserted" && self.more.is_empty()
+    }
+
     /// Whether it is about that packet, or one that was made of it.
     #[must_use]
     pub fn is_about(&self, packet: &str) -> bool {
-        let made_of_it =
-            |name: &String| name == packet || name.strip_prefix(packet).is_some_and(|rest| rest.starts_with(" > "));
-        self.packet.as_ref().is_some_and(made_of_it)
+        self.packet.as_ref().is_some_and(|name| made_of(name, packet))
     }
 
     /// The line as text, without its time: `hub    committed  channel/uplink #12  quakes-7`.
@@ -65,6 +70,11 @@ impl Line {
             format!("{host:<8} {:<14} {:<26} {packet}  {}", self.what, format!("{}{number}", self.place), self.more);
         text.trim_end().to_owned()
     }
+}
+
+/// Whether `name` is that packet, or one that nodes made of it.
+pub(crate) fn made_of(name: &str, packet: &str) -> bool {
+    name == packet || name.strip_prefix(packet).is_some_and(|rest| rest.starts_with(" > "))
 }
 
 /// Where a host was at one time.
@@ -86,6 +96,8 @@ pub struct HostState {
 pub fn lines(world: &World, plan: &Plan, judged: &Judged) -> Vec<Line> {
     let history = &judged.history;
     let names = names(world, history);
+    let assertions: BTreeMap<&str, &Assertion> =
+        assert::catalogue().into_iter().map(|assertion| (assertion.id, assertion)).collect();
     let line = |at_ns, host: Option<&str>, what: &str, place: &str| Line {
         at_ns,
         host: host.map(str::to_owned),
@@ -109,8 +121,20 @@ pub fn lines(world: &World, plan: &Plan, judged: &Judged) -> Vec<Line> {
         let event = &probed.event;
         let more = match &event.what {
             What::Dropped { reason } | What::Refused { reason } => reason.to_string(),
-            What::Asserted { id, held } => format!("{id}{}", if *held { "" } else { ", and it does not hold" }),
-            What::Settled { took_effect: false } => "had been settled before".to_owned(),
+            What::Asserted { id, held } => match assertions.get(id) {
+                Some(Assertion { says, .. }) if !held => format!("it does not hold: {says}"),
+                Some(Assertion { claim: Claim::Always, .. }) | None => String::new(),
+                Some(Assertion { says, .. }) => (*says).to_owned(),
+            },
+            // A source's entries are no packets of the journal, and what a member took lies with its host.
+            What::Settled { took_effect: false }
+                if !["source/", "taken/"].iter().any(|of| event.place.starts_with(of)) =>
+            {
+                "had been settled before".to_owned()
+            }
+            What::Recovered if event.seq == Seq(0) => "a new journal: none was found".to_owned(),
+            What::Recovered => "goes on at this LSN".to_owned(),
+            What::Synced => "up to this LSN".to_owned(),
             What::Admitted { producer, epoch } => format!("from {producer}, epoch {}", epoch.0),
             _ if event.attempt > 1 => format!("delivery {}", event.attempt),
             _ => String::new(),
@@ -158,6 +182,10 @@ pub fn lines(world: &World, plan: &Plan, judged: &Judged) -> Vec<Line> {
     }
     for record in &judged.trace.records {
         let host = world.hosts.get(usize::from(record.host)).map(String::as_str);
+        // The harness's own hosts, such as a proxy, are no part of the story, and differ with the faults.
+        if host.is_none() && record.host != WORLD {
+            continue;
+        }
         let told = |what: &str, more: String| Line { more, ..line(record.at_ns, host, what, "") };
         match record {
             Record { kind, a, .. } if *kind == Kind::Boot as u16 => lines.push(told("up", format!("incarnation {a}"))),

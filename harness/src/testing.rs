@@ -83,7 +83,7 @@ impl Test {
         let file = ResultFile::new("", Time::Virtual, prepared.resolution_ms(), vec![pool.finish(&prepared.meta())]);
         let result = &file.scenarios[0];
         let duration_ms = prepared.scenario().sim.duration_ns / 1_000_000;
-        let heading = text::Heading { path: &self.path, duration_ms, all_expectations: true };
+        let heading = text::Heading { path: &self.path, plan: None, duration_ms, all_expectations: true };
         let mut report = text::scenario(&file, result, &heading);
         if let Some((seed, check)) = result.first_failure() {
             report.push_str(&smallest(&prepared, seed, check, self.jobs));

@@ -96,7 +96,21 @@ pub(super) async fn image(reader: &mut Reader, findings: &mut Findings) -> Resul
             }
         }
     }
+    // What the writer gave back meanwhile was settled, as it goes on to say behind what was read.
+    if !findings.kept.iter().any(|finding| matches!(finding, Finding::Recycled { .. })) {
+        gone(&image, findings);
+    }
     Ok(image)
+}
+
+/// What should be held and is not.
+fn gone(image: &Image, findings: &mut Findings) {
+    let known = !image.quarantined().is_empty();
+    for (input, group, _) in image.groups() {
+        for numbers in image.gone(input, group) {
+            findings.add(Finding::Gone { input: input.to_string(), group: group.to_string(), numbers, known });
+        }
+    }
 }
 
 /// An image takes such a record for a bug; what is in files is never one.

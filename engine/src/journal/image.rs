@@ -324,6 +324,28 @@ impl Image {
         packets.entries.seqs().filter(|seq| cursor.is_none_or(|cursor| !cursor.has(*seq))).count() as u64
     }
 
+    /// The numbers that a group has not settled and nobody holds: first to last, both included, ascending. There are none but
+    /// where something was lost.
+    #[must_use]
+    pub fn gone(&self, input: &str, group: &str) -> Vec<(Seq, Seq)> {
+        let Some(packets) = self.channels.get(input) else { return Vec::new() };
+        let mut gone = Vec::new();
+        let mut next = Seq(1);
+        let settled = self.cursor(input, group).ranges();
+        for (from, to) in settled.into_iter().chain([(packets.last.next(), packets.last.next())]) {
+            // What lies before the range is not settled.
+            while next < from {
+                let held = packets.next(next).map_or(from, |(held, _)| held.min(from));
+                if held > next {
+                    gone.push((next, Seq(held.0 - 1)));
+                }
+                next = held.next();
+            }
+            next = next.max(to.next());
+        }
+        gone
+    }
+
     /// The nodes that have state, with the number of their keys, sorted by name.
     pub fn stateful(&self) -> impl Iterator<Item = (&Name, usize)> {
         self.state.iter().filter(|(_, keys)| !keys.is_empty()).map(|(node, keys)| (node, keys.len()))

@@ -306,7 +306,12 @@ impl Session<'_> {
     fn report(&self, tube: Option<usize>, error: &LaneError) {
         let place = tube.map_or(self.peer, |i| self.tubes[i].outbox.channel()).into();
         let what = What::Refused { reason: error.name().into() };
-        self.env.probe.on(&[Observed { what, place, identity: None, seq: Seq(0), attempt: 0 }]);
+        // The last number that the host holds, where that is what's wrong.
+        let seq = match error {
+            LaneError::Forgot { last: seq, .. } | LaneError::Ahead { upto: seq, .. } => *seq,
+            _ => Seq(0),
+        };
+        self.env.probe.on(&[Observed { what, place, identity: None, seq, attempt: 0 }]);
     }
 
     fn send(&mut self, slot: Option<u64>, message: from_producer::Message) {

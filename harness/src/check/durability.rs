@@ -1,4 +1,9 @@
 //! `durability`: what was accepted before a host went down survives it. Names the fault that stands between.
+//! `journal.recovered`: an opening goes on no earlier than what the journal had said is durable.
+
+use std::collections::BTreeMap;
+
+use seaworthy_engine::observe::What;
 
 use seaworthy_reports::run::Fate;
 
@@ -25,6 +30,30 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<(Ns, String)> {
             found.push((
                 at_ns,
                 format!("{} accepted {accepted}, {host} {how} {fell}, not at {sink}{facts}", offer.packet_id),
+            ));
+        }
+    }
+    found
+}
+
+/// A machine that was replaced may begin anew.
+pub(super) fn recovered(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let mut durable: BTreeMap<&str, (u64, Ns)> = BTreeMap::new();
+    let mut found = Vec::new();
+    for probed in &case.history.events {
+        let (host, at_ns, lsn) = (&*probed.host, probed.at_ns, probed.event.seq.0);
+        let before = match probed.event.what {
+            What::Synced => None,
+            What::Recovered => durable.get(host).copied(),
+            _ => continue,
+        };
+        durable.insert(host, (lsn, at_ns));
+        let replaced = || case.history.wiped.iter().any(|(wiped, _)| wiped == host);
+        if let Some((upto, synced_ns)) = before.filter(|(upto, _)| lsn < *upto && !replaced()) {
+            let (synced, opened) = (seconds(synced_ns), seconds(at_ns));
+            found.push((
+                at_ns,
+                format!("the journal of {host} had all below {upto} durable {synced}, and goes on at {lsn} when opened {opened}"),
             ));
         }
     }

@@ -153,7 +153,7 @@ impl Case<'_> {
 type Judge = fn(&Case<'_>) -> Vec<(Ns, String)>;
 
 /// The built-in checks by name. Each has a sabotage in `scenarios/must_fail/`.
-const CHECKS: [(&str, Judge); 23] = [
+const CHECKS: [(&str, Judge); 24] = [
     ("lost", lost::silent),
     ("lost.reported", lost::reported),
     ("unexpected", unexpected::judge),
@@ -165,6 +165,7 @@ const CHECKS: [(&str, Judge); 23] = [
     ("bounds.backlog", bounds::backlog),
     ("bounds.disk", bounds::disk),
     ("durability", durability::judge),
+    ("journal.recovered", durability::recovered),
     ("probe.contradiction", probe::judge),
     ("channel.committed_once", channel::committed_once),
     ("channel.floor", channel::floor),
@@ -191,7 +192,8 @@ pub fn judge_all(case: &Case<'_>, own: &[Box<dyn Check>]) -> Vec<Violation> {
     let mut all = Vec::new();
     for (check, judge) in CHECKS {
         let mut found = judge(case);
-        found.sort();
+        // Stable: what shows at one instant, such as all that is missing at the end, stays in the order of the load.
+        found.sort_by_key(|(at_ns, _)| *at_ns);
         let rest = found.len().saturating_sub(LISTED);
         found.truncate(LISTED);
         if rest > 0 {
@@ -206,6 +208,29 @@ pub fn judge_all(case: &Case<'_>, own: &[Box<dyn Check>]) -> Vec<Violation> {
     // Stable: what one check found stays in its order, with the count of the rest behind it.
     all.sort_by_key(|violation| violation.at_ns);
     all
+}
+
+/// For each count that an objective of the file judges over all seeds: the first event that is in it. The objective itself
+/// knows only how many there are.
+#[must_use]
+pub fn first_of_each(case: &Case<'_>) -> BTreeMap<&'static str, String> {
+    let limits = case.limits;
+    let counts = [
+        ("lost", limits.lost),
+        ("unexpected", limits.unexpected),
+        ("unresolved", limits.unresolved),
+        ("rejected", limits.rejected),
+        ("shed", limits.shed),
+        ("dead_lettered", limits.dead_lettered),
+    ];
+    let strict = Case { limits: &Limits::default(), ..*case };
+    let judge = |check| CHECKS.iter().find(|(name, _)| *name == check).map(|(_, judge)| judge);
+    let first = |(check, allowed): (&'static str, Option<u64>)| {
+        let judge = judge(check).filter(|_| allowed.is_none())?;
+        let (_, message) = judge(&strict).into_iter().min_by_key(|(at_ns, _)| *at_ns)?;
+        Some((check, message))
+    };
+    counts.into_iter().filter_map(first).collect()
 }
 
 /// `30.112 s`.

@@ -184,7 +184,10 @@ fn effects_that_nobody_expected_are_named() {
         },
         &[
             ("unexpected", "q2 at hub.raw 6.000 s: nobody expected it here"),
-            ("unexpected", "q4 at hub.raw 7.000 s: its content is not what was expected"),
+            (
+                "unexpected",
+                "q4 at hub.raw 7.000 s: its content is not what was expected: around byte 1 it holds `14`, expected was `13`",
+            ),
         ],
     );
 }

@@ -79,6 +79,8 @@ pub struct Judged {
     pub trace: Trace,
     /// Broken promises, in order of time.
     pub violations: Vec<Violation>,
+    /// For counts that objectives judge: the first event that is in each.
+    pub firsts: BTreeMap<&'static str, String>,
     /// Everything that the seed left behind, as its judges saw it.
     pub history: History,
     /// The hosts' disks as the run left them.
@@ -109,10 +111,10 @@ impl Judged {
         let mut pool = Pool::default();
         pool.add(&self.run);
         let missed = pool.finish(&prepared.meta()).expect.into_iter().filter(|found| found.verdict == Verdict::Fail);
-        failures.extend(missed.map(|missed| Failure {
-            message: format!("{} {}, but it is {}", missed.what, missed.limit, text::figure(&missed.got)),
-            check: missed.what,
-            at_ns: None,
+        failures.extend(missed.map(|missed| {
+            let first = self.firsts.get(&*missed.what).map_or_else(String::new, |first| format!("; first: {first}"));
+            let message = format!("{} {}, but it is {}{first}", missed.what, missed.limit, text::figure(&missed.got));
+            Failure { message, check: missed.what, at_ns: None }
         }));
         failures
     }
@@ -394,7 +396,8 @@ impl Prepared {
             sometimes,
         };
         let run = seed_run(facts, &history, &ledger, &violations);
-        Ok(Judged { run, trace, violations, history, disks })
+        let firsts = check::first_of_each(&case);
+        Ok(Judged { run, trace, violations, firsts, history, disks })
     }
 
     /// What became a dead letter because a fault made a node panic over it. What went through another time is not of them.

@@ -17,6 +17,8 @@ const SHOWN_SEEDS: usize = 3;
 pub struct Heading<'a> {
     /// The scenario's file, as the user wrote it.
     pub path: &'a str,
+    /// The plan that ran in place of a seed's own, if one did.
+    pub plan: Option<&'a str>,
     /// How long the load lasts, ms.
     pub duration_ms: u64,
     /// True prints each objective with its margin, false only those that don't pass.
@@ -229,8 +231,16 @@ fn shown(violations: &[Violation]) -> Vec<&Violation> {
 
 /// The line that shows the failure again, with its first failing seed.
 fn again(text: &mut String, scenario: &Scenario, heading: &Heading<'_>) {
-    let failing = scenario.seeds.iter().find(|seed| !seed.violations.is_empty());
-    // An objective may fail over the pool while no seed broke a promise: then all seeds are needed again.
+    if let Some(plan) = heading.plan {
+        line(text, &format!("  again: seaworthy sim {} --plan {plan}", heading.path));
+        return;
+    }
+    let mut seeds = scenario.seeds.iter();
+    let failing = seeds.clone().find(|seed| !seed.violations.is_empty()).or_else(|| {
+        // An objective fails over the pool, and no seed broke a promise: one with a loss shows that, others need all seeds.
+        let lost = scenario.expect.iter().any(|found| found.verdict == Verdict::Fail && found.what == "lost");
+        seeds.find(|seed| lost && seed.lost > 0)
+    });
     let seed = failing.map_or(String::new(), |seed| format!(" --seed {}", seed.seed));
     line(text, &format!("  again: seaworthy sim {}{seed}", heading.path));
 }
@@ -269,7 +279,7 @@ mod tests {
 
     fn block(file: &ResultFile) -> String {
         let path = format!("scenarios/{}.toml", file.scenarios[0].id);
-        let heading = Heading { path: &path, duration_ms: 60_000, all_expectations: true };
+        let heading = Heading { path: &path, plan: None, duration_ms: 60_000, all_expectations: true };
         scenario(file, &file.scenarios[0], &heading)
     }
 

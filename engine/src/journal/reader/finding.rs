@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::journal::Lsn;
 use crate::journal::frame::At;
 use crate::journal::segment;
+use crate::packet::Seq;
 
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +81,17 @@ pub enum Finding {
         /// Its name.
         name: String,
     },
+    /// Numbers of a channel that a group has not settled, and no segment holds.
+    Gone {
+        /// The channel, as `channel/ID` or `stage/NODE`.
+        input: String,
+        /// The group.
+        group: String,
+        /// The first and the last of them.
+        numbers: (Seq, Seq),
+        /// True where damage that was dealt with explains it.
+        known: bool,
+    },
 }
 
 impl Finding {
@@ -89,6 +101,7 @@ impl Finding {
         match self {
             Finding::Damaged { quarantined, .. } | Finding::Headless { quarantined, .. } => !quarantined,
             Finding::Footer { damage, .. } => *damage,
+            Finding::Gone { known, .. } => !known,
             Finding::Missing { .. } | Finding::Foreign { .. } | Finding::Unreadable { .. } => true,
             Finding::Cut { .. } | Finding::Recycled { .. } | Finding::Leftover { .. } => false,
         }
@@ -107,6 +120,7 @@ impl Finding {
             Finding::Cut { .. } => "cut",
             Finding::Recycled { .. } => "recycled",
             Finding::Leftover { .. } => "leftover",
+            Finding::Gone { .. } => "gone",
         }
     }
 
@@ -167,6 +181,10 @@ impl fmt::Display for Finding {
             }
             Finding::Recycled { segment } => {
                 write!(f, "{} was given back while it was read: all in it is settled", segment::name(*segment))
+            }
+            Finding::Gone { input, group, numbers: (from, to), known } => {
+                let why = if *known { "; damage that was quarantined explains it" } else { "" };
+                write!(f, "{input} {from}..={to}: not settled by {group}, and in no segment{why}")
             }
             Finding::Leftover { name } => {
                 write!(f, "{name} holds nothing of this journal; the next opening removes it")

@@ -492,10 +492,12 @@ impl Device {
         }
         self.collect();
         let Losses { kept, dropped, torn } = total;
-        self.note(
-            now,
-            format!("a power cut kept {kept}, lost {dropped} and tore {torn} unsynced sectors, undid {undone} names"),
-        );
+        // A name is safe once its directory was synced.
+        let undone = match &undone[..] {
+            [] => "undid no name".to_owned(),
+            changes => format!("undid, as no directory sync followed: {}", changes.join(", ")),
+        };
+        self.note(now, format!("a power cut kept {kept}, lost {dropped} and tore {torn} unsynced sectors, {undone}"));
     }
 
     /// Another disk, with nothing on it.

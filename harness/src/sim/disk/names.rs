@@ -4,6 +4,7 @@
 //! making it durable takes along what came before it in either.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// A file, whatever it is called.
 pub(super) type Ino = u64;
@@ -18,6 +19,17 @@ pub(super) enum Change {
     Mkdir { dir: String },
     Rename { from: String, to: String },
     Remove { path: String },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Create { path, .. } => write!(f, "create {path}"),
+            Change::Mkdir { dir } => write!(f, "create {dir}/"),
+            Change::Rename { from, to } => write!(f, "rename {from} to {to}"),
+            Change::Remove { path } => write!(f, "remove {path}"),
+        }
+    }
 }
 
 impl Change {
@@ -168,16 +180,16 @@ impl Names {
     }
 
     /// The power goes: of each directory's unsynced changes a prefix survives, as `keeps` (asked with the change's number)
-    /// says. Returns how many were undone.
-    pub(super) fn power_cut(&mut self, mut keeps: impl FnMut(u64) -> bool) -> u64 {
+    /// says. Returns what was undone, in words.
+    pub(super) fn power_cut(&mut self, mut keeps: impl FnMut(u64) -> bool) -> Vec<String> {
         let mut broken = BTreeSet::new();
-        let mut undone = 0;
+        let mut undone = Vec::new();
         for Pending { number, change } in self.pending.drain(..) {
             if !change.touches(&broken) && keeps(number) {
                 self.durable.apply(&change);
             } else {
                 change.add_parents_to(&mut broken);
-                undone += 1;
+                undone.push(change.to_string());
             }
         }
         self.durable.prune();
@@ -261,7 +273,7 @@ mod tests {
             names.change(create(path, number as Ino));
         }
         // Change 2 would be kept, but change 1 of the same directory wasn't.
-        assert_eq!(names.power_cut(|number| number != 1), 2);
+        assert_eq!(names.power_cut(|number| number != 1).len(), 2);
         assert_eq!(names.list(""), ["p"]);
     }
 }
