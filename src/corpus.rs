@@ -28,15 +28,19 @@ pub(crate) fn add(folder: &str, known: &Known) -> Result<(), Exit> {
     })
 }
 
-/// All of them, each with its place; no folder is none.
-pub(crate) fn read(folder: &str) -> Result<Vec<(String, Known)>, Exit> {
+/// Where they are unless another folder is named.
+const FOLDER: &str = "scenarios/corpus";
+
+/// All of them, each with its place. A folder that is named must be there; without a name none need be.
+pub(crate) fn read(named: Option<&str>) -> Result<Vec<(String, Known)>, Exit> {
+    let folder = named.unwrap_or(FOLDER);
     let unread = |path: &str, error: std::io::Error| {
         show::notes(&[format!("could not read {path}: {error}")]);
         Exit::Environment
     };
     let files = match list(folder, ".jsonl") {
         Ok(files) => files,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if named.is_none() && error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(unread(folder, error)),
     };
     let mut all = Vec::new();

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use seaworthy_engine::graph::FILE_BYTES_MAX;
 
@@ -74,13 +74,65 @@ pub(crate) fn write_bytes(path: &str, bytes: &[u8]) -> io::Result<()> {
     fs::write(path, bytes)
 }
 
-/// Writes a file whole or not at all: beside it first, then in its place. Makes the folders that it needs.
+/// Writes a file whole or not at all: beside it first, under a name of this process, then in its place. A link is followed,
+/// and what is no file, such as a terminal, is written to. Makes the folders that it needs.
 pub(crate) fn write_whole(path: &str, text: &str) -> io::Result<()> {
-    let path = Path::new(path);
+    let path = fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
+    if fs::metadata(&path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        return File::options().write(true).open(&path)?.write_all(text.as_bytes());
+    }
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let beside = path.with_extension("partial");
-    fs::write(&beside, text)?;
-    fs::rename(&beside, path)
+    let mut beside = path.clone().into_os_string();
+    beside.push(format!(".{}.partial", std::process::id()));
+    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, &path));
+    if written.is_err() {
+        // What could not be put in its place is of no use; the first error tells more than a second would.
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}
+
+/// Makes a folder, and makes sure that files can be written there.
+pub(crate) fn make_writable(folder: &str) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let probe = Path::new(folder).join(format!(".{}.partial", std::process::id()));
+    File::create_new(&probe)?;
+    fs::remove_file(&probe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_stays_one_and_a_neighbour_is_not_touched() {
+        let dir = tempfile::tempdir().expect("tests have a temporary directory");
+        let at = |name: &str| dir.path().join(name);
+        let text = |name: &str| fs::read_to_string(at(name)).expect("it is there");
+        fs::write(at("a.partial"), "mine").expect("it takes a small file");
+        fs::write(at("real.json"), "old").expect("it takes a small file");
+        std::os::unix::fs::symlink(at("real.json"), at("a.json")).expect("it takes a link");
+        write_whole(&at("a.json").display().to_string(), "new").expect("it is written");
+        assert_eq!((text("real.json"), text("a.partial")), ("new".to_owned(), "mine".to_owned()));
+        assert!(fs::symlink_metadata(at("a.json")).expect("it is there").is_symlink());
+        write_whole("/dev/null", "nothing").expect("it is written");
+        assert!(!fs::metadata("/dev/null").expect("it is there").is_file());
+        fs::create_dir(at("folder")).expect("it takes a folder");
+        write_whole(&at("folder").display().to_string(), "text").expect_err("a folder is in its place");
+        let left: Vec<String> = list(&dir.path().display().to_string(), ".partial").expect("it can be listed");
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
+
+    #[test]
+    fn only_what_is_ours_is_removed() {
+        let dir = tempfile::tempdir().expect("tests have a temporary directory");
+        let folder = dir.path().join("edge").display().to_string();
+        make_room(&folder, false).expect("there is nothing");
+        write_bytes(&format!("{folder}/seg"), b"1").expect("it is written");
+        assert_eq!(make_room(&folder, false).expect_err("it is somebody's").kind(), io::ErrorKind::AlreadyExists);
+        make_room(&folder, true).expect("it is ours");
+        assert!(!Path::new(&folder).exists());
+    }
 }

@@ -1,7 +1,9 @@
 //! `gate`: whether a build may be released: lint, determinism, known failures, seeds, coverage, and the baseline.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -18,7 +20,7 @@ use seaworthy_reports::result::{ResultFile, Scenario, Seed, Time, Verdict, asser
 use crate::corpus;
 use crate::elsewhere;
 use crate::exit::Exit;
-use crate::files::list;
+use crate::files::{append_line, list, make_writable};
 use crate::pages::{self, Timed, write};
 use crate::rebuild::Rebuild;
 use crate::results::{ShardFile, comparison_text, read};
@@ -60,12 +62,12 @@ pub(crate) struct Args {
     /// Runs the tier's seeds, and nothing before or after.
     #[arg(long, hide = true)]
     seeds_only: bool,
-    /// What may be easier to meet than in the baseline, and until when.
-    #[arg(long, default_value = "ci/waivers.toml")]
-    waivers: String,
-    /// Known failures: a file a scenario, a plan a line.
-    #[arg(long, default_value = "scenarios/corpus")]
-    corpus: String,
+    /// What may be easier to meet than in the baseline, and until when; ci/waivers.toml where there is one.
+    #[arg(long)]
+    waivers: Option<String>,
+    /// Known failures: a file a scenario, a plan a line; scenarios/corpus where there is one.
+    #[arg(long)]
+    corpus: Option<String>,
     /// Runs one of so many parts, by the scenarios' names; `merge` puts them together.
     #[arg(long, value_parser = parse_shard)]
     shard: Option<(u32, u32)>,
@@ -141,8 +143,12 @@ fn gate(args: &Args, registry: &Registry) -> Result<Gate, Exit> {
     if args.estimate {
         return estimate(args, &prepared);
     }
-    let waivers = waivers::read(&args.waivers)?;
+    let waivers = waivers::read(args.waivers.as_deref())?;
     let base = baseline(args)?;
+    make_writable(&args.out).map_err(|error| {
+        show::notes(&[format!("could not write into {}: {error}; name another folder with --out", args.out)]);
+        Exit::Environment
+    })?;
     let mut gate = Gate { exit: Exit::Pass, text: String::new() };
     let notes: Vec<String> = prepared
         .iter()
@@ -159,13 +165,16 @@ fn gate(args: &Args, registry: &Registry) -> Result<Gate, Exit> {
     }
     let file = ran.tell(&mut gate);
     coverage(&mut gate, &file);
-    let comparison = base.map(|base| against(&mut gate, args, &base, &file, &waivers));
-    finish(&mut gate, args, &prepared, &file, comparison.as_ref())?;
+    let comparison = base.map(|base| against(&mut gate, args, &base, &file, &waivers)).transpose()?;
+    if let Err(exit) = finish(&mut gate, args, &prepared, &file, comparison.as_ref()) {
+        // What was found is told, though not all of it could be written down.
+        gate.exit = gate.exit.and(exit);
+    }
     Ok(gate)
 }
 
-/// Reads every scenario of this shard, or shows all that is wrong with them.
-fn lint(args: &Args, registry: &Registry) -> Result<Vec<Prepared>, Exit> {
+/// The scenario files of all shards.
+fn files(args: &Args) -> Result<Vec<String>, Exit> {
     let mut paths = Vec::new();
     for path in &args.scenarios {
         if is_scenario(path) {
@@ -178,6 +187,12 @@ fn lint(args: &Args, registry: &Registry) -> Result<Vec<Prepared>, Exit> {
         })?;
         paths.extend(inside);
     }
+    Ok(paths)
+}
+
+/// Reads every scenario of this shard, or shows all that is wrong with them.
+fn lint(args: &Args, registry: &Registry) -> Result<Vec<Prepared>, Exit> {
+    let paths = files(args)?;
     let mine = |path: &&String| args.shard.is_none_or(|(shard, of)| shard_of(path, of) == shard);
     let mut prepared = prepare_all(paths.iter().filter(mine), |path| prepare(path, registry))?;
     prepared.sort_by(|a, b| a.scenario().id.cmp(&b.scenario().id));
@@ -197,9 +212,21 @@ fn lint(args: &Args, registry: &Registry) -> Result<Vec<Prepared>, Exit> {
 
 /// The shard of a file's scenarios, from 1: by its name alone, so that one more scenario moves no other.
 fn shard_of(path: &str, of: u32) -> u32 {
-    let stem = std::path::Path::new(Sources::file_of(path)).file_stem().unwrap_or_default();
-    let hash = xxhash_rust::xxh3::xxh3_64(stem.as_encoded_bytes());
+    let hash = xxhash_rust::xxh3::xxh3_64(stem_of(path).as_encoded_bytes());
     (hash % u64::from(of)) as u32 + 1
+}
+
+fn stem_of(path: &str) -> &OsStr {
+    Path::new(Sources::file_of(path)).file_stem().unwrap_or_default()
+}
+
+/// The file that a result's scenario is of: `cuts.toml` has `cuts`, and `cuts.5s` of its matrix.
+fn file_of<'a>(id: &str, paths: &'a [String]) -> Option<&'a String> {
+    let is_of = |path: &&String| {
+        let rest = stem_of(path).to_str().and_then(|stem| id.strip_prefix(stem));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    paths.iter().filter(is_of).max_by_key(|path| stem_of(path).len())
 }
 
 fn wanted(args: &Args, prepared: &Prepared) -> Vec<u64> {
@@ -275,7 +302,7 @@ fn parts(prepared: &Prepared, first: &Seed, there: &str) -> Result<String, Exit>
 /// Every known failure again.
 fn corpus(gate: &mut Gate, args: &Args, prepared: &[Prepared]) -> Result<(), Exit> {
     let (mut fitting, mut elsewhere, mut stale) = (Vec::new(), 0, Vec::new());
-    for (at, known) in corpus::read(&args.corpus)? {
+    for (at, known) in corpus::read(args.corpus.as_deref())? {
         let Some(scenario) = prepared.iter().find(|scenario| scenario.scenario().id == known.scenario) else {
             elsewhere += 1;
             continue;
@@ -441,11 +468,18 @@ fn baseline(args: &Args) -> Result<Option<ResultFile>, Exit> {
     }
 }
 
-fn against(gate: &mut Gate, args: &Args, base: &ResultFile, file: &ResultFile, waivers: &Waivers) -> Comparison {
+fn against(
+    gate: &mut Gate,
+    args: &Args,
+    base: &ResultFile,
+    file: &ResultFile,
+    waivers: &Waivers,
+) -> Result<Comparison, Exit> {
     let mut base = base.clone();
-    if args.shard.is_some() {
-        // The other shards' scenarios are not missing.
-        base.scenarios.retain(|scenario| file.scenarios.iter().any(|mine| mine.id == scenario.id));
+    if let Some((shard, of)) = args.shard {
+        // The other shards' scenarios are not missing; one that no file has is missing in each.
+        let paths = files(args)?;
+        base.scenarios.retain(|scenario| file_of(&scenario.id, &paths).is_none_or(|path| shard_of(path, of) == shard));
     }
     let mut comparison = compare(&base, file, &Tolerance::default(), Seeds::Pinned);
     let waived = comparison.waive(|loosened| waivers.waive(&loosened.scenario, &loosened.what));
@@ -470,7 +504,7 @@ fn against(gate: &mut Gate, args: &Args, base: &ResultFile, file: &ResultFile, w
     if exit != Exit::Pass {
         gate.tell(&comparison_text(&comparison));
     }
-    comparison
+    Ok(comparison)
 }
 
 fn finish(
@@ -494,13 +528,14 @@ fn finish(
         );
     } else if let Some(reason) = &args.accept {
         let path = args.baseline.as_deref().unwrap_or("ci/baseline.json");
-        write(path, &json::result(file))?;
-        crate::files::append_line(&format!("{path}.log"), &format!("{}: {}", crate::worlds::commit(), reason.trim()))
-            .map_err(|error| {
-            show::notes(&[format!("could not write {path}.log: {error}")]);
+        let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+        // The reason first: no baseline is in force without one.
+        append_line(&format!("{path}.log"), &format!("{}: {reason}", crate::worlds::commit())).map_err(|error| {
+            show::notes(&[format!("not accepted: could not write {path}.log: {error}")]);
             Exit::Environment
         })?;
-        let _ = writeln!(gate.text, "accepted as {path}: {}", reason.trim());
+        write(path, &json::result(file))?;
+        let _ = writeln!(gate.text, "accepted as {path}: {reason}");
     }
     if args.annotations {
         gate.text.push_str(&annotations::github(file, &paths));

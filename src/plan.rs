@@ -11,8 +11,10 @@ use crate::files;
 use crate::plan_files::Which;
 use crate::show;
 
-/// Points of the load's curve.
+/// Points of the load's curve, at most.
 const POINTS: u64 = 120;
+/// Events that a point stands for, on average at least: of fewer a rate can't be told.
+const POINT_EVENTS: u64 = 20;
 const SECOND_NS: f64 = 1e9;
 
 /// Prints the explicit fault plan of one seed.
@@ -69,7 +71,8 @@ fn drawn(prepared: &Prepared, plan: &Plan) -> String {
 
 /// Events a second over the load, by what arrives in each of its parts.
 fn load(arrivals: &[u64], duration_ns: u64) -> Vec<(f64, f64)> {
-    let part_ns = (duration_ns / POINTS).max(1);
+    let points = (arrivals.len() as u64 / POINT_EVENTS).clamp(1, POINTS);
+    let part_ns = (duration_ns / points).max(1);
     let mut events = vec![0_u64; usize::try_from(duration_ns.div_ceil(part_ns)).expect("some 120")];
     for arrival in arrivals {
         if let Some(part) = usize::try_from(arrival / part_ns).ok().and_then(|part| events.get_mut(part)) {
@@ -96,6 +99,8 @@ mod tests {
 
     #[test]
     fn what_arrives_behind_the_load_is_left_out() {
-        assert_eq!(super::load(&[7], 3), [(0.0_f64 + 0.5e-9, 0.0), (1.5e-9, 0.0), (2.5e-9, 0.0)]);
+        assert_eq!(super::load(&[7], 3), [(1.5e-9, 0.0)]);
+        let one_a_second: Vec<u64> = (0..60).map(|second| second * 1_000_000_000).collect();
+        assert!(super::load(&one_a_second, 60_000_000_000).iter().all(|(_, events)| *events == 1.0));
     }
 }

@@ -1,6 +1,6 @@
 //! Commands over results that are there already: `compare`, `merge`, `report`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use seaworthy_reports::compare::{Comparison, Delta, Seeds, Tolerance, Word, compare};
@@ -153,10 +153,16 @@ pub(crate) fn run_merge(args: &MergeArgs) -> Exit {
         }
     }
     if let Some(first) = numbers.first() {
-        let missing: Vec<String> = (1..=first.of)
-            .filter(|number| !numbers.iter().any(|shard| shard.shard == *number && shard.of == first.of))
-            .map(|number| format!("{number}/{}", first.of))
-            .collect();
+        if numbers.len() < results.len() {
+            return refused(
+                &args.shards.join(", "),
+                "some are shards and some are not: `seaworthy gate --shard` wrote no shard.json there",
+            );
+        }
+        let there: BTreeSet<u32> =
+            numbers.iter().filter(|shard| shard.of == first.of).map(|shard| shard.shard).collect();
+        let missing = (1..=first.of).filter(|number| !there.contains(number)).take(MISSING_TOLD);
+        let missing: Vec<String> = missing.map(|number| format!("{number}/{}", first.of)).collect();
         if !missing.is_empty() {
             show::problem(&Missing { shards: missing.join(", ") });
             return Exit::Void;
@@ -178,8 +184,15 @@ pub(crate) fn run_merge(args: &MergeArgs) -> Exit {
     }
     let scenarios = show::count(file.scenarios.len(), "scenario", "scenarios");
     let shown = show::report(&format!("{}/result.json: {scenarios} of {} shards\n", args.out, results.len()));
-    Exit::from(file.verdict).and(shown)
+    // As the gate of a shard judges it: what was to be reached and was not proves nothing.
+    let unreached =
+        file.scenarios.iter().any(|scenario| scenario.sometimes.iter().any(|sometimes| sometimes.hits == 0));
+    let reached = if unreached { Exit::Void } else { Exit::Pass };
+    Exit::from(file.verdict).and(reached).and(shown)
 }
+
+/// Missing shards that are named, at most.
+const MISSING_TOLD: usize = 20;
 
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 #[error("proved nothing: shards are missing: {shards}")]

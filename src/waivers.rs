@@ -44,15 +44,20 @@ struct Unusable {
     why: String,
 }
 
-/// Reads the waivers; no file is none. One past its end is an error, as it would be forgotten otherwise.
-pub(crate) fn read(path: &str) -> Result<Waivers, Exit> {
+/// Where they are unless another file is named.
+const FILE: &str = "ci/waivers.toml";
+
+/// Reads the waivers. A file that is named must be there; without a name none need be. One past its end is an error, as it
+/// would be forgotten otherwise.
+pub(crate) fn read(named: Option<&str>) -> Result<Waivers, Exit> {
+    let path = named.unwrap_or(FILE);
     let refused = |why: String, exit| {
         show::problem(&Unusable { path: path.to_owned(), why });
         exit
     };
     let text = match read_text(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Waivers::default()),
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(Waivers::default()),
         Err(error) => return Err(refused(error.to_string(), Exit::Environment)),
     };
     check(&text, &today()).map_err(|why| refused(why, Exit::Usage))

@@ -204,3 +204,94 @@ fn odd(passage: &Passage, handing: &BTreeSet<(String, Column)>, refused: bool) -
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(at_ns: Ns, host: &str, what: &str, number: u64, packet: Option<&str>) -> Line {
+        Line {
+            at_ns: at_ns * 1_000_000,
+            host: Some(host.to_owned()),
+            what: what.to_owned(),
+            place: "channel/uplink".to_owned(),
+            packet: packet.map(str::to_owned),
+            number: Some(number),
+            more: String::new(),
+        }
+    }
+
+    /// Packet p is number 4 at the edge and 2 at the hub, q came before it.
+    fn lines() -> Vec<Line> {
+        vec![
+            line(1, "hub", "committed", 1, Some("q")),
+            line(2, "hub", "granted", 1, Some("q")),
+            line(3, "edge", "committed", 4, Some("p")),
+            line(4, "hub", "committed", 2, Some("p")),
+            line(5, "hub", "granted", 2, Some("p")),
+            line(6, "edge", "settled", 4, None),
+            line(7, "hub", "settled", 2, None),
+        ]
+    }
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut Vec<Line>), told: &str) {
+        let mut lines = lines();
+        change(&mut lines);
+        lines.sort_by_key(|line| line.at_ns);
+        let all = passages(&lines);
+        let passage = all.iter().find(|passage| passage.is_about("p")).expect("p was committed");
+        assert_eq!(passage.text(&all), told);
+    }
+
+    #[test]
+    fn a_passage_names_each_host_and_what_can_not_be_right() {
+        let edge = "channel/uplink p  edge #4: committed 0.003 settled 0.006";
+        check(|_| {}, &format!("{edge} | hub #2: committed 0.004 granted 0.005 settled 0.007"));
+        check(
+            |lines| drop(lines.remove(4)),
+            &format!(
+                "{edge} | hub #2: committed 0.004 granted never settled 0.007  <- hub settled it and had not handed it out"
+            ),
+        );
+        let early = "edge heard that hub has it durably, and it had not";
+        check(
+            |lines| lines[5].at_ns = 3_500_000,
+            &format!(
+                "channel/uplink p  edge #4: committed 0.003 settled 0.004 | hub #2: committed 0.004 granted 0.005 settled 0.007  <- {early}"
+            ),
+        );
+        check(
+            |lines| lines.retain(|line| line.host.as_deref() == Some("edge") || line.number == Some(1)),
+            &format!("{edge}  <- {early}"),
+        );
+    }
+
+    #[test]
+    fn what_the_host_refused_may_be_acked_and_a_named_drop_explains_a_settle() {
+        let gone = |lines: &mut Vec<Line>| {
+            lines.retain(|line| line.host.as_deref() == Some("edge") || line.number == Some(1));
+            lines.push(Line {
+                number: None,
+                more: "dedup.duplicate".into(),
+                ..line(4, "hub", "refused", 0, Some("p"))
+            });
+        };
+        check(gone, "channel/uplink p  edge #4: committed 0.003 settled 0.006");
+        let edge = "channel/uplink p  edge #4: committed 0.003 settled 0.006";
+        let shed =
+            |lines: &mut Vec<Line>| lines[4] = Line { more: "too old".into(), ..line(5, "hub", "dropped", 2, None) };
+        check(shed, &format!("{edge} | hub #2: committed 0.004 granted never settled 0.007 dropped too old 0.005"));
+    }
+
+    #[test]
+    fn settles_and_the_batch_that_it_came_in_are_its_own() {
+        let mut lines = lines();
+        lines.insert(3, Line { more: "from edge, epoch 1".into(), ..line(4, "hub", "admitted", 5, None) });
+        let all = passages(&lines);
+        let passage = all.iter().find(|passage| passage.is_about("p")).expect("p was committed");
+        let mut unnamed: Vec<&str> = passage.unnamed(&lines).map(|at| lines[at].what.as_str()).collect();
+        unnamed.sort_unstable();
+        assert_eq!(unnamed, ["admitted", "settled", "settled"]);
+    }
+}

@@ -36,7 +36,8 @@ impl Node for Standing {
                 None => {}
             }
             if copy > 1 {
-                draft.packet_id = format_args!("{}/{copy}", packet.packet_id).to_smolstr();
+                // With the node's name: another one behind it makes copies of the copies.
+                draft.packet_id = format_args!("{}/{node}/{copy}", packet.packet_id).to_smolstr();
             }
             out.emit(draft);
         }
@@ -96,7 +97,7 @@ mod tests {
         }
         assert_eq!(given(&stand_in(1_000_000, None), 1)[0].payload, "in");
         let ids: Vec<_> = given(&stand_in(2_000_000, None), 1).iter().map(|packet| packet.packet_id.clone()).collect();
-        assert_eq!(ids, ["p0", "p0/2"]);
+        assert_eq!(ids, ["p0", "p0/edge.model/2"]);
     }
 
     #[test]

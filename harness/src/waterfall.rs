@@ -1,7 +1,7 @@
 //! Where the time of an event goes: from when it was due to when its first copy was visible at a sink, cut at each thing that the
 //! engine says of it on its way. The parts of an event add up to its latency, to the nanosecond.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 use seaworthy_engine::observe::What;
@@ -34,6 +34,7 @@ pub(crate) fn waterfall(history: &History, flow: &Flow, members: &Members) -> Ve
     // Events are many, and their places few: each kind of stage is named once.
     let mut kinds: IndexMap<(&str, &str, &'static str), Option<Kind>> = IndexMap::new();
     let mut ends: IndexMap<Identity, Vec<(Ns, usize)>> = IndexMap::new();
+    let mut acked: BTreeMap<(&str, &str), BTreeSet<Identity>> = BTreeMap::new();
     for probed in &history.events {
         let Some(identity) = probed.event.identity else { continue };
         let (host, place, what) = (&*probed.host, &*probed.event.place, &probed.event.what);
@@ -42,6 +43,9 @@ pub(crate) fn waterfall(history: &History, flow: &Flow, members: &Members) -> Ve
             if let Some(known) = offers.get(&(entry.as_str(), probed.event.seq)) {
                 due.entry(identity).or_insert(*known);
             }
+        }
+        if *what == What::SinkAcked {
+            acked.entry((host, place)).or_default().insert(identity);
         }
         let entry = kinds.entry((host, place, what.name()));
         let at = entry.index();
@@ -58,7 +62,10 @@ pub(crate) fn waterfall(history: &History, flow: &Flow, members: &Members) -> Ve
         let Some(at) = flow.nodes.iter().position(|node| *node.address == *sink) else { continue };
         let mut stages: BTreeMap<(usize, &str), u64> = BTreeMap::new();
         let mut events = 0;
-        for (identity, (packet_id, due_ns)) in &due {
+        // What a node made anew on the way may bear the event's name, but is another packet.
+        let came = sink.split_once('.').and_then(|sink| acked.get(&sink));
+        let came_in = |identity: &Identity| came.is_some_and(|came| came.contains(identity));
+        for (identity, (packet_id, due_ns)) in due.iter().filter(|(identity, _)| came_in(identity)) {
             let (Some(visible_ns), Some(ends)) = (first.get(packet_id), ends.get(identity)) else { continue };
             events += 1;
             let mut since_ns = *due_ns;

@@ -407,10 +407,20 @@ fn looser(old: &Scenario, new: &Scenario) -> Vec<Loosened> {
         };
         found.push(Loosened { scenario: old.id.clone(), what: a.what.clone(), from: a.limit.clone(), to });
     }
+    // What the file does not speak of is 0.
+    let counts = ["lost", "unexpected", "unresolved", "rejected", "shed", "dead_lettered"];
+    let spoken_of = |what: &str| old.expect.iter().any(|a| a.what == what);
+    for b in new.expect.iter().filter(|b| counts.contains(&&*b.what) && !spoken_of(&b.what)) {
+        if !["== 0", "<= 0"].contains(&&*b.limit) {
+            let (what, to) = (b.what.clone(), b.limit.clone());
+            found.push(Loosened { scenario: old.id.clone(), what, from: "== 0".into(), to });
+        }
+    }
     let seeds = |scenario: &Scenario| scenario.seeds.iter().map(|seed| seed.seed).collect::<BTreeSet<u64>>();
     let (before, now) = (seeds(old), seeds(new));
     if !before.is_subset(&now) {
-        let (from, to) = (before.len().to_string(), before.intersection(&now).count().to_string());
+        let left = before.intersection(&now).count();
+        let (from, to) = (before.len().to_string(), format!("{left} of them"));
         found.push(Loosened { scenario: old.id.clone(), what: "seeds".into(), from, to });
     }
     found
@@ -434,7 +444,7 @@ fn is_looser(from: &str, to: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::Decimal;
+    use crate::result::{Decimal, Expectation};
     use crate::sample;
 
     fn with(change: impl Fn(&mut Scenario)) -> ResultFile {
@@ -495,6 +505,17 @@ mod tests {
         assert_eq!(looser(&|s| s.expect[2].limit = "<= 300ms".into()), []);
         assert_eq!(looser(&|s| drop(s.expect.remove(0)))[0].to, "gone");
         assert_eq!(looser(&|s| drop(s.seeds.pop()))[0].what, "seeds");
+        // What no objective speaks of must be 0.
+        let allows = |limit: &str| {
+            let allowed = Expectation {
+                what: "shed".into(),
+                limit: limit.into(),
+                ..sample::passing().scenarios[0].expect[0].clone()
+            };
+            looser(&move |s| s.expect.push(allowed.clone()))
+        };
+        assert_eq!((allows("<= 9")[0].from.as_str(), allows("<= 9")[0].to.as_str()), ("== 0", "<= 9"));
+        assert_eq!(allows("== 0"), []);
         let gone = ResultFile { scenarios: Vec::new(), ..sample::passing() };
         assert_eq!(compared(&gone).loosened[0].what, "scenario");
     }

@@ -115,6 +115,25 @@ fn a_sound_build_passes_and_is_equal_to_itself() {
 }
 
 #[test]
+fn what_is_named_must_be_there_and_what_is_gone_is_missed_in_shards_too() {
+    let project = Project::new();
+    project.said("gate --accept first", 0);
+    for (arguments, told) in [
+        ("gate --corpus nosuch", "nosuch"),
+        ("gate --waivers nosuch.toml", "nosuch.toml"),
+        ("gate --out scenarios/cut.toml/x", "name another folder"),
+    ] {
+        let said = project.said(arguments, 74);
+        assert!(said.contains(told), "{arguments}: {said}");
+    }
+    fs::remove_file(project.0.path().join("scenarios/cut.toml")).expect("it is there");
+    for shard in ["1/2", "2/2"] {
+        let said = project.said(&format!("gate --shard {shard} --out out/{}", &shard[..1]), 2);
+        assert!(said.contains("LOOSENED") && said.contains("cut"), "{said}");
+    }
+}
+
+#[test]
 fn one_broken_promise_fails_with_its_smallest_plan() {
     let project = Project::new();
     let sabotage = "[faults.bad]\nkind = \"sabotage.lose_effect\"\non = \"hub.raw\"\nat = \"1s\"\n";

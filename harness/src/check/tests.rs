@@ -124,6 +124,27 @@ fn trips(breach: impl FnOnce(&mut History), wanted: &[(&str, &str)]) {
 }
 
 #[test]
+fn an_opening_goes_on_no_earlier_than_what_was_durable() {
+    let steps = |recovered: u64| {
+        move |history: &mut History| {
+            let at = |at_ns, what, lsn| probed("hub", at_ns, what, "hub", 1, lsn);
+            history.events.extend([at(6 * S, What::Synced, 9), at(7 * S, What::Recovered, recovered)]);
+        }
+    };
+    trips(steps(9), &[]);
+    trips(steps(12), &[]);
+    let less = "the journal of hub had all below 9 durable 6.000 s, and goes on at 8 when opened 7.000 s";
+    trips(steps(8), &[("journal.recovered", less)]);
+    trips(
+        |history| {
+            steps(1)(history);
+            history.wiped.push(("hub".into(), BTreeSet::new()));
+        },
+        &[],
+    );
+}
+
+#[test]
 fn a_good_history_trips_nothing() {
     trips(|_| {}, &[]);
 }

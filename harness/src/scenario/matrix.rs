@@ -57,6 +57,8 @@ fn collect<'i>(table: DeTable<'i>, above: &[String], axes: &mut Vec<Axis<'i>>, e
         match key.get_ref().split_once('.') {
             _ if above.first().is_some_and(|first| first == "expect") => path.push(key.get_ref().to_string()),
             Some(("expect", what)) if above.is_empty() => path.extend(["expect".to_owned(), what.to_owned()]),
+            // So has the address of a stand-in: one.
+            Some(("stand_in", rest)) if above.is_empty() => path.extend(stand_in_path(rest)),
             _ => path.extend(key.get_ref().split('.').map(str::to_owned)),
         }
         let at = key.span();
@@ -68,6 +70,14 @@ fn collect<'i>(table: DeTable<'i>, above: &[String], axes: &mut Vec<Axis<'i>>, e
             _ => errors.push(bad(&format!("`{}` should be a list of values", path.join(".")), &at)),
         }
     }
+}
+
+/// `edge.detect.json.score` as the table of `edge.detect`, and the keys in it.
+fn stand_in_path(rest: &str) -> impl Iterator<Item = String> {
+    let address_ends = rest.match_indices('.').nth(1).map_or(rest.len(), |(at, _)| at);
+    let (address, keys) = rest.split_at(address_ends);
+    let keys = keys.split('.').skip(1).map(str::to_owned);
+    ["stand_in".to_owned(), address.to_owned()].into_iter().chain(keys)
 }
 
 fn is_scalar(value: &DeValue<'_>) -> bool {

@@ -65,7 +65,8 @@ fn shared(c: &crate::phases::Counts, share: Ratio) -> Figure {
     if whole == 0 { Figure::na("nothing to take a share of") } else { Figure::v(ratio(part, whole)) }
 }
 
-/// One figure over recoveries by nearest rank, in ms or event·s. One recovery that never came makes p95 and max never.
+/// One figure over recoveries by nearest rank, in ms or event·s. One recovery that never came makes p95 and max never; one
+/// that is known to take longer than the figure makes it a lower bound.
 pub(super) fn recovery(groups: &[&crate::recovery::Group], part: Part, over: Percentile) -> Figure {
     let outcome = |group: &&crate::recovery::Group| match part {
         Part::Detect => Outcome::Unknown,
@@ -74,29 +75,30 @@ pub(super) fn recovery(groups: &[&crate::recovery::Group], part: Part, over: Per
         Part::Drained => group.drained.clone(),
         Part::Deficit => group.deficit.clone(),
     };
-    let mut after = Vec::new();
-    let mut never = 0_u64;
+    let (mut known, mut never) = (Vec::new(), 0_u64);
     for group in groups {
         match outcome(group) {
-            Outcome::After(ns) => after.push(ns),
+            Outcome::After(ns) => known.push((ns, false)),
+            Outcome::AtLeast(ns) => known.push((ns, true)),
             Outcome::Never => never += 1,
             Outcome::Unknown => {}
         }
     }
-    let n = after.len() as u64 + never;
+    let n = known.len() as u64 + never;
     if n == 0 {
         return Figure::na("n < 1");
     }
     if never > 0 && over != Percentile::P50 {
         return Figure::never();
     }
-    after.sort_unstable();
+    known.sort_unstable();
     let rank = over.rank(n) as usize;
-    match (after.get(rank - 1), part) {
-        (None, _) => Figure::never(),
-        (Some(ns), Part::Deficit) => Figure::v((*ns as f64 / 1e6).round() / 1e3),
-        (Some(ns), _) => Figure::v(crate::histogram::to_ms(*ns)),
-    }
+    let Some((ns, _)) = known.get(rank - 1) else { return Figure::never() };
+    let figure = match part {
+        Part::Deficit => (*ns as f64 / 1e6).round() / 1e3,
+        _ => crate::histogram::to_ms(*ns),
+    };
+    if known[..rank].iter().any(|(_, is_bound)| *is_bound) { Figure::ge(figure) } else { Figure::v(figure) }
 }
 
 #[cfg(test)]
@@ -117,6 +119,10 @@ mod tests {
         assert_eq!(recovery(&all, Part::Steady, Percentile::P50), Figure::v(2000.0));
         assert_eq!(recovery(&all, Part::Steady, Percentile::P95), Figure::v(3000.0));
         assert_eq!(recovery(&all, Part::Drained, Percentile::P95), Figure::na("n < 1"));
+        let long = group(Outcome::AtLeast(1_500_000_000));
+        let censored: Vec<&Group> = groups.iter().chain([&long]).collect();
+        assert_eq!(recovery(&censored, Part::Steady, Percentile::P50), Figure::ge(1500.0));
+        assert_eq!(recovery(&censored, Part::Steady, Percentile::Max), Figure::ge(3000.0));
         let never = group(Outcome::Never);
         let spoiled: Vec<&Group> = groups.iter().chain([&never]).collect();
         assert_eq!(recovery(&spoiled, Part::Steady, Percentile::P50), Figure::v(2000.0));

@@ -23,7 +23,9 @@ const BAND_NS: u64 = 5_000_000;
 pub enum Outcome {
     /// So many ns, or ns·events.
     After(u64),
-    /// It did not happen, though there was time for it.
+    /// More than so many: the load, or what was measured, ended before it was over.
+    AtLeast(u64),
+    /// It did not happen, and will not.
     Never,
     /// It can't be told, and why.
     #[default]
@@ -34,9 +36,20 @@ impl Outcome {
     fn worse(self, other: Outcome) -> Outcome {
         match (self, other) {
             (Outcome::Never, _) | (_, Outcome::Never) => Outcome::Never,
+            (Outcome::Unknown, other) | (other, Outcome::Unknown) => other,
             (Outcome::After(a), Outcome::After(b)) => Outcome::After(a.max(b)),
-            (Outcome::After(a), Outcome::Unknown) | (Outcome::Unknown, Outcome::After(a)) => Outcome::After(a),
-            (Outcome::Unknown, Outcome::Unknown) => Outcome::Unknown,
+            (Outcome::AtLeast(a) | Outcome::After(a), Outcome::AtLeast(b) | Outcome::After(b)) => {
+                Outcome::AtLeast(a.max(b))
+            }
+        }
+    }
+
+    /// What was summed up until the system was steady, knowing how far that is known.
+    fn until(self, steady: &Outcome) -> Outcome {
+        match (self, steady) {
+            (Outcome::After(sum), Outcome::AtLeast(_) | Outcome::Never) => Outcome::AtLeast(sum),
+            (Outcome::After(_), Outcome::Unknown) => Outcome::Unknown,
+            (outcome, _) => outcome,
         }
     }
 }
@@ -121,13 +134,13 @@ impl Track {
         let end = self.due.partition_point(|(intended, _)| *intended < limit_ns);
         let slow = |(_, delay): &(u64, Delay)| *delay > Delay::After(self.band_ns);
         let before = self.backlog(from_ns.saturating_sub(1));
-        let (mut upto, mut slow_in_window, mut could_be_shown) = (first, 0, false);
+        let (mut upto, mut slow_in_window, mut at_least) = (first, 0, None);
         for start in first..end {
             let begin_ns = if start == first { heal_ns } else { self.due[start].0 };
             if begin_ns + WINDOW_NS > limit_ns || start + WINDOW_EVENTS > end {
                 break;
             }
-            could_be_shown = true;
+            at_least = Some(begin_ns - heal_ns);
             while upto < end && (self.due[upto].0 <= begin_ns + WINDOW_NS || upto < start + WINDOW_EVENTS) {
                 slow_in_window += usize::from(slow(&self.due[upto]));
                 upto += 1;
@@ -138,7 +151,7 @@ impl Track {
             }
             slow_in_window -= usize::from(slow(&self.due[start]));
         }
-        if could_be_shown { Outcome::Never } else { Outcome::Unknown }
+        at_least.map_or(Outcome::Unknown, Outcome::AtLeast)
     }
 
     fn drained(&self, run: &SeedRun, heal_ns: u64) -> Outcome {
@@ -205,7 +218,7 @@ fn worst<T>(tracks: &[T], measure: impl Fn(&T) -> Outcome) -> Outcome {
 fn over_ns(steady: &Outcome, heal_ns: u64, limit_ns: u64) -> u64 {
     match steady {
         Outcome::After(ns) => heal_ns + ns,
-        Outcome::Never | Outcome::Unknown => limit_ns.max(heal_ns),
+        Outcome::AtLeast(_) | Outcome::Never | Outcome::Unknown => limit_ns.max(heal_ns),
     }
 }
 
@@ -222,7 +235,7 @@ fn measure(run: &SeedRun, tracks: &[Track], span: Group, steady: Outcome, limit_
             None => Outcome::Unknown,
         },
         drained: worst(tracks, |track| track.drained(run, span.heal_ns)),
-        deficit: worst(tracks, |track| track.deficit(span.from_ns, over_ns)),
+        deficit: worst(tracks, |track| track.deficit(span.from_ns, over_ns)).until(&steady),
         steady,
         ..span
     }
@@ -280,12 +293,15 @@ mod tests {
     }
 
     #[test]
-    fn what_never_settles_is_never_and_what_had_no_time_is_unknown() {
+    fn of_what_never_settles_a_bound_is_known_and_of_what_had_no_time_nothing() {
         let mut slow = run(1, |number| Some(if number < 600 { 7 } else { 80 }));
         slow.faults = vec![fault("disk", 30, 31)];
-        assert_eq!(groups(&slow)[0].steady, Outcome::Never);
+        let group = &groups(&slow)[0];
+        // The load ends at 60 s, and to be steady takes 5 s to show.
+        assert_eq!(group.steady, Outcome::AtLeast(24_000 * MS));
+        assert!(matches!(group.deficit, Outcome::AtLeast(_)), "{:?}", group.deficit);
         slow.faults = vec![fault("disk", 55, 57)];
-        assert_eq!(groups(&slow)[0].steady, Outcome::Unknown);
+        assert_eq!((&groups(&slow)[0].steady, &groups(&slow)[0].deficit), (&Outcome::Unknown, &Outcome::Unknown));
         slow.warmup_ns = 500 * MS;
         slow.faults = vec![fault("disk", 30, 31)];
         assert_eq!(groups(&slow)[0].steady, Outcome::Unknown, "ten events are no baseline");

@@ -32,7 +32,7 @@ pub(super) fn beside(run: &SeedRun, group: Group, limit_ns: u64) -> Group {
     }
     let steady = worst(&sinks, |pairs| steady(pairs, group.heal_ns, limit_ns.min(twin.until_ns)));
     let over_ns = over_ns(&steady, group.heal_ns, limit_ns);
-    let deficit = worst(&sinks, |pairs| deficit(pairs, group.from_ns, over_ns));
+    let deficit = worst(&sinks, |pairs| deficit(pairs, group.from_ns, over_ns)).until(&steady);
     Group { steady, over_ns, deficit, by_twin: true, ..group }
 }
 
@@ -84,18 +84,19 @@ fn steady(pairs: &[Pair], heal_ns: u64, limit_ns: u64) -> Outcome {
     let end = pairs.partition_point(|pair| pair.intended_ns < limit_ns);
     let mut start = pairs.partition_point(|pair| pair.intended_ns < heal_ns);
     let mut begin_ns = heal_ns;
-    let mut could_be_shown = false;
+    let mut was_late = false;
     while begin_ns.saturating_add(WINDOW_NS) <= limit_ns && start + WINDOW_EVENTS <= end {
-        could_be_shown = true;
         let long = pairs.partition_point(|pair| pair.intended_ns <= begin_ns + WINDOW_NS).min(end);
         let upto = long.max(start + WINDOW_EVENTS);
         let Some(late) = pairs[start..upto].iter().rposition(|pair| !pair.is_in_time()) else {
             return Outcome::After(begin_ns - heal_ns);
         };
+        was_late = true;
         start += late + 1;
         begin_ns = pairs.get(start).map_or(limit_ns, |pair| pair.intended_ns);
     }
-    if could_be_shown { Outcome::Never } else { Outcome::Unknown }
+    // Late until then, and what is left is too short to say more.
+    if was_late { Outcome::AtLeast(begin_ns.min(limit_ns).saturating_sub(heal_ns)) } else { Outcome::Unknown }
 }
 
 /// By how much the events due from `from_ns` until `until_ns` came later than in the twin, together.
@@ -195,6 +196,14 @@ mod tests {
         let late = |number: u64| Some(if (400..440).contains(&number) { 300 } else { 7 });
         assert_eq!(end(&late), Some(22_000 * MS + 7_500 * MS));
         assert_eq!(end(&|number| Some(if number > 400 { 300 } else { 7 })), None, "it never is");
+    }
+
+    #[test]
+    fn what_the_load_ended_too_early_to_show_is_a_bound() {
+        // Late until 56 s, with 4 s of load left.
+        let group = measured(|number| Some(if (400..1120).contains(&number) { 300 } else { 7 }), |_| Some(7));
+        assert_eq!(group.steady, Outcome::AtLeast(35_000 * MS));
+        assert_eq!(group.deficit, Outcome::AtLeast(720 * 293 * MS));
     }
 
     #[test]
