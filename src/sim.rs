@@ -118,7 +118,7 @@ fn scenario(args: &Args, prepared: &Prepared) -> Exit {
     if let Some(smallest) = smallest_plan(args, prepared, result) {
         block.push_str(&format!("  smallest plan: {}   again: {}\n", smallest.size, smallest.again));
     }
-    let speed = speed(result, wall);
+    let speed = speed(result, wall, args.jobs);
     let dir = format!("{}/{}", args.out, result.id);
     let summary = format!("```text\n{block}```\n\n{speed}\n");
     let timelines = timed.timelines(prepared, result);
@@ -192,12 +192,17 @@ fn progress(prepared: &Prepared, seeds: usize) -> ProgressBar {
 }
 
 /// Wall-clock figures go to the terminal and the summary, never into `result.json`.
-fn speed(result: &Scenario, wall: Duration) -> String {
-    let simulated: u64 = result.seeds.iter().map(|seed| seed.virtual_ms).sum();
+fn speed(result: &Scenario, wall: Duration, jobs: usize) -> String {
+    let simulated_s = result.seeds.iter().map(|seed| seed.virtual_ms).sum::<u64>() as f64 / 1e3;
     let seconds = wall.as_secs_f64().max(1e-6);
+    let a_second = simulated_s / seconds;
+    // A job is a core's; more jobs than seeds leave some without work.
+    let cores = jobs.clamp(1, result.seeds.len().max(1)) as f64;
+    let seeds_a_day = a_second / cores * DAY_S / 60.0;
     format!(
-        "{:.0} simulated s in {seconds:.1} s of wall time: {:.0} a second",
-        simulated as f64 / 1e3,
-        simulated as f64 / 1e3 / seconds
+        "{simulated_s:.0} simulated s in {seconds:.1} s of wall time: {a_second:.0} a second, {:.0} k seeds of 60 s a day a core",
+        seeds_a_day / 1e3
     )
 }
+
+const DAY_S: f64 = 86_400.0;

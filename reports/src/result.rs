@@ -271,6 +271,9 @@ pub struct Recovery {
     pub fault: String,
     /// Recoveries seen.
     pub n: u64,
+    /// Of them, those that the load left no time to show: they are in no figure of `steady` and `deficit`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_shown: u64,
     /// Whether `steady` and `deficit` are measured beside the same seeds without these faults.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_twin: bool,
@@ -282,6 +285,10 @@ pub struct Recovery {
     pub drained_from_heal_ms: Spread,
     /// Delay beyond that of the twin, or else beyond the usual, summed over events, event·s.
     pub deficit: Spread,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A figure over recoveries.

@@ -68,6 +68,30 @@ pub enum PrepareError {
     },
 }
 
+/// A node has no plugin here, and what the scenario has in its stead is for other nodes.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("the scenario's stand-ins are for {addresses}, and none is for a node that is missing here")]
+#[diagnostic(
+    code(scenario::stand_in),
+    help("a stand-in is named by the address HOST.NODE, in quotes: [stand_in.\"edge.detect\"]")
+)]
+struct OtherStandIns {
+    addresses: String,
+}
+
+/// What is wrong with a graph, and what its stand-ins may have to do with it.
+fn with_stand_ins(error: PrepareError, stand_ins: &[String]) -> PrepareError {
+    let PrepareError::Graph(mut errors) = error else { return error };
+    let is_missing = |error: &Box<dyn Diagnostic + Send + Sync>| {
+        error.code().is_some_and(|code| code.to_string() == "graph::unknown_plugin")
+    };
+    if !stand_ins.is_empty() && errors.iter().any(is_missing) {
+        let addresses = stand_ins.iter().map(|address| format!("`{address}`")).collect::<Vec<_>>().join(", ");
+        errors.push(Box::new(OtherStandIns { addresses }));
+    }
+    PrepareError::Graph(errors)
+}
+
 /// Gives the text of a file by path.
 pub type ReadText<'a> = &'a dyn Fn(&str) -> io::Result<String>;
 
@@ -85,7 +109,8 @@ impl Prepared {
             Some(GraphWanted { path, stand_ins }) => {
                 // What stands in is known once the scenario is checked, which needs the graph.
                 stand_ins.iter().for_each(|node| registry.stand_in(node, || unreachable!("only a plan is made yet")));
-                let processes = load_graph(&path.to_string_lossy(), read, &registry, &mut inputs)?;
+                let loaded = load_graph(&path.to_string_lossy(), read, &registry, &mut inputs);
+                let processes = loaded.map_err(|error| with_stand_ins(error, &stand_ins))?;
                 let world = world_of(&processes, &registry);
                 (processes, world)
             }
@@ -257,5 +282,27 @@ fn world_of(plan: &ProcessPlan, registry: &Registry) -> World {
                 consumers: channel.groups.iter().flat_map(|group| group.members.clone()).collect(),
             })
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "tests read the repository's own scenarios")]
+
+    use super::*;
+
+    /// A stand-in whose address is misspelt is named beside the node that has none.
+    #[test]
+    fn a_stand_in_for_no_node_is_told_with_the_node_that_has_none() {
+        let mut registry = Registry::new();
+        seaworthy_engine::nodes::register(&mut registry);
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/detector.toml");
+        let read =
+            |path: &str| std::fs::read_to_string(path).map(|text| text.replace("\"edge.detect\"", "\"edge.detekt\""));
+        let Err(PrepareError::Graph(errors)) = Prepared::read(path, &read, &registry) else {
+            panic!("a node has neither a plugin nor a stand-in")
+        };
+        let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert!(told.iter().any(|error| error.contains("`edge.detekt`")), "{told:?}");
     }
 }

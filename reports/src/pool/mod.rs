@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::histogram::{Latency, Percentile};
 use crate::phases::{self, Phase, Totals};
-use crate::recovery::{self, Group};
+use crate::recovery::{self, Group, Outcome};
 use crate::result;
 use crate::result::{Assertion, Decimal, Recovery, Scenario, Seed, Sometimes, Spread, Verdict, Violation};
 use crate::run::{SeedRun, Waterfall};
@@ -193,6 +193,7 @@ impl Pool {
             .map(|(fault, groups)| Recovery {
                 fault,
                 n: groups.len() as u64,
+                not_shown: groups.iter().filter(|group| group.steady == Outcome::Unknown).count() as u64,
                 by_twin: groups.iter().all(|group| group.by_twin),
                 steady_from_heal_ms: spread(&groups, Part::Steady),
                 first_output_from_heal_ms: spread(&groups, Part::FirstOutput),
