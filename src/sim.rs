@@ -164,7 +164,7 @@ fn pool(args: &Args, prepared: &Prepared, timed: &mut Timed) -> Result<Pool, Exi
     let pool = prepared.run_seeds(&wanted, args.jobs, args.trace, |judged| {
         bar.inc(1);
         timed.add(&judged.run);
-        keep_trace(args, prepared, &judged);
+        keep_trace(args, prepared, judged);
     });
     bar.finish_and_clear();
     pool.map_err(|error| books(&error))

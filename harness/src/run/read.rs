@@ -82,10 +82,8 @@ struct OtherStandIns {
 /// What is wrong with a graph, and what its stand-ins may have to do with it.
 fn with_stand_ins(error: PrepareError, stand_ins: &[String]) -> PrepareError {
     let PrepareError::Graph(mut errors) = error else { return error };
-    let is_missing = |error: &Box<dyn Diagnostic + Send + Sync>| {
-        error.code().is_some_and(|code| code.to_string() == "graph::unknown_plugin")
-    };
-    if !stand_ins.is_empty() && errors.iter().any(is_missing) {
+    let mut codes = errors.iter().filter_map(|error| error.code().map(|code| code.to_string()));
+    if !stand_ins.is_empty() && codes.any(|code| code == "graph::unknown_plugin") {
         let addresses = stand_ins.iter().map(|address| format!("`{address}`")).collect::<Vec<_>>().join(", ");
         errors.push(Box::new(OtherStandIns { addresses }));
     }
