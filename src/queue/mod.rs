@@ -4,6 +4,7 @@ mod dlq;
 mod export;
 mod fsck;
 mod import;
+mod log;
 mod ls;
 mod sqlite;
 mod stats;
@@ -31,7 +32,7 @@ Examples:
   seaworthy queue export data/edge_hub/hub --channel uplink > packets.ndjson
   seaworthy queue import data/edge_hub/edge --from sqlite:old-queue.db --channel uplink
 
-ls, stats, export and fsck only read, and need no lock: the process may run. fsck --repair and import need it stopped.
+ls, stats, log, export and fsck only read, and need no lock: the process may run. fsck --repair and import need it stopped.
 fsck ends with 1 when something is damaged, 74 when there is no journal that this binary can read.")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -46,6 +47,8 @@ enum Command {
     Stats(Place),
     /// Writes the packets that the segments still hold, a line each.
     Export(export::Args),
+    /// Lists the records, a line each, in the order in which they were written.
+    Log(log::Args),
     /// Reads everything, and explains what is damaged.
     Fsck(fsck::Args),
     /// Appends the packets of an SQLite queue to a channel.
@@ -115,6 +118,7 @@ pub(crate) fn run(args: &Args) -> Exit {
         Command::Ls(place) => runtime.block_on(ls::run(&place.dir, place.json)),
         Command::Stats(place) => runtime.block_on(stats::run(&place.dir, place.json)),
         Command::Export(args) => runtime.block_on(export::run(args)),
+        Command::Log(args) => runtime.block_on(log::run(args)),
         Command::Fsck(args) => runtime.block_on(fsck::run(args)),
         Command::Import(args) => runtime.block_on(import::run(args)),
     });

@@ -104,6 +104,28 @@ fn what_is_no_journal_ends_with_74_and_stays_as_it_is() {
 }
 
 #[test]
+fn the_log_tells_every_record_in_order() {
+    let sample = block_on(Sample::new(200));
+    let whole = block_on(read(&sample.dir())).unwrap();
+    let said = on("log", &sample.dir(), &["--json"]);
+    assert_eq!(said.status.code(), Some(0));
+    let lines: Vec<Value> =
+        String::from_utf8(said.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<(u64, &str)> =
+        lines.iter().filter_map(|line| Some((line["lsn"].as_u64()?, line["kind"].as_str()?))).collect();
+    let written: Vec<(u64, &str)> = whole.records.iter().map(|(lsn, record)| (lsn.0, record.kind())).collect();
+    assert_eq!(told, written);
+    // By number, by channel, and in words.
+    let some = on("log", &sample.dir(), &["--channel", "up", "--to", "60"]);
+    let text = String::from_utf8(some.stdout).unwrap();
+    assert!(text.contains(" append ") && text.contains("channel/up #1 "), "{text}");
+    let lsn = |line: &str| line.split_whitespace().next().and_then(|lsn| lsn.parse::<u64>().ok());
+    assert!(text.lines().filter_map(lsn).all(|lsn| lsn < 60), "{text}");
+    assert!(text.lines().all(|line| line.contains("channel/up")), "{text}");
+    check(&on("log", &sample.path("nowhere"), &[]), 74, "could not read");
+}
+
+#[test]
 fn a_repair_moves_what_is_damaged_and_tells_its_lsns() {
     let sample = block_on(Sample::new(300));
     let whole = block_on(read(&sample.dir())).unwrap();
@@ -149,6 +171,7 @@ fn segments_that_are_missing_foreign_or_left_over_are_told_apart() {
     let gone = sample.copy();
     fs::remove_file(gone.path(&segment(3))).unwrap();
     check(&on("fsck", &gone.dir(), &[]), 1, "seg-000000000003.swj is missing; records");
+    check(&on("ls", &gone.dir(), &[]), 1, "and in no segment");
     let guest = sample.copy();
     fs::copy(other.path(&segment(3)), guest.path(&segment(3))).unwrap();
     check(&on("fsck", &guest.dir(), &[]), 1, "it is a segment of another journal, of process `hub`");
