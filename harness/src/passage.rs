@@ -284,6 +284,14 @@ mod tests {
         check(shed, &format!("{edge} | hub #2: committed 0.004 granted never settled 0.007 dropped too old 0.005"));
     }
 
+    /// Its number is the host's, and no packet's.
+    #[test]
+    fn a_lane_that_rests_is_everybodys_business() {
+        let refused = |more: &str| Line { more: more.to_owned(), ..line(9, "edge", "refused", 1, None) };
+        assert!(refused("lane.forgot").is_of_the_world() && !refused("lease.expired").is_of_the_world());
+        assert!(line(9, "hub", "recovered", 7, None).is_of_the_world());
+    }
+
     #[test]
     fn settles_and_the_batch_that_it_came_in_are_its_own() {
         let mut lines = lines();

@@ -42,10 +42,11 @@ pub struct Line {
 }
 
 impl Line {
-    /// Whether it is about the world rather than about a packet: faults, hosts, phases, disks.
+    /// Whether it is about the world rather than about a packet: faults, hosts, phases, disks, openings, the lanes themselves.
     #[must_use]
     pub fn is_of_the_world(&self) -> bool {
-        self.packet.is_none() && self.number.is_none()
+        let of_a_host = self.what == "recovered" || self.what == "refused" && self.more.starts_with("lane.");
+        self.packet.is_none() && (self.number.is_none() || of_a_host)
     }
 
     /// Whether it says that an assertion which must always hold did: there are many, and they say little.
