@@ -20,10 +20,10 @@ use seaworthy_reports::result::{ResultFile, Scenario, Seed, Time, Verdict, asser
 use crate::corpus;
 use crate::elsewhere;
 use crate::exit::Exit;
-use crate::files::{append_line, list, make_writable};
+use crate::files::{append_line, list};
 use crate::pages::{self, Timed, write};
 use crate::rebuild::Rebuild;
-use crate::results::{ShardFile, comparison_text, read};
+use crate::results::{ShardFile, comparison_text, read, unreached};
 use crate::scenario_files::{is_scenario, prepare, prepare_all};
 use crate::show;
 use crate::shrink::of_result;
@@ -139,16 +139,14 @@ fn gate(args: &Args, registry: &Registry) -> Result<Gate, Exit> {
         show::notes(&["a baseline needs a reason, and all shards at once".to_owned()]);
         return Err(Exit::Usage);
     }
-    let prepared = lint(args, registry)?;
+    let paths = files(args)?;
+    let prepared = lint(args, &paths, registry)?;
     if args.estimate {
         return estimate(args, &prepared);
     }
     let waivers = waivers::read(args.waivers.as_deref())?;
     let base = baseline(args)?;
-    make_writable(&args.out).map_err(|error| {
-        show::notes(&[format!("could not write into {}: {error}; name another folder with --out", args.out)]);
-        Exit::Environment
-    })?;
+    pages::make_folder(&args.out)?;
     let mut gate = Gate { exit: Exit::Pass, text: String::new() };
     let notes: Vec<String> = prepared
         .iter()
@@ -165,7 +163,7 @@ fn gate(args: &Args, registry: &Registry) -> Result<Gate, Exit> {
     }
     let file = ran.tell(&mut gate);
     coverage(&mut gate, &file);
-    let comparison = base.map(|base| against(&mut gate, args, &base, &file, &waivers)).transpose()?;
+    let comparison = base.map(|base| against(&mut gate, args, &paths, &base, &file, &waivers));
     if let Err(exit) = finish(&mut gate, args, &prepared, &file, comparison.as_ref()) {
         // What was found is told, though not all of it could be written down.
         gate.exit = gate.exit.and(exit);
@@ -191,8 +189,7 @@ fn files(args: &Args) -> Result<Vec<String>, Exit> {
 }
 
 /// Reads every scenario of this shard, or shows all that is wrong with them.
-fn lint(args: &Args, registry: &Registry) -> Result<Vec<Prepared>, Exit> {
-    let paths = files(args)?;
+fn lint(args: &Args, paths: &[String], registry: &Registry) -> Result<Vec<Prepared>, Exit> {
     let mine = |path: &&String| args.shard.is_none_or(|(shard, of)| shard_of(path, of) == shard);
     let mut prepared = prepare_all(paths.iter().filter(mine), |path| prepare(path, registry))?;
     prepared.sort_by(|a, b| a.scenario().id.cmp(&b.scenario().id));
@@ -428,10 +425,7 @@ fn coverage(gate: &mut Gate, file: &ResultFile) {
         .iter()
         .flat_map(|scenario| scenario.void.iter().map(|why| format!("{}: {why}", scenario.id)))
         .collect();
-    let unreached =
-        file.scenarios.iter().flat_map(|scenario| scenario.sometimes.iter().map(move |some| (scenario, some)));
-    let unreached: Vec<String> = unreached
-        .filter(|(_, some)| some.hits == 0)
+    let unreached: Vec<String> = unreached(file)
         .map(|(scenario, some)| {
             format!("{}: never reached in {} seeds: {}", scenario.id, scenario.seeds.len(), some.that)
         })
@@ -471,15 +465,15 @@ fn baseline(args: &Args) -> Result<Option<ResultFile>, Exit> {
 fn against(
     gate: &mut Gate,
     args: &Args,
+    paths: &[String],
     base: &ResultFile,
     file: &ResultFile,
     waivers: &Waivers,
-) -> Result<Comparison, Exit> {
+) -> Comparison {
     let mut base = base.clone();
     if let Some((shard, of)) = args.shard {
         // The other shards' scenarios are not missing; one that no file has is missing in each.
-        let paths = files(args)?;
-        base.scenarios.retain(|scenario| file_of(&scenario.id, &paths).is_none_or(|path| shard_of(path, of) == shard));
+        base.scenarios.retain(|scenario| file_of(&scenario.id, paths).is_none_or(|path| shard_of(path, of) == shard));
     }
     let mut comparison = compare(&base, file, &Tolerance::default(), Seeds::Pinned);
     let waived = comparison.waive(|loosened| waivers.waive(&loosened.scenario, &loosened.what));
@@ -504,7 +498,7 @@ fn against(
     if exit != Exit::Pass {
         gate.tell(&comparison_text(&comparison));
     }
-    Ok(comparison)
+    comparison
 }
 
 fn finish(

@@ -1,6 +1,7 @@
 //! The files of a run, beside its result: summary, histograms, timeline, JUnit, Prometheus text and the page that shows them.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use seaworthy_harness::plan::Plan;
 use seaworthy_harness::run::Prepared;
@@ -13,7 +14,7 @@ use seaworthy_reports::run::SeedRun;
 use seaworthy_reports::series::{SCHEMA, Series, Timelines};
 
 use crate::exit::Exit;
-use crate::files::{read_written, write_whole};
+use crate::files::{make_writable, read_written, write_whole};
 use crate::show;
 
 /// Each seed over time, as it ends; only one of them is drawn.
@@ -124,10 +125,19 @@ fn extra(dir: &str, alone: bool, file: &ResultFile, id: &str, paths: &BTreeMap<S
 }
 
 pub(crate) fn write(path: &str, text: &str) -> Result<(), Exit> {
-    write_whole(path, text).map_err(|error| {
+    write_whole(path, text).map_err(unwritten(path))
+}
+
+/// Makes the folder of a run, before it takes minutes whose result could not be kept.
+pub(crate) fn make_folder(dir: &str) -> Result<(), Exit> {
+    make_writable(dir).map_err(unwritten(dir))
+}
+
+fn unwritten(path: &str) -> impl FnOnce(io::Error) -> Exit {
+    move |error| {
         show::problem(&Unwritten { path: path.to_owned(), why: error.to_string() });
         Exit::Environment
-    })
+    }
 }
 
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]

@@ -7,7 +7,7 @@ use seaworthy_reports::compare::{Comparison, Delta, Seeds, Tolerance, Word, comp
 use seaworthy_reports::merge::merge;
 use seaworthy_reports::read::parse;
 use seaworthy_reports::render::{self, json, junit, prom, text};
-use seaworthy_reports::result::{ResultFile, Verdict};
+use seaworthy_reports::result::{ResultFile, Scenario, Sometimes, Verdict};
 use seaworthy_reports::trend;
 
 use crate::exit::Exit;
@@ -184,11 +184,14 @@ pub(crate) fn run_merge(args: &MergeArgs) -> Exit {
     }
     let scenarios = show::count(file.scenarios.len(), "scenario", "scenarios");
     let shown = show::report(&format!("{}/result.json: {scenarios} of {} shards\n", args.out, results.len()));
-    // As the gate of a shard judges it: what was to be reached and was not proves nothing.
-    let unreached =
-        file.scenarios.iter().any(|scenario| scenario.sometimes.iter().any(|sometimes| sometimes.hits == 0));
-    let reached = if unreached { Exit::Void } else { Exit::Pass };
+    let reached = if unreached(&file).next().is_none() { Exit::Pass } else { Exit::Void };
     Exit::from(file.verdict).and(reached).and(shown)
+}
+
+/// What was to be reached and was not, which proves nothing.
+pub(crate) fn unreached(file: &ResultFile) -> impl Iterator<Item = (&Scenario, &Sometimes)> {
+    let all = file.scenarios.iter().flat_map(|scenario| scenario.sometimes.iter().map(move |some| (scenario, some)));
+    all.filter(|(_, sometimes)| sometimes.hits == 0)
 }
 
 /// Missing shards that are named, at most.

@@ -12,7 +12,7 @@ use seaworthy_reports::render::{json, text};
 use seaworthy_reports::result::{ResultFile, Scenario, Time, Verdict};
 
 use crate::exit::Exit;
-use crate::files::{make_writable, write_whole};
+use crate::files::write_whole;
 use crate::pages::{self, Timed};
 use crate::plan_files::read_plan;
 use crate::scenario_files::{prepare_all, prepare_watched};
@@ -90,9 +90,8 @@ fn once(args: &Args, registry: &Registry, watch: &Watch) -> Exit {
         Ok(prepared) => prepared,
         Err(exit) => return exit,
     };
-    if let Err(error) = make_writable(&args.out) {
-        problem(format!("could not write into {}: {error}", args.out), Some("name another folder with --out"));
-        return Exit::Environment;
+    if let Err(exit) = pages::make_folder(&args.out) {
+        return exit;
     }
     prepared.iter().fold(Exit::Pass, |exit, prepared| exit.and(scenario(args, prepared)))
 }

@@ -1,7 +1,7 @@
 //! Writes the packets of a journal as lines of JSON, payloads byte for byte.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use base64::Engine;
@@ -15,7 +15,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Findings, QueueError, dlq, reader, unreadable};
+use super::{Findings, QueueError, dlq, print, reader};
 use crate::exit::Exit;
 
 #[derive(clap::Args)]
@@ -50,25 +50,17 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args) -> Result<Exit, QueueError> {
     let channel: Option<Name> = args.channel.as_deref().map(|channel| input_name(channel).into());
-    let mut reader = reader(&args.dir).await?.only(args.wanted(channel.clone()));
-    let mut out = BufWriter::new(io::stdout().lock());
-    let (mut findings, mut seen) = (Findings::default(), Seen::default());
-    while let Some(step) = reader.next().await.map_err(unreadable(&args.dir))? {
-        match step {
-            Step::Finding(finding) => findings.add(finding),
-            Step::Footer(footer) => seen.pass(&footer),
-            Step::Frame(frame) if frame.header.base >= Lsn(args.to) => break,
-            Step::Frame(frame) => match write(&mut out, &frame, args, channel.as_deref(), &mut seen, &mut findings) {
-                Ok(()) => {}
-                // A reader that has seen enough (`| head`) is fine.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Pass),
-                Err(source) => return Err(QueueError::Machine { what: "write the packets", source }),
-            },
+    let reader = reader(&args.dir).await?.only(args.wanted(channel.clone()));
+    let mut seen = Seen::default();
+    print(&args.dir, reader, args.to, "write the packets", |out, step, findings| match step {
+        Step::Footer(footer) => {
+            seen.pass(&footer);
+            Ok(())
         }
-    }
-    out.flush().map_err(|source| QueueError::Machine { what: "write the packets", source })?;
-    findings.tell();
-    Ok(findings.exit())
+        Step::Frame(frame) => write(out, &frame, args, channel.as_deref(), &mut seen, findings),
+        Step::Finding(_) => Ok(()),
+    })
+    .await
 }
 
 impl Args {
@@ -128,7 +120,7 @@ impl Seen {
 }
 
 fn write(
-    out: &mut impl Write,
+    out: &mut dyn Write,
     frame: &Frame,
     args: &Args,
     wanted: Option<&str>,

@@ -1,6 +1,6 @@
 //! Lists the records of a journal, a line each, in the order in which they were written.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use seaworthy_engine::journal::reader::{Finding, Frame, Step};
@@ -9,7 +9,7 @@ use seaworthy_engine::packet::Packet;
 use serde_json::json;
 
 use super::export::input_name;
-use super::{Findings, QueueError, reader, unreadable};
+use super::{Findings, QueueError, print, reader};
 use crate::exit::Exit;
 
 /// Bytes of a key or value that are shown.
@@ -35,29 +35,16 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args) -> Result<Exit, QueueError> {
     let input = args.channel.as_deref().map(input_name);
-    let mut reader = reader(&args.dir).await?;
-    let mut out = BufWriter::new(io::stdout().lock());
-    let mut findings = Findings::default();
-    while let Some(step) = reader.next().await.map_err(unreadable(&args.dir))? {
-        match step {
-            Step::Footer(_) => {}
-            Step::Finding(finding) => findings.add(finding),
-            Step::Frame(frame) if frame.header.base.0 >= args.to => break,
-            Step::Frame(frame) => match write(&mut out, &frame, args, input.as_deref(), &mut findings) {
-                Ok(()) => {}
-                // A reader that has seen enough (`| head`) is fine.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Pass),
-                Err(source) => return Err(QueueError::Machine { what: "write the records", source }),
-            },
-        }
-    }
-    out.flush().map_err(|source| QueueError::Machine { what: "write the records", source })?;
-    findings.tell();
-    Ok(findings.exit())
+    let reader = reader(&args.dir).await?;
+    print(&args.dir, reader, args.to, "write the records", |out, step, findings| match step {
+        Step::Frame(frame) => write(out, &frame, args, input.as_deref(), findings),
+        Step::Footer(_) | Step::Finding(_) => Ok(()),
+    })
+    .await
 }
 
 fn write(
-    out: &mut impl Write,
+    out: &mut dyn Write,
     frame: &Frame,
     args: &Args,
     input: Option<&str>,

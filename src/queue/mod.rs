@@ -9,16 +9,16 @@ mod ls;
 mod sqlite;
 mod stats;
 
-use std::io;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use seaworthy_engine::env::Disk;
 use seaworthy_engine::env::os::OsDisk;
-use seaworthy_engine::journal::JournalError;
 use seaworthy_engine::journal::image::Image;
-use seaworthy_engine::journal::reader::{Finding, ReadError, Reader};
+use seaworthy_engine::journal::reader::{Finding, ReadError, Reader, Step};
 use seaworthy_engine::journal::repair::RepairError;
+use seaworthy_engine::journal::{JournalError, Lsn};
 
 use crate::exit::Exit;
 use crate::show;
@@ -154,6 +154,38 @@ fn unreadable(dir: &Path) -> impl Fn(ReadError) -> QueueError {
 
 async fn reader(dir: &Path) -> Result<Reader, QueueError> {
     Reader::open(disk(dir)?).await.map_err(unreadable(dir))
+}
+
+/// Prints what `write` makes of each frame below `to` and of what was passed over, until the journal ends or whoever reads it
+/// has seen enough. `what` names it where it can't be done.
+async fn print(
+    dir: &Path,
+    mut reader: Reader,
+    to: u64,
+    what: &'static str,
+    mut write: impl FnMut(&mut dyn Write, Step, &mut Findings) -> io::Result<()>,
+) -> Result<Exit, QueueError> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut findings = Findings::default();
+    while let Some(step) = reader.next().await.map_err(unreadable(dir))? {
+        let written = match step {
+            Step::Finding(finding) => {
+                findings.add(finding);
+                Ok(())
+            }
+            Step::Frame(frame) if frame.header.base >= Lsn(to) => break,
+            step => write(&mut out, step, &mut findings),
+        };
+        match written {
+            Ok(()) => {}
+            // A reader that has seen enough (`| head`) is fine.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Pass),
+            Err(source) => return Err(QueueError::Machine { what, source }),
+        }
+    }
+    out.flush().map_err(|source| QueueError::Machine { what, source })?;
+    findings.tell();
+    Ok(findings.exit())
 }
 
 /// Findings that are kept one by one; further ones are only counted.
