@@ -204,7 +204,9 @@ fn choose<'a>(args: &Args, lines: &'a [Line], packets: &[String], all: &[Passage
         of_packet && of_host && line.at_ns <= until_ns && args.from.is_none_or(|from_ns| line.at_ns >= from_ns)
     };
     // Syncs of journals say little, and there are many; likewise what holds as it must.
-    let telling = |line: &&Line| (line.what != "synced" || args.host.is_some()) && !line.is_of_course();
+    let telling = |line: &&Line| {
+        (!["confirmed", "synced"].contains(&line.what.as_str()) || args.host.is_some()) && !line.is_of_course()
+    };
     // Of a promise that breaks again and again the first time tells most.
     let mut broken: BTreeSet<&str> = BTreeSet::new();
     let fresh = |line: &&'a Line| line.what != "VIOLATION" || broken.insert(&line.place);

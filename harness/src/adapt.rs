@@ -29,6 +29,7 @@ fn metric(metric: &Metric) -> (slo::Metric, Unit) {
     match metric {
         Metric::Lost => count(Count::Lost),
         Metric::LostReported => count(Count::LostReported),
+        Metric::LostWindow => count(Count::LostWindow),
         Metric::Unexpected => count(Count::Unexpected),
         Metric::Unresolved => count(Count::Unresolved),
         Metric::Rejected => count(Count::Rejected),
@@ -80,6 +81,7 @@ pub fn limits<'a>(scenario: &Scenario, hosts: impl Iterator<Item = &'a str>) -> 
     let shed = if scenario.promise.drops.is_empty() { zero_unless(&[Metric::Shed, Metric::DropRatio]) } else { None };
     Limits {
         lost: zero_unless(&[Metric::Lost]),
+        lost_window: zero_unless(&[Metric::LostWindow, Metric::DropRatio]),
         unexpected: zero_unless(&[Metric::Unexpected]),
         unresolved: zero_unless(&[Metric::Unresolved]),
         rejected: zero_unless(&[Metric::Rejected]),

@@ -86,6 +86,7 @@ mod tests {
             place: place.to_owned(),
             packet: packet.map(str::to_owned),
             number: None,
+            to: None,
             more: String::new(),
         };
         let lines = [

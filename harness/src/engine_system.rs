@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::fault::lane_proxy::{LaneProxy, ProxyFaults};
 use crate::members::Members;
-use crate::plan::Sizes;
+use crate::plan::Tuning;
 use crate::sim::net::Route;
 use crate::sim::recorder::Recorder;
 use crate::sim::sink::Endpoint;
@@ -35,9 +35,9 @@ pub struct EngineSystem {
     intakes: BTreeMap<String, Arc<Intake>>,
     handles: Arc<Mutex<BTreeMap<String, Handle>>>,
     proxies: Vec<Proxy>,
-    sizes: Sizes,
+    tuning: Tuning,
     payload_bytes_max: u64,
-    /// Of a real machine; the process is put in. In a simulation the sizes say.
+    /// Of a real machine; the process is put in. In a simulation the tuning says.
     journal: Option<JournalOptions>,
     /// Nodes that a fault makes panic, as `host.node`.
     panicking: BTreeSet<String>,
@@ -68,7 +68,7 @@ impl EngineSystem {
             intakes,
             handles: Arc::default(),
             proxies: Vec::new(),
-            sizes: Sizes::default(),
+            tuning: Tuning::default(),
             payload_bytes_max: 0,
             journal: None,
             panicking: BTreeSet::new(),
@@ -81,10 +81,10 @@ impl EngineSystem {
         EngineSystem { panicking, ..self }
     }
 
-    /// Makes journals of those sizes that can hold payloads of so many bytes.
+    /// Makes journals so that can hold payloads of so many bytes.
     #[must_use]
-    pub fn with_sizes(self, sizes: Sizes, payload_bytes_max: u64) -> Self {
-        EngineSystem { sizes, payload_bytes_max, ..self }
+    pub fn with_tuning(self, tuning: Tuning, payload_bytes_max: u64) -> Self {
+        EngineSystem { tuning, payload_bytes_max, ..self }
     }
 
     /// Makes journals as on a real machine.
@@ -97,12 +97,13 @@ impl EngineSystem {
         if let Some(journal) = &self.journal {
             return JournalOptions { process: host.to_owned(), ..journal.clone() };
         }
-        let frame_bytes = self.sizes.frame_bytes(self.payload_bytes_max);
+        let frame_bytes = self.tuning.frame_bytes(self.payload_bytes_max);
         JournalOptions {
-            segment_bytes: self.sizes.segment_bytes(frame_bytes),
+            segment_bytes: self.tuning.segment_bytes(frame_bytes),
             frame_bytes_max: usize::try_from(frame_bytes).expect("a frame fits in memory"),
             queue_bytes_max: 1 << 20,
             tail_bytes_max: 1 << 20,
+            durability: self.tuning.durability(),
             ..JournalOptions::new(host)
         }
     }
@@ -132,6 +133,10 @@ impl EngineSystem {
             .expect("the world boots only hosts that it was given")
     }
 
+    fn load(&self, entry: &str, intake: &Arc<Intake>) -> LoadSource {
+        LoadSource { recorder: self.recorder.clone(), entry: entry.into(), intake: intake.clone() }
+    }
+
     fn handles(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Handle>> {
         self.handles.lock().expect("no code panics while it holds the handles")
     }
@@ -142,7 +147,7 @@ impl EngineSystem {
         for node in &process.plan.nodes {
             let address = format!("{}.{}", boot.host, node.id);
             if let Some(intake) = self.intakes.get(&address) {
-                stand_ins.insert(node.id.to_string(), StandIn::Source(Box::new(LoadSource { intake: intake.clone() })));
+                stand_ins.insert(node.id.to_string(), StandIn::Source(Box::new(self.load(&address, intake))));
             }
             if self.panicking.contains(&address) {
                 let (recorder, address) = (self.recorder.clone(), address.clone());
@@ -167,7 +172,7 @@ impl EngineSystem {
             registry: self.registry.clone(),
             stand_ins,
             journal: self.journal(&boot.host),
-            in_flight_max: self.sizes.in_flight(),
+            in_flight_max: self.tuning.in_flight(),
             park: false,
         }
     }
@@ -270,6 +275,8 @@ struct Offers {
     waiting: BTreeMap<Seq, oneshot::Sender<Offered>>,
     /// Given back at a restart, not yet offered again. Nothing behind them goes in before them.
     returned: BTreeSet<Seq>,
+    /// Answered as accepted, and not known to be there by a later incarnation's word.
+    accepted: BTreeSet<Seq>,
 }
 
 impl Intake {
@@ -294,12 +301,15 @@ impl Intake {
         answered.await.unwrap_or(Offered::Indeterminate)
     }
 
-    /// A new incarnation begins: nobody will answer what the last one took.
-    fn restart(&self) {
+    /// A new incarnation begins: nobody will answer what the last one took. Gives what that one accepted, and this one does not
+    /// have.
+    fn restart(&self, resume: &Resume) -> Vec<Seq> {
         let mut state = self.state();
+        let gone = std::mem::take(&mut state.accepted).into_iter().filter(|seq| !resume.has(*seq)).collect();
         let waiting = std::mem::take(&mut state.waiting);
         state.returned.extend(waiting.keys());
         state.queue.clear();
+        gone
     }
 
     fn take(&self, max: usize) -> Vec<Entry> {
@@ -321,6 +331,7 @@ impl Acks for Intake {
         let mut state = self.state();
         for seq in seqs {
             if let Some(answer) = state.waiting.remove(seq) {
+                state.accepted.insert(*seq);
                 // The load may have gone; its history keeps what it knew.
                 let _ = answer.send(Offered::Accepted);
             }
@@ -330,12 +341,19 @@ impl Acks for Intake {
 
 /// In place of a source: brings in what the load offers.
 struct LoadSource {
+    recorder: Arc<Recorder>,
+    /// As `host.node`.
+    entry: Arc<str>,
     intake: Arc<Intake>,
 }
 
 impl Source for LoadSource {
-    fn start(&mut self, _: Resume) -> Fut<'_, Result<(), NodeError>> {
-        self.intake.restart();
+    fn start(&mut self, resume: Resume) -> Fut<'_, Result<(), NodeError>> {
+        let gone = self.intake.restart(&resume);
+        if !gone.is_empty() {
+            let gone = gone.into_iter().map(|seq| (self.entry.clone(), seq));
+            self.recorder.with_history(|history| history.gone.extend(gone));
+        }
         Box::pin(async { Ok(()) })
     }
 

@@ -89,6 +89,17 @@ pub struct DiskFact {
     pub what: String,
 }
 
+/// The power of a simulated host went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PowerCut {
+    /// Host.
+    pub host: String,
+    /// Virtual ns.
+    pub at_ns: u64,
+    /// The longest that a sync of its disk took in this life of the host, ns.
+    pub sync_ns: u64,
+}
+
 /// One seed, start to end.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -102,6 +113,10 @@ pub struct History {
     pub applied: Vec<Applied>,
     /// What the disks saw.
     pub disk: Vec<DiskFact>,
+    /// Power cuts.
+    pub power_cuts: Vec<PowerCut>,
+    /// Entries, as `host.node` and number, that were accepted in one life of a host and were not there in the next.
+    pub gone: BTreeSet<(Arc<str>, Seq)>,
     /// Loss that the system itself reported: the host, and the exact range.
     pub reported_lost: Vec<(String, String)>,
     /// Frames that faults made rot: the host, and the packets that were in it. What a host reports as lost lies in them.

@@ -28,6 +28,8 @@ pub struct Declared {
     pub lost_reported: BTreeSet<String>,
     /// Lost within the declared window of `interval` or `os`.
     pub lost_window: BTreeSet<String>,
+    /// Entries that were accepted and are gone with a power cut: nothing is due of them.
+    pub gone: BTreeSet<EventKey>,
     /// Endpoints that take repeats out by themselves.
     pub idempotent_sinks: BTreeSet<String>,
 }
@@ -169,12 +171,13 @@ pub fn answers(history: &History) -> Vec<Answer> {
     history.offers.iter().map(answer).collect()
 }
 
-/// The events that the reference must evaluate: what the system took.
+/// The events that the reference must evaluate: what the system took, and did not lose with a power cut.
 #[must_use]
-pub fn taking_part(history: &History) -> BTreeSet<EventKey> {
+pub fn taking_part(history: &History, declared: &Declared) -> BTreeSet<EventKey> {
     let taken = |answer: &Answer| matches!(answer, Answer::Accepted | Answer::Recovered);
-    let offers = history.offers.iter().zip(answers(history));
-    offers.filter(|(_, answer)| taken(answer)).map(|(offer, _)| (offer.entry.clone(), offer.seq)).collect()
+    let offers = history.offers.iter().zip(answers(history)).filter(|(_, answer)| taken(answer));
+    let keys = offers.map(|(offer, _)| (offer.entry.clone(), offer.seq));
+    keys.filter(|key| !declared.gone.contains(key)).collect()
 }
 
 /// A place for an expected effect.
@@ -200,7 +203,8 @@ pub fn join(history: &History, expected: &Expected, declared: &Declared) -> Resu
         let expects = expected.events.get(&key).map(Vec::as_slice);
         let evaluated = expects.is_some();
         fates.push(expects);
-        if evaluated != matches!(answer, Answer::Accepted | Answer::Recovered) {
+        let taken = matches!(answer, Answer::Accepted | Answer::Recovered);
+        if evaluated != (taken && !declared.gone.contains(&key)) {
             let (entry, packet_id) = (offer.entry.to_string(), offer.packet_id.to_string());
             return Err(LedgerError::TakingPart { entry, seq: offer.seq, packet_id, answer: *answer, evaluated });
         }
@@ -338,6 +342,9 @@ impl Books<'_> {
         for at in 0..account.rows.len() {
             let offer = &self.history.offers[account.rows[at].offer];
             let missing: Option<String> = match self.expect(account.rows[at].offer, sink).flatten() {
+                None if self.declared.gone.contains(&(offer.entry.clone(), offer.seq)) => {
+                    Some(offer.packet_id.to_string())
+                }
                 None => continue,
                 Some(Expect::Absorbed) => {
                     account.rows[at].fate = Fate::Absorbed;

@@ -29,6 +29,7 @@ mod stand_in;
 pub mod story;
 pub mod system;
 pub mod testing;
+mod undone;
 mod waterfall;
 pub mod world;
 

@@ -35,6 +35,9 @@ pub struct Stop {
     pub committed_ns: Option<Ns>,
     /// When it was handed out, each time.
     pub granted_ns: Vec<Ns>,
+    /// To whom, where packets are leased: each member once, the first first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub granted_to: Vec<String>,
     /// When it was settled there: with a producer, when the channel's host had acked it.
     pub settled_ns: Option<Ns>,
     /// When a rule ended it, and which.
@@ -59,7 +62,11 @@ impl Stop {
                     format!("{} times, {} to {}", self.granted_ns.len(), seconds(first), seconds(last))
                 }
             };
-            parts.push(format!("granted {times}"));
+            let to = match &self.granted_to[..] {
+                [] => String::new(),
+                members => format!(" (to {})", members.join(", ")),
+            };
+            parts.push(format!("granted {times}{to}"));
         }
         parts.push(format!("settled {}", or_never(self.settled_ns)));
         if let Some((at_ns, how)) = &self.ended {
@@ -128,7 +135,7 @@ pub fn passages(lines: &[Line]) -> Vec<Passage> {
     let mut of_number: BTreeMap<(&str, &str, u64), usize> = BTreeMap::new();
     let mut handing: BTreeSet<(String, Column)> = BTreeSet::new();
     let mut refused: BTreeSet<(&str, &str)> = BTreeSet::new();
-    for line in lines {
+    for line in lines.iter().filter(|line| !line.is_undone()) {
         let Some(host) = &line.host else { continue };
         let (channel, group) = place(&line.place);
         let group = group.map(str::to_owned);
@@ -160,8 +167,16 @@ pub fn passages(lines: &[Line]) -> Vec<Passage> {
         let there = stops.iter().position(|stop| stop.host == *host && stop.group == group && stop.number == number);
         let stop = there.unwrap_or_else(|| {
             let (host, group) = (host.clone(), group.clone());
-            let (committed_ns, granted_ns, settled_ns, ended) = (None, Vec::new(), None, None);
-            stops.push(Stop { host, group, number, committed_ns, granted_ns, settled_ns, ended });
+            stops.push(Stop {
+                host,
+                group,
+                number,
+                committed_ns: None,
+                granted_ns: Vec::new(),
+                granted_to: Vec::new(),
+                settled_ns: None,
+                ended: None,
+            });
             stops.len() - 1
         });
         let stop = &mut stops[stop];
@@ -170,6 +185,9 @@ pub fn passages(lines: &[Line]) -> Vec<Passage> {
             "granted" => {
                 handing.insert((channel.to_owned(), (host.clone(), group)));
                 stop.granted_ns.push(line.at_ns);
+                if let Some(member) = line.to.as_ref().filter(|member| !stop.granted_to.contains(member)) {
+                    stop.granted_to.push(member.clone());
+                }
             }
             "settled" => _ = stop.settled_ns.get_or_insert(line.at_ns),
             what => stop.ended = Some((line.at_ns, format!("{what} {}", line.more).trim_end().to_owned())),
@@ -208,6 +226,7 @@ fn odd(passage: &Passage, handing: &BTreeSet<(String, Column)>, refused: bool) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::story::UNDONE;
 
     fn line(at_ns: Ns, host: &str, what: &str, number: u64, packet: Option<&str>) -> Line {
         Line {
@@ -217,6 +236,7 @@ mod tests {
             place: "channel/uplink".to_owned(),
             packet: packet.map(str::to_owned),
             number: Some(number),
+            to: None,
             more: String::new(),
         }
     }
@@ -282,6 +302,24 @@ mod tests {
         let shed =
             |lines: &mut Vec<Line>| lines[4] = Line { more: "too old".into(), ..line(5, "hub", "dropped", 2, None) };
         check(shed, &format!("{edge} | hub #2: committed 0.004 granted never settled 0.007 dropped too old 0.005"));
+    }
+
+    #[test]
+    fn who_held_it_is_told_once_and_what_was_undone_is_not() {
+        let edge = "channel/uplink p  edge #4: committed 0.003 settled 0.006";
+        let leased = |lines: &mut Vec<Line>| {
+            let to = |at, member: &str| Line { to: Some(member.into()), ..line(at, "hub", "granted", 2, Some("p")) };
+            lines[4] = to(5, "lab");
+            lines.extend([to(6, "lab2"), to(6, "lab")]);
+        };
+        check(
+            leased,
+            &format!("{edge} | hub #2: committed 0.004 granted 3 times, 0.005 to 0.006 (to lab, lab2) settled 0.007"),
+        );
+        let undone = |lines: &mut Vec<Line>| {
+            lines.push(Line { more: UNDONE.into(), ..line(1, "edge", "committed", 1, Some("p")) });
+        };
+        check(undone, &format!("{edge} | hub #2: committed 0.004 granted 0.005 settled 0.007"));
     }
 
     /// Its number is the host's, and no packet's.

@@ -6,6 +6,7 @@ mod normal;
 
 pub use action::{Action, DiskOp};
 
+use seaworthy_engine::journal::Durability;
 use serde::{Deserialize, Serialize};
 
 /// Nanoseconds of virtual time.
@@ -43,18 +44,17 @@ pub struct Plan {
     /// When the load ends and everything heals, if earlier than the scenario says. Later events don't enter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_ns: Option<Ns>,
-    /// Sizes that the engine runs with.
-    #[serde(default, skip_serializing_if = "Sizes::is_default")]
-    pub engine: Sizes,
+    /// How the engine runs.
+    #[serde(default, skip_serializing_if = "Tuning::is_default")]
+    pub engine: Tuning,
     /// Steps sorted by start; triggered ones last, in order of the file.
     pub steps: Vec<Step>,
 }
 
-/// Sizes that the engine runs with, where not those of every simulation: small ones meet in seconds what large ones meet in
-/// days.
+/// How the engine runs, where not as in every simulation: small sizes meet in seconds what large ones meet in days.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sizes {
+pub struct Tuning {
     /// A segment of a journal, bytes; at least four frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment_bytes: Option<u64>,
@@ -64,22 +64,40 @@ pub struct Sizes {
     /// Packets that a process may have in its nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<u32>,
+    /// When a commit counts.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "durability_text")]
+    pub durability: Option<Durability>,
 }
 
-impl Sizes {
-    /// Whether all are those of every simulation.
+mod durability_text {
+    use seaworthy_engine::journal::Durability;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(value: &Option<Durability>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&value.expect("what is none is skipped"))
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Option<Durability>, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map(Some).map_err(D::Error::custom)
+    }
+}
+
+impl Tuning {
+    /// Whether all is as in every simulation.
     #[must_use]
     pub fn is_default(&self) -> bool {
-        *self == Sizes::default()
+        *self == Tuning::default()
     }
 
     /// These, and those of `others` where these say nothing.
     #[must_use]
-    pub fn or(self, others: Sizes) -> Sizes {
-        Sizes {
+    pub fn or(self, others: Tuning) -> Tuning {
+        Tuning {
             segment_bytes: self.segment_bytes.or(others.segment_bytes),
             frame_bytes: self.frame_bytes.or(others.frame_bytes),
             in_flight: self.in_flight.or(others.in_flight),
+            durability: self.durability.or(others.durability),
         }
     }
 
@@ -107,13 +125,19 @@ impl Sizes {
         self.in_flight.unwrap_or(IN_FLIGHT) as usize
     }
 
-    /// What is wrong with them.
+    /// When a commit counts.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.durability.unwrap_or_default()
+    }
+
+    /// What is wrong with it.
     pub(crate) fn check(&self) -> Result<(), String> {
         match *self {
-            Sizes { frame_bytes: Some(frame), .. } if !(FRAME_BYTES_MIN..=FRAME_BYTES_LIMIT).contains(&frame) => {
+            Tuning { frame_bytes: Some(frame), .. } if !(FRAME_BYTES_MIN..=FRAME_BYTES_LIMIT).contains(&frame) => {
                 Err(format!("a frame of {frame} bytes is not between {FRAME_BYTES_MIN} and {FRAME_BYTES_LIMIT}"))
             }
-            Sizes { segment_bytes: Some(segment), .. }
+            Tuning { segment_bytes: Some(segment), .. }
                 if !(4 * FRAME_BYTES_MIN..=SEGMENT_BYTES_LIMIT).contains(&segment) =>
             {
                 Err(format!(
@@ -121,7 +145,10 @@ impl Sizes {
                     4 * FRAME_BYTES_MIN
                 ))
             }
-            Sizes { in_flight: Some(0), .. } => Err("nothing moves with 0 packets in flight".to_owned()),
+            Tuning { durability: Some(Durability::Os), .. } => {
+                Err("what `os` may lose has no bound that a check could hold it to".to_owned())
+            }
+            Tuning { in_flight: Some(0), .. } => Err("nothing moves with 0 packets in flight".to_owned()),
             _ => Ok(()),
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use seaworthy_engine::assert::{self, Assertion, Claim};
-use seaworthy_engine::observe::What;
+use seaworthy_engine::observe::{Holder, What};
 use seaworthy_engine::packet::{Identity, Seq};
 use serde::Serialize;
 
@@ -14,6 +14,7 @@ use crate::plan::{Ns, Plan};
 use crate::run::Judged;
 use crate::scenario::World;
 use crate::sim::trace::{Kind, Record, WORLD};
+use crate::undone;
 
 /// Nodes on the way of a packet, at most: what is made of it further on keeps its number alone.
 const GENERATIONS: usize = 8;
@@ -36,6 +37,9 @@ pub struct Line {
     /// Its number at that place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number: Option<u64>,
+    /// Whom it was handed to, where packets are leased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
     /// More of it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub more: String,
@@ -47,6 +51,12 @@ impl Line {
     pub fn is_of_the_world(&self) -> bool {
         let of_a_host = self.what == "recovered" || self.what == "refused" && self.more.starts_with("lane.");
         self.packet.is_none() && (self.number.is_none() || of_a_host)
+    }
+
+    /// Whether it did not happen after all.
+    #[must_use]
+    pub fn is_undone(&self) -> bool {
+        self.more == UNDONE
     }
 
     /// Whether it says that an assertion which must always hold did: there are many, and they say little.
@@ -78,6 +88,9 @@ pub(crate) fn made_of(name: &str, packet: &str) -> bool {
     name == packet || name.strip_prefix(packet).is_some_and(|rest| rest.starts_with(" > "))
 }
 
+/// What a line says that tells what a power cut undid.
+pub(crate) const UNDONE: &str = "undone by the power cut that followed: it was not synced";
+
 /// Where a host was at one time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HostState {
@@ -106,6 +119,7 @@ pub fn lines(world: &World, plan: &Plan, judged: &Judged) -> Vec<Line> {
         place: place.to_owned(),
         packet: None,
         number: None,
+        to: None,
         more: String::new(),
     };
     let mut lines = Vec::new();
@@ -118,9 +132,11 @@ pub fn lines(world: &World, plan: &Plan, judged: &Judged) -> Vec<Line> {
             lines.push(Line { more, ..about(line(at_ns, host, "accepted", &offer.entry)) });
         }
     }
-    for probed in &history.events {
+    let undone = undone::undone(history);
+    for (at, probed) in history.events.iter().enumerate() {
         let event = &probed.event;
         let more = match &event.what {
+            _ if undone.contains(&at) => UNDONE.to_owned(),
             What::Dropped { reason } | What::Refused { reason } => reason.to_string(),
             What::Asserted { id, held } => match assertions.get(id) {
                 Some(Assertion { says, .. }) if !held => format!("it does not hold: {says}"),
@@ -135,16 +151,26 @@ pub fn lines(world: &World, plan: &Plan, judged: &Judged) -> Vec<Line> {
             }
             What::Recovered if event.seq == Seq(0) => "a new journal: none was found".to_owned(),
             What::Recovered => "goes on at this LSN".to_owned(),
-            What::Synced => "up to this LSN".to_owned(),
+            What::Confirmed | What::Synced => "up to this LSN".to_owned(),
             What::Admitted { producer, epoch } => format!("from {producer}, epoch {}", epoch.0),
+            What::Joined { member, generation } => format!("{member}, generation {generation}"),
+            What::Left { member } => member.to_string(),
+            What::Granted { to: Some(Holder { member, lease }) } => {
+                format!("to {member}, lease {lease}, delivery {}", event.attempt)
+            }
             _ if event.attempt > 1 => format!("delivery {}", event.attempt),
             _ => String::new(),
+        };
+        let to = match &event.what {
+            What::Granted { to: Some(holder) } => Some(holder.member.to_string()),
+            _ => None,
         };
         lines.push(Line {
             packet: event
                 .identity
                 .map(|identity| names.get(&identity).cloned().unwrap_or_else(|| identity.to_string())),
             number: (event.seq != Seq(0)).then_some(event.seq.0),
+            to,
             more,
             ..line(probed.at_ns, Some(&probed.host), event.what.name(), &event.place)
         });

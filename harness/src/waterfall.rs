@@ -95,7 +95,7 @@ fn kind(what: &What, host: &str, place: &str, flow: &Flow) -> Option<Kind> {
             let node = flow.nodes.iter().position(|node| *node.address == *name)?;
             Some(Kind { order: 4 * node, name, node: Some(node) })
         }
-        What::Committed | What::Granted => {
+        What::Committed | What::Granted { .. } => {
             let channel = place.strip_prefix("channel/")?;
             let (rank, how) = if *what == What::Committed { (1, "stored") } else { (2, "waited") };
             let is_end = |what: &FlowWhat| matches!(what, FlowWhat::Pipe | FlowWhat::Channel(_));

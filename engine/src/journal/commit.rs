@@ -24,6 +24,11 @@ const FLYING_MAX: usize = 2;
 /// first is synced.
 const SECOND_PART: usize = 16;
 
+/// Who waits for a sync, where those are not made for every commit, waits no longer than this for its beginning.
+const WANTED_NS: u64 = 1_000_000_000;
+/// Nor for more bytes than these: it must not become slower than where every commit is synced.
+const WANTED_BYTES: u64 = 128 << 10;
+
 /// What goes into one frame, and who waits for it.
 pub(super) struct Batch {
     pub(super) body: Bytes,
@@ -64,8 +69,8 @@ pub(super) struct Task {
     pub(super) next: Lsn,
     /// All records below are durable.
     pub(super) synced: Lsn,
-    /// True while confirmed frames are not synced, which only weaker durabilities let happen.
-    unsynced: bool,
+    /// Bytes of confirmed frames that are not synced, which only weaker durabilities let happen.
+    unsynced_bytes: u64,
     /// When the oldest of them is to be synced, ns.
     sync_due: Option<u64>,
     /// True while the last frame with records has no successor that confirms it.
@@ -96,7 +101,7 @@ impl Task {
             flying: VecDeque::new(),
             next,
             synced: next,
-            unsynced: false,
+            unsynced_bytes: 0,
             sync_due: None,
             unmarked: true,
             sealing: None,
@@ -130,9 +135,7 @@ impl Task {
             } else {
                 self.idle().await?;
             }
-            if self.sync_due.is_some_and(|due| self.shared.env.clock.mono() >= due) {
-                self.sync().await?;
-            }
+            self.sync_if_due().await?;
         }
     }
 
@@ -222,16 +225,41 @@ impl Task {
         self.checkpoint().await
     }
 
+    /// Syncs when the interval is over, or for who waits for it.
+    async fn sync_if_due(&mut self) -> Result<(), JournalError> {
+        if self.unsynced_bytes == 0 {
+            return Ok(());
+        }
+        let now = self.shared.env.clock.mono();
+        let wanted = self.shared.lock().sync_wanted;
+        if wanted {
+            let due = now.saturating_add(WANTED_NS);
+            self.sync_due = Some(self.sync_due.map_or(due, |sooner| sooner.min(due)));
+        }
+        let enough = wanted && self.unsynced_bytes >= WANTED_BYTES;
+        if enough || self.sync_due.is_some_and(|due| now >= due) { self.sync().await } else { Ok(()) }
+    }
+
     /// Makes durable what is confirmed. Nothing to do where a commit is durable when it is confirmed.
     pub(super) async fn sync(&mut self) -> Result<(), JournalError> {
         self.sync_due = None;
-        if !std::mem::take(&mut self.unsynced) {
+        if std::mem::take(&mut self.unsynced_bytes) == 0 {
             return Ok(());
         }
         self.active.file.sync_data().await.map_err(JournalError::io("sync the active segment"))?;
         self.synced = self.landed.next;
-        self.shared.lock().wear.syncs += 1;
+        let mut state = self.shared.lock();
+        state.wear.syncs += 1;
+        (state.synced, state.sync_wanted) = (self.synced, false);
+        state.image.synced();
+        drop(state);
+        self.shared.env.probe.on(&[self.upto(What::Synced, self.synced)]);
+        self.shared.durable.send_modify(|_| {});
         Ok(())
+    }
+
+    fn upto(&self, what: What, lsn: Lsn) -> Event {
+        Event { what, place: self.shared.name.clone(), identity: None, seq: Seq(lsn.0), attempt: 0 }
     }
 
     async fn end(&mut self) -> Result<(), JournalError> {
@@ -254,8 +282,8 @@ impl Task {
         let clock = self.shared.env.clock.clone();
         let options = &self.shared.options;
         let spare_missing = self.shared.lock().spare.is_none();
-        // The mark is a sync, and whoever leaves those to the system has no use for it.
-        let marks = self.unmarked && options.durability != Durability::Os;
+        // The mark is a sync: whoever leaves those to the system has no use for it, and none comes before its time.
+        let marks = self.unmarked && options.durability != Durability::Os && self.unsynced_bytes == 0;
         let nap = match (marks, spare_missing) {
             (true, _) => Some(options.mark_after_ns),
             (false, true) => Some(options.full_retry_ns),
@@ -274,7 +302,7 @@ impl Task {
             () = clock.sleep_until(due) => {}
         }
         if self.sync_due.is_some_and(|sync| sync <= due) {
-            self.sync().await
+            Ok(())
         } else if marks {
             self.mark(false, Bytes::new()).await
         } else {
@@ -316,22 +344,22 @@ impl Task {
     /// The frame is as durable as was asked for: everybody may know.
     fn confirm(&mut self, stand: &Stand, records: Vec<Record>, waiters: Vec<Waiter>, count: u32, bytes: u64) {
         self.unmarked = true;
-        self.unsynced |= self.shared.options.durability != Durability::Sync;
+        let is_synced = self.shared.options.durability == Durability::Sync;
         let mut events = Vec::with_capacity(records.len() + 1);
         let mut guard = self.shared.lock();
         let state = &mut *guard;
         let first = state.durable;
         state.durable = Lsn(first.0 + u64::from(count));
         let durable = state.durable;
-        events.push(Event {
-            what: What::Synced,
-            place: self.shared.name.clone(),
-            identity: None,
-            seq: Seq(durable.0),
-            attempt: 0,
-        });
+        if is_synced {
+            state.synced = durable;
+            events.push(self.upto(What::Synced, durable));
+        } else {
+            events.push(self.upto(What::Confirmed, durable));
+            self.unsynced_bytes += bytes;
+        }
         state.wear.written_bytes += bytes;
-        state.wear.syncs += u64::from(self.shared.options.durability == Durability::Sync);
+        state.wear.syncs += u64::from(is_synced);
         for record in records {
             if let Record::Append { packet, .. } = &record {
                 state.wear.payload_bytes += packet.len() as u64;

@@ -47,11 +47,16 @@ impl Cursor {
         }
     }
 
+    /// What is settled above the floor, ascending.
+    pub fn above(&self) -> impl Iterator<Item = (Seq, Seq)> {
+        self.above.iter().map(|(from, to)| (*from, *to))
+    }
+
     /// The ranges that make up what is settled, ascending.
     #[must_use]
     pub fn ranges(&self) -> Vec<(Seq, Seq)> {
         let first = (self.floor > Seq(0)).then_some((Seq(1), self.floor));
-        first.into_iter().chain(self.above.iter().map(|(s, e)| (*s, *e))).collect()
+        first.into_iter().chain(self.above()).collect()
     }
 }
 

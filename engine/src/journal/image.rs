@@ -83,6 +83,11 @@ impl Image {
         self.tail_bytes_max = bytes;
     }
 
+    /// All that it holds is synced.
+    pub(super) fn synced(&mut self) {
+        self.channels.values_mut().for_each(|packets| packets.synced = packets.last);
+    }
+
     /// Takes one record that stands in the frame `at`. Gives the packets of a channel that it settled for its group, and that
     /// the group had not settled before.
     ///

@@ -164,6 +164,17 @@ impl Commit {
             Err(_) => Err(self.shared.lock().stopped()),
         }
     }
+
+    /// Waits until it is synced, whatever the durability: what another process is told must not be forgotten here.
+    ///
+    /// # Errors
+    /// As [`Commit::wait`].
+    pub async fn synced(self) -> Result<Range<Lsn>, JournalError> {
+        let journal = Journal { shared: self.shared.clone() };
+        let range = self.wait().await?;
+        journal.synced(range.end).await?;
+        Ok(range)
+    }
 }
 
 /// What waits to be written. Bodies are encoded at submit, in the submitter's time.
@@ -183,6 +194,10 @@ struct State {
     next: Lsn,
     /// All records below are confirmed: durable, unless the options ask for less.
     durable: Lsn,
+    /// All records below are durable, whatever the options.
+    synced: Lsn,
+    /// Somebody waits for more of them.
+    sync_wanted: bool,
     /// What was written since the journal was opened; without `open_ns`.
     wear: Wear,
     opened_ns: u64,
@@ -225,6 +240,13 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no code panics while it holds the journal's state")
+    }
+
+    /// Asks for a sync, where those are not made for every commit.
+    fn want_sync(&self, state: &mut State) {
+        if !std::mem::replace(&mut state.sync_wanted, true) {
+            self.work.notify_one();
+        }
     }
 
     fn wear(&self) -> Wear {
@@ -272,6 +294,8 @@ impl Journal {
                 pending: Pending::default(),
                 next: opened.recovery.next,
                 durable: opened.recovery.next,
+                synced: opened.recovery.next,
+                sync_wanted: false,
                 wear: opened.wear,
                 opened_ns: env.clock.mono(),
                 spare: opened.spare,
@@ -391,7 +415,42 @@ impl Journal {
         Ok(self.submit(tx, intent).expect("room() saw room in this very step"))
     }
 
-    /// Looks at the durable state: channels, cursors, node state, producers.
+    /// All records below are confirmed.
+    #[must_use]
+    pub fn confirmed(&self) -> Lsn {
+        self.shared.lock().durable
+    }
+
+    /// True when all records below `upto` are synced.
+    #[must_use]
+    pub fn is_synced(&self, upto: Lsn) -> bool {
+        self.shared.lock().synced >= upto
+    }
+
+    /// Waits until all records below `upto` are synced.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub async fn synced(&self, upto: Lsn) -> Result<(), JournalError> {
+        let mut changed = self.shared.durable.subscribe();
+        loop {
+            {
+                let mut state = self.shared.lock();
+                if state.synced >= upto {
+                    return Ok(());
+                }
+                if state.stopped.is_some() {
+                    return Err(state.stopped());
+                }
+                self.shared.want_sync(&mut state);
+            }
+            if changed.changed().await.is_err() {
+                return Err(self.shared.lock().stopped());
+            }
+        }
+    }
+
+    /// Looks at the confirmed state: channels, cursors, node state, producers.
     pub fn image<T>(&self, look: impl FnOnce(&Image) -> T) -> T {
         look(&self.shared.lock().image)
     }

@@ -13,6 +13,8 @@ use crate::packet::Seq;
 pub struct Packets {
     /// The last number given.
     pub last: Seq,
+    /// The last that was synced, where commits are confirmed before they are; see [`super::Journal::read_synced`].
+    pub(super) synced: Seq,
     pub(super) entries: Runs,
     /// The newest packets, so that a reader that keeps up never touches the disk.
     pub(super) tail: VecDeque<(Seq, Bytes)>,

@@ -9,7 +9,7 @@ use super::checkpoint;
 use super::frame::{self, At, Found};
 use super::image::Packets;
 use super::record::Record;
-use super::{Journal, JournalError};
+use super::{Durability, Journal, JournalError};
 use crate::env::File;
 use crate::packet::Seq;
 use crate::reachable;
@@ -24,6 +24,13 @@ impl Files {
     pub(super) fn of(open: BTreeMap<u64, Arc<dyn File>>) -> Files {
         Files { open, cached: None }
     }
+}
+
+/// How far a reader may see.
+#[derive(Clone, Copy)]
+enum Reach {
+    Confirmed,
+    Synced,
 }
 
 /// A packet of a frame: channel, number, bytes.
@@ -52,23 +59,60 @@ impl Journal {
         packets_max: usize,
         bytes_max: usize,
     ) -> Result<Vec<(Seq, Bytes)>, JournalError> {
+        self.read_upto(Reach::Confirmed, channel, from, (packets_max, bytes_max)).await
+    }
+
+    /// The same, of those that are synced, whatever the durability: for other processes, which this one must not surprise
+    /// with other packets under the same numbers.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    pub async fn read_synced(
+        &self,
+        channel: &str,
+        from: Seq,
+        packets_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(Seq, Bytes)>, JournalError> {
+        let reach = match self.shared.options.durability {
+            Durability::Sync => Reach::Confirmed,
+            Durability::Interval { .. } | Durability::Os => Reach::Synced,
+        };
+        self.read_upto(reach, channel, from, (packets_max, bytes_max)).await
+    }
+
+    async fn read_upto(
+        &self,
+        reach: Reach,
+        channel: &str,
+        from: Seq,
+        (packets_max, bytes_max): (usize, usize),
+    ) -> Result<Vec<(Seq, Bytes)>, JournalError> {
         let mut durable = self.shared.durable.subscribe();
         let mut looked = None;
         loop {
-            let next = {
-                let state = self.shared.lock();
+            let (next, upto) = {
+                let mut state = self.shared.lock();
                 if state.stopped.is_some() {
                     return Err(state.stopped());
                 }
                 let packets = state.image.channel(channel);
-                let next = packets.and_then(|packets| packets.next(from));
-                if let (Some(packets), Some((seq, _))) = (packets, next) {
-                    let cached = packets.cached(seq, packets_max, bytes_max);
+                let upto = match reach {
+                    Reach::Confirmed => Seq(u64::MAX),
+                    Reach::Synced => packets.map_or(Seq(0), |packets| packets.synced),
+                };
+                let mut next = packets.and_then(|packets| packets.next(from));
+                if next.is_some_and(|(seq, _)| seq > upto) {
+                    self.shared.want_sync(&mut state);
+                    next = None;
+                } else if let (Some(packets), Some((seq, _))) = (packets, next) {
+                    let mut cached = packets.cached(seq, packets_max, bytes_max);
+                    cached.truncate(cached.partition_point(|(seq, _)| *seq <= upto));
                     if cached.first().is_some_and(|(first, _)| *first == seq) {
                         return Ok(cached);
                     }
                 }
-                next
+                (next, upto)
             };
             let Some((seq, at)) = next else {
                 if durable.changed().await.is_err() {
@@ -78,8 +122,9 @@ impl Journal {
             };
             let found = self.read_frame(channel, seq, at, packets_max).await?;
             let state = self.shared.lock();
-            let needed =
+            let mut needed =
                 state.image.channel(channel).map(|packets| packets.without_holes(seq, found)).unwrap_or_default();
+            needed.truncate(needed.partition_point(|(seq, _)| *seq <= upto));
             if !needed.is_empty() {
                 return Ok(needed);
             }

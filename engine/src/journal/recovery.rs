@@ -107,6 +107,7 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
     let mut files = Files::of(files);
     files.open.insert(active.number, active.file.clone());
     image.keep_tail(options.tail_bytes_max);
+    image.synced();
     if spare.is_none() && spare::create(env, active.number + 1, options.segment_bytes).await? == Made::Spare {
         spare = Some(active.number + 1);
         wear.wrote_synced(options.segment_bytes);

@@ -292,13 +292,25 @@ pub struct Entry {
     pub position: Bytes,
 }
 
-/// Where a source was: the floor (all up to it are settled) and the position stored with it.
+/// Where a source was: the floor (all up to it are settled), the position stored with it, and what is settled beyond.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resume {
     /// All entries up to and with this one are settled.
     pub floor: Seq,
     /// The position of that entry; empty at the very beginning.
     pub position: Bytes,
+    /// Entries above the floor that are settled all the same, start to end, ascending. A source need not bring them again; one
+    /// that does changes nothing. Whatever else it brought before is not here: with a durability other than `sync` also
+    /// what it heard is settled, if the power went since.
+    pub above: Vec<(Seq, Seq)>,
+}
+
+impl Resume {
+    /// True when the entry is settled.
+    #[must_use]
+    pub fn has(&self, seq: Seq) -> bool {
+        seq <= self.floor || self.above.iter().any(|(from, to)| (*from..=*to).contains(&seq))
+    }
 }
 
 /// Brings packets in.

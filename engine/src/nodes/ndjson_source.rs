@@ -378,7 +378,7 @@ mod tests {
         assert!(draft.meta.is_empty());
         assert_eq!(draft.ts, 1_517_363_399_650_000_000);
         for cut in [0, 1, 500, 1705, 1706] {
-            let resume = Resume { floor: whole[cut].seq, position: whole[cut].position.clone() };
+            let resume = Resume { floor: whole[cut].seq, position: whole[cut].position.clone(), ..Resume::default() };
             let rest = read_from(&quakes(), quakes_config(), resume, 64).unwrap();
             assert_eq!(format!("{rest:?}"), format!("{:?}", &whole[cut + 1..]));
         }
@@ -428,13 +428,13 @@ mod tests {
 
     #[test]
     fn a_file_that_is_missing_or_another_names_its_path() {
-        let resume = Resume { floor: Seq(2), position: vec![9, 2].into() };
+        let resume = Resume { floor: Seq(2), position: vec![9, 2].into(), ..Resume::default() };
         let error = |memory: &Memory, resume: Resume| {
             read_from(memory, json!({"path": "in.ndjson"}), resume, 1).unwrap_err().message
         };
         assert!(error(&Memory::default(), Resume::default()).contains("could not open `in.ndjson`"));
         assert!(error(&Memory::with("in.ndjson", "1\n"), resume).contains("not the same file"));
-        let garbage = Resume { floor: Seq(2), position: vec![0xff].into() };
+        let garbage = Resume { floor: Seq(2), position: vec![0xff].into(), ..Resume::default() };
         assert!(error(&Memory::with("in.ndjson", "1\n"), garbage).contains("the position in `in.ndjson`"));
     }
 

@@ -24,6 +24,15 @@ pub struct Event {
     pub attempt: u32,
 }
 
+/// Who holds a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The member.
+    pub member: Place,
+    /// Its lease.
+    pub lease: u64,
+}
+
 /// The closed list of what can happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
@@ -36,7 +45,22 @@ pub enum What {
     /// A node made a packet.
     Produced,
     /// A channel handed a packet to a consumer.
-    Granted,
+    Granted {
+        /// Who holds it, where packets are leased.
+        to: Option<Holder>,
+    },
+    /// A member's session of a group began, durably.
+    Joined {
+        /// The member.
+        member: Place,
+        /// The generation that began with it.
+        generation: u64,
+    },
+    /// A member's session ended; what it holds stays its own until its time is up.
+    Left {
+        /// The member.
+        member: Place,
+    },
     /// A packet's cursor entry was written durably.
     Settled {
         /// False when it had been settled before.
@@ -60,7 +84,9 @@ pub enum What {
         /// The epoch in which its connection was opened.
         epoch: Epoch,
     },
-    /// A journal frame became durable.
+    /// A journal frame counts from now on, though it is not synced; `seq` is the LSN behind it.
+    Confirmed,
+    /// A journal frame became durable; all below the LSN `seq` is.
     Synced,
     /// A journal was opened; `seq` is its next LSN.
     Recovered,
@@ -87,13 +113,16 @@ impl What {
             What::Processed => "processed",
             What::Filtered => "filtered",
             What::Produced => "produced",
-            What::Granted => "granted",
+            What::Granted { .. } => "granted",
+            What::Joined { .. } => "joined",
+            What::Left { .. } => "left",
             What::Settled { .. } => "settled",
             What::SinkAcked => "sink.acked",
             What::Dropped { .. } => "dropped",
             What::DeadLettered => "dead_lettered",
             What::Committed => "committed",
             What::Admitted { .. } => "admitted",
+            What::Confirmed => "confirmed",
             What::Synced => "synced",
             What::Recovered => "recovered",
             What::Refused { .. } => "refused",

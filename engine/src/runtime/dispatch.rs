@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::EngineError;
 use super::desk::GroupDesk;
 use super::inputs::channel_name;
-use super::shared::{BATCH, READ_BYTES, Shared, Tried};
+use super::shared::{BATCH, READ_BYTES, Shared, Tried, plain};
 use crate::channel::lease::{Ended, Grant, Leases, MemberName, Outcome, Spent};
 use crate::env::Fut;
 use crate::journal::image::Cursor;
@@ -30,7 +30,7 @@ use crate::journal::{Commit, Intent, JournalError, Record};
 use crate::lane::protocol::BATCH_BYTES_MAX;
 use crate::lane::take::{ANSWERS_MAX, Settle, ToDesk, ToMember};
 use crate::node::{Class, NodeError};
-use crate::observe::{Event, Place, What};
+use crate::observe::{Event, Holder, Place, What};
 use crate::packet::{Glance, Seq};
 use crate::process::{ChannelPlan, GroupPlan};
 use crate::{always, sometimes};
@@ -83,11 +83,11 @@ struct Open {
     early: Option<Vec<ToMember>>,
 }
 
-/// What is done once a commit is durable.
+/// What is done once a commit is durable. The floor is the group's, as it is durable then.
 enum After {
-    Joined { member: MemberName, session: u64, generation: u64 },
+    Joined { member: MemberName, session: u64, generation: u64, floor: Seq },
     Granted(Vec<Grant>),
-    Settled { member: MemberName, session: u64, lease: u64, seqs: Vec<Seq> },
+    Settled { member: MemberName, session: u64, lease: u64, seqs: Vec<Seq>, floor: Seq },
     Nothing,
 }
 
@@ -171,7 +171,7 @@ impl Dispatcher {
             return None;
         }
         let (journal, name, next) = (self.shared.journal.clone(), self.name.clone(), self.next);
-        Some(Box::pin(async move { journal.read(&name, next, room, READ_BYTES).await }))
+        Some(Box::pin(async move { journal.read_synced(&name, next, room, READ_BYTES).await }))
     }
 
     fn offer(&mut self, packets: Vec<(Seq, Bytes)>) {
@@ -225,7 +225,8 @@ impl Dispatcher {
                 self.beginning += 1;
                 let (input, group) = (self.name.clone(), self.group.clone());
                 let record = Record::Generation(Generation { input, group, generation });
-                self.submit(vec![record], After::Joined { member, session, generation }).await
+                let floor = self.cursor.floor;
+                self.submit(vec![record], After::Joined { member, session, generation, floor }).await
             }
             ToDesk::Settle { member, session, settle } => self.settle(&member, session, settle, now).await,
         }
@@ -282,7 +283,8 @@ impl Dispatcher {
         if done.is_empty() {
             return Ok(());
         }
-        self.submit(records, After::Settled { member: member.clone(), session, lease, seqs: done }).await
+        let (member, floor) = (member.clone(), self.cursor.floor);
+        self.submit(records, After::Settled { member, session, lease, seqs: done, floor }).await
     }
 
     /// The record that settles packets, and whatever was passed over before.
@@ -334,13 +336,10 @@ impl Dispatcher {
     /// Ends what ran out of time, gives up what is to be given up, and hands out what can be.
     async fn step(&mut self) -> Result<(), EngineError> {
         let now = self.shared.env.clock.mono();
-        self.sessions.retain(|member, open| {
-            let gone = open.out.is_closed();
-            if gone {
-                self.leases.away(member, open.session);
-            }
-            !gone
-        });
+        let closed = self.sessions.iter().filter(|(_, open)| open.out.is_closed());
+        for member in closed.map(|(member, _)| member.clone()).collect::<Vec<_>>() {
+            self.leave(&member);
+        }
         self.leases.expire(now);
         self.end();
         for (seq, why) in self.leases.spent() {
@@ -400,15 +399,17 @@ impl Dispatcher {
             return Ok(());
         }
         let commit: Commit = self.shared.journal.append(records, Intent::Drain).await?;
-        self.after.push_back(Box::pin(async move { (commit.wait().await.map(drop), after) }));
+        self.after.push_back(Box::pin(async move { (commit.synced().await.map(drop), after) }));
         Ok(())
     }
 
     async fn after(&mut self, after: After) -> Result<(), EngineError> {
         match after {
-            After::Joined { member, session, generation } => {
+            After::Joined { member, session, generation, floor } => {
                 self.beginning -= 1;
-                let (incarnation, floor) = (self.incarnation, self.floor());
+                let incarnation = self.incarnation;
+                let joined = What::Joined { member: member.clone(), generation };
+                self.shared.emit(&[plain(joined, &self.place)]);
                 let open = self.sessions.get_mut(&member).filter(|open| open.session == session);
                 let early = open.and_then(|open| open.early.take()).unwrap_or_default();
                 self.tell(&member, session, ToMember::Joined { generation, incarnation, floor });
@@ -424,18 +425,12 @@ impl Dispatcher {
                 }
             }
             After::Granted(grants) => self.hand_out(grants).await?,
-            After::Settled { member, session, lease, seqs } => {
-                let floor = self.floor();
+            After::Settled { member, session, lease, seqs, floor } => {
                 self.tell(&member, session, ToMember::Settled { lease, seqs, floor });
             }
             After::Nothing => {}
         }
         Ok(())
-    }
-
-    /// The group's floor, as far as it is durable.
-    fn floor(&self) -> Seq {
-        self.shared.journal.image(|image| image.cursor(&self.name, &self.group).floor)
     }
 
     /// Sends granted packets to their members.
@@ -450,7 +445,8 @@ impl Dispatcher {
             if let Some(cached) = self.cache.remove(&seq) {
                 self.cache_bytes -= cached.len();
             }
-            let (what, place, identity) = (What::Granted, self.place.clone(), identity_of(&packet));
+            let to = Some(Holder { member: member.clone(), lease });
+            let (what, place, identity) = (What::Granted { to }, self.place.clone(), identity_of(&packet));
             events.push(Event { what, place, identity, seq, attempt: delivery });
             let of_member = messages.entry(member).or_default();
             match of_member.last_mut() {
@@ -485,9 +481,15 @@ impl Dispatcher {
             if let mpsc::error::TrySendError::Full(_) = error {
                 tracing::warn!(member, channel = %self.place, "a member reads nothing: its session ends");
             }
-            self.leases.away(member, session);
-            self.sessions.remove(member);
+            self.leave(member);
         }
+    }
+
+    /// Ends a member's session.
+    fn leave(&mut self, member: &str) {
+        let Some((member, open)) = self.sessions.remove_entry(member) else { return };
+        self.leases.away(&member, open.session);
+        self.shared.emit(&[plain(What::Left { member }, &self.place)]);
     }
 
     fn refuse(&self, reason: &str, seqs: &[Seq]) {

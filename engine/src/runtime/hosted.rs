@@ -89,7 +89,7 @@ impl Hosted {
         let record = self.producer(producer, epoch, last);
         // Durable also when nothing changed: what was accepted before this is then durable too.
         let commit = self.shared.journal.append(vec![record], Intent::Drain).await;
-        commit.map_err(journal_error(&self.channel))?.wait().await.map_err(journal_error(&self.channel))?;
+        commit.map_err(journal_error(&self.channel))?.synced().await.map_err(journal_error(&self.channel))?;
         Ok(last)
     }
 

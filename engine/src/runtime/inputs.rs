@@ -29,7 +29,8 @@ pub(crate) async fn source(
 ) -> Result<(), EngineError> {
     let cursor = input.cursor();
     let failed = |error: NodeError| EngineError::Source { node: node.to_string(), error };
-    source.start(Resume { floor: cursor.floor, position: cursor.position.clone() }).await.map_err(failed)?;
+    let (floor, position, above) = (cursor.floor, cursor.position.clone(), cursor.above().collect());
+    source.start(Resume { floor, position, above }).await.map_err(failed)?;
     let producer = producer(&shared.process, &node);
     let payload_bytes_max = shared.payload_bytes_max();
     loop {
@@ -97,7 +98,7 @@ pub(crate) async fn channel(
         packets.retain(|(seq, _)| !cursor.has(*seq));
         let mut events = shared.events(&input.name);
         let items = stored_items(&input, packets)?;
-        items.iter().for_each(|item| events.push_delivery(What::Granted, item, 1));
+        items.iter().for_each(|item| events.push_delivery(What::Granted { to: None }, item, 1));
         shared.emit(&events);
         shared.hand_on(&node, &outputs, items, Tx::default()).await?;
     }

@@ -53,7 +53,8 @@ impl Outbox for JournalOutbox {
     ) -> Fut<'static, Result<Vec<(Seq, Epoch, Bytes)>, LaneError>> {
         let (journal, name, channel) = (self.journal.clone(), self.name.clone(), self.plan.id.clone());
         Box::pin(async move {
-            let packets = journal.read(&name, from, max_packets, max_bytes).await.map_err(journal_error(&channel))?;
+            let packets =
+                journal.read_synced(&name, from, max_packets, max_bytes).await.map_err(journal_error(&channel))?;
             let with_epoch = |(seq, packet): (Seq, Bytes)| {
                 let epoch = match identity_of(&packet) {
                     Some(Identity::Entered { epoch, .. }) => epoch,
@@ -128,7 +129,7 @@ impl Inlet for JournalInlet {
         let (hosted, producer) = (self.hosted.clone(), producer.to_owned());
         Box::pin(async move {
             let (commit, last) = hosted.append(&producer, epoch, first, packets)?;
-            commit.wait().await.map_err(journal_error(hosted.channel()))?;
+            commit.synced().await.map_err(journal_error(hosted.channel()))?;
             Ok(last)
         })
     }

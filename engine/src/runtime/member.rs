@@ -15,9 +15,9 @@ use super::inputs::stored_items;
 use super::shared::{BATCH, Shared};
 use super::tree::{Input, Tx};
 use crate::channel::lease::Outcome;
-use crate::env::{Clock, Env, Fut};
+use crate::env::{Clock, Fut};
 use crate::journal::record::{Name, Retired, Settle as Settled};
-use crate::journal::{Intent, Record};
+use crate::journal::{Intent, Journal, Lsn, Record};
 use crate::lane::LaneError;
 use crate::lane::take::{Seat, Settle, ToMember};
 use crate::node::Acks;
@@ -33,6 +33,7 @@ struct Inner {
     group: String,
     credits: u32,
     clock: Arc<dyn Clock>,
+    journal: Journal,
     /// How often what is in hand is held on to, ns; `None` lets it go when its time is up.
     extend_ns: Option<u64>,
     state: Mutex<State>,
@@ -57,6 +58,8 @@ struct State {
     queue: VecDeque<(Seq, Bytes)>,
     /// Begun, and not settled durably; those whose lease has ended, too.
     working: BTreeSet<Seq>,
+    /// Done, and to be told once all below the LSN is synced: the host forgets what it is told of.
+    unsynced: VecDeque<(Lsn, Vec<Seq>)>,
     /// Done, and yet to be told.
     tell: BTreeMap<u64, Vec<Seq>>,
     /// In hand, and to be held on to.
@@ -80,7 +83,7 @@ enum Next {
 impl Taken {
     /// Nothing is held yet. `position` is what the journal has of the channel's incarnation.
     pub(super) fn new(
-        env: &Env,
+        shared: &Shared,
         channel: &str,
         group: &str,
         credits: u32,
@@ -89,9 +92,10 @@ impl Taken {
     ) -> Self {
         let incarnation = position.try_into().ok().map(u64::from_le_bytes);
         let state = Mutex::new(State { incarnation, ..State::default() });
-        let (channel, group, clock) = (channel.to_owned(), group.to_owned(), env.clock.clone());
+        let (channel, group) = (channel.to_owned(), group.to_owned());
+        let (clock, journal) = (shared.env.clock.clone(), shared.journal.clone());
         let (granted, told) = (Notify::new(), Notify::new());
-        Taken(Arc::new(Inner { channel, group, credits, clock, extend_ns, state, granted, told }))
+        Taken(Arc::new(Inner { channel, group, credits, clock, journal, extend_ns, state, granted, told }))
     }
 
     /// What is to be done next, with at most `max` packets, and how far the group has come.
@@ -124,7 +128,7 @@ impl Inner {
     async fn next_settle(&self) -> Settle {
         loop {
             let told = self.told.notified();
-            let look_ns = {
+            let (look_ns, unsynced) = {
                 let (mut state, now_ns) = (self.state(), self.clock.mono());
                 if let Some(extend_ns) = self.extend_ns.filter(|_| state.extend_at_ns <= now_ns) {
                     state.extend_at_ns = now_ns.saturating_add(extend_ns);
@@ -136,22 +140,42 @@ impl Inner {
                     let (generation, reason) = (state.generation, String::new());
                     return Settle { generation, lease, seqs, outcome, reason };
                 }
-                state.extend_at_ns
+                (state.extend_at_ns, state.unsynced.front().map(|(upto, _)| *upto))
             };
-            if self.extend_ns.is_none() {
-                told.await;
-                continue;
-            }
             tokio::select! {
                 biased;
                 () = told => {}
-                () = self.clock.sleep_until(look_ns) => {}
+                () = self.synced(unsynced.unwrap_or_default()), if unsynced.is_some() => {}
+                () = self.clock.sleep_until(look_ns), if self.extend_ns.is_some() => {}
             }
+        }
+    }
+
+    /// Waits until what was done up to there is synced, and lets it be told.
+    async fn synced(&self, upto: Lsn) {
+        if self.journal.synced(upto).await.is_err() {
+            // The process is about to end.
+            return std::future::pending().await;
+        }
+        let mut state = self.state();
+        while let Some((_, seqs)) = state.unsynced.pop_front_if(|(upto, _)| self.journal.is_synced(*upto)) {
+            state.done(&seqs);
         }
     }
 }
 
 impl State {
+    /// Notes what may be told.
+    fn done(&mut self, seqs: &[Seq]) {
+        for seq in seqs {
+            if let Some(held) = self.held.get_mut(seq) {
+                held.done = true;
+                let lease = held.lease;
+                self.tell.entry(lease).or_default().push(*seq);
+            }
+        }
+    }
+
     /// Notes what is in hand, to be held on to.
     fn hold_on(&mut self) {
         self.extend.clear();
@@ -179,6 +203,7 @@ impl State {
             (self.incarnation, self.anew) = (Some(incarnation), true);
             self.held.clear();
             self.queue.clear();
+            self.unsynced.clear();
         }
         self.joined = true;
         (self.generation, self.floor) = (generation, floor);
@@ -280,11 +305,12 @@ impl Acks for Taken {
             let mut state = self.0.state();
             for seq in seqs {
                 state.working.remove(seq);
-                if let Some(held) = state.held.get_mut(seq) {
-                    held.done = true;
-                    let lease = held.lease;
-                    state.tell.entry(lease).or_default().push(*seq);
-                }
+            }
+            let upto = self.0.journal.confirmed();
+            if self.0.journal.is_synced(upto) {
+                state.done(seqs);
+            } else {
+                state.unsynced.push_back((upto, seqs.to_vec()));
             }
         }
         self.0.told.notify_one();

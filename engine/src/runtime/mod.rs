@@ -33,7 +33,7 @@ use crate::env::{Disk, Env};
 use crate::graph::{Plan, PlannedNode, Role};
 use crate::journal::letter::Runtime;
 use crate::journal::record::{Name, Settle};
-use crate::journal::{Durability, Intent, Journal, JournalOptions, Record, Recovery};
+use crate::journal::{Intent, Journal, JournalOptions, Record, Recovery};
 use crate::lane;
 use crate::lane::near::Near;
 use crate::lane::take::{self, Desk, Seat};
@@ -133,7 +133,7 @@ impl Engine {
             shared: shared.clone(),
             epoch: Epoch(recovery.epoch),
             incarnation: incarnation(&recovery, &shared.journal),
-            forgetful: recovery.cut.is_some() || !recovery.closed && recovery.durability != Durability::Sync,
+            forgetful: recovery.cut.is_some(),
             hosted: BTreeMap::new(),
             seats: Vec::new(),
             work: Vec::new(),
@@ -361,7 +361,7 @@ impl Builder {
                 let position = shared.journal.image(|image| image.cursor(&taken_name, &id).position);
                 // Where deliveries are counted, what is in hand must not run out of time and be given up.
                 let extend_ns = plan.options.max_deliver.map(|_| plan.options.ack_wait_ns / 3);
-                let taken = Taken::new(&shared.env, channel, &id, credits, &position, extend_ns);
+                let taken = Taken::new(&shared, channel, &id, credits, &position, extend_ns);
                 let acks: Arc<dyn Acks> = Arc::new(taken.clone());
                 let input = shared
                     .journal

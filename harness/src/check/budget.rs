@@ -22,16 +22,21 @@ pub(super) fn rejected(case: &Case<'_>) -> Vec<(Ns, String)> {
         .collect()
 }
 
+/// Events of that fate, each with the first sink that misses it.
+pub(super) fn at_first_sink<'a>(case: &Case<'a>, fate: Fate) -> BTreeMap<usize, &'a str> {
+    let mut events = BTreeMap::new();
+    for account in &case.ledger.sinks {
+        for row in account.rows.iter().filter(|row| row.fate == fate) {
+            events.entry(row.offer).or_insert(&*account.sink);
+        }
+    }
+    events
+}
+
 /// An event counts once, at the first sink that misses it.
 pub(super) fn shed(case: &Case<'_>) -> Vec<(Ns, String)> {
     let Some(allowed) = case.limits.shed else { return vec![] };
-    let mut events: BTreeMap<usize, &str> = BTreeMap::new();
-    for account in &case.ledger.sinks {
-        for row in account.rows.iter().filter(|row| row.fate == Fate::Shed) {
-            events.entry(row.offer).or_insert(&account.sink);
-        }
-    }
-    let over = events.into_iter().skip(allowed as usize);
+    let over = at_first_sink(case, Fate::Shed).into_iter().skip(allowed as usize);
     over.map(|(at, sink)| {
         let offer = case.offer(at);
         let due = seconds(offer.intended_ns);

@@ -18,7 +18,8 @@ pub(super) type Slot = (usize, Seq);
 
 pub(super) fn events<'a>(case: &'a Case<'_>) -> impl Iterator<Item = (&'a Probed, Slot)> {
     let of = |probed: &'a Probed| Some((probed, (case.channel(&probed.host, &probed.event.place)?, probed.event.seq)));
-    case.history.events.iter().filter_map(of)
+    let happened = case.history.events.iter().enumerate().filter(|(at, _)| !case.undone.contains(at));
+    happened.filter_map(move |(_, probed)| of(probed))
 }
 
 /// What a stored packet may be only once: the epoch is left out, because a packet keeps its number across epochs.
@@ -112,7 +113,7 @@ pub(super) fn floor(case: &Case<'_>) -> Vec<(Ns, String)> {
             What::Settled { took_effect: true } => {
                 settled.entry(slot).or_insert(probed.at_ns);
             }
-            What::Granted => {
+            What::Granted { .. } => {
                 if let Some(settled_ns) = settled.get(&slot) {
                     let (seq, first, again) = (slot.1, seconds(*settled_ns), seconds(probed.at_ns));
                     let ChannelAt { host, channel, .. } = &case.channels[slot.0];
@@ -131,7 +132,7 @@ pub(super) fn floor(case: &Case<'_>) -> Vec<(Ns, String)> {
 pub(super) fn deliveries(case: &Case<'_>) -> Vec<(Ns, String)> {
     let mut handed: BTreeMap<Slot, u64> = BTreeMap::new();
     let mut found = Vec::new();
-    for (probed, slot) in events(case).filter(|(probed, _)| probed.event.what == What::Granted) {
+    for (probed, slot) in events(case).filter(|(probed, _)| matches!(probed.event.what, What::Granted { .. })) {
         let count = handed.entry(slot).or_default();
         *count += 1;
         let allowed = match case.channels[slot.0].leased {

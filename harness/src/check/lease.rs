@@ -24,7 +24,7 @@ fn walk(case: &Case<'_>, mut judge: impl FnMut(&Probed, Slot, Option<Ns>)) {
             live.get(&slot).filter(|(incarnation, _)| *incarnation == probed.incarnation).map(|(_, at_ns)| *at_ns);
         judge(probed, slot, held);
         match &probed.event.what {
-            What::Granted => drop(live.insert(slot, (probed.incarnation, probed.at_ns))),
+            What::Granted { .. } => drop(live.insert(slot, (probed.incarnation, probed.at_ns))),
             What::Settled { took_effect: true } => drop(live.remove(&slot)),
             What::Refused { reason } if ENDS.contains(&&**reason) => drop(live.remove(&slot)),
             _ => {}
@@ -35,7 +35,7 @@ fn walk(case: &Case<'_>, mut judge: impl FnMut(&Probed, Slot, Option<Ns>)) {
 pub(super) fn one_lease(case: &Case<'_>) -> Vec<(Ns, String)> {
     let mut found = Vec::new();
     walk(case, |probed, slot, held| {
-        if let (What::Granted, Some(first_ns)) = (&probed.event.what, held) {
+        if let (What::Granted { .. }, Some(first_ns)) = (&probed.event.what, held) {
             let ChannelAt { host, channel, .. } = &case.channels[slot.0];
             let (seq, first, again) = (slot.1, seconds(first_ns), seconds(probed.at_ns));
             found.push((probed.at_ns, format!("{host}.{channel} {seq} leased {first}, and again {again}")));

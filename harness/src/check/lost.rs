@@ -1,9 +1,11 @@
 //! `lost`: what was accepted is there at the end, wherever it is due. `lost.reported`: the system itself reports no loss
-//! that no fault of the plan caused.
+//! that no fault of the plan caused. `lost.window`: no more went with a power cut than the scenario allows of what the
+//! durability gives up.
 
 use seaworthy_reports::run::{Answer, Fate};
 
-use super::{Case, seconds};
+use super::{Case, budget, seconds};
+use crate::outside;
 use crate::plan::Ns;
 
 pub(super) fn silent(case: &Case<'_>) -> Vec<(Ns, String)> {
@@ -23,6 +25,20 @@ pub(super) fn silent(case: &Case<'_>) -> Vec<(Ns, String)> {
         }
     }
     found
+}
+
+/// An event counts once, at the first sink that misses it.
+pub(super) fn window(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let Some(allowed) = case.limits.lost_window else { return vec![] };
+    let over = budget::at_first_sink(case, Fate::LostWindow).into_iter().skip(allowed as usize);
+    over.map(|(at, sink)| {
+        let offer = case.offer(at);
+        let accepted = seconds(offer.accepted_ns.unwrap_or(offer.intended_ns));
+        let host = outside::host_of(&offer.entry);
+        let what = format!("{} accepted {accepted}, gone with a power cut of {host}, not at {sink}", offer.packet_id);
+        (offer.intended_ns, what)
+    })
+    .collect()
 }
 
 /// A loss that no fault of the plan caused is the system's own doing; and where a stored byte rotted, no other host may

@@ -15,7 +15,7 @@ mod tests;
 mod unexpected;
 mod unresolved;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use seaworthy_engine::process::{ChannelPlan, GroupPlan};
 
@@ -50,6 +50,8 @@ pub trait Check {
 pub struct Limits {
     /// Events that may be lost; `None` where an objective of the file judges it over all seeds instead. So for the others.
     pub lost: Option<u64>,
+    /// Events that a power cut may cost within the declared window.
+    pub lost_window: Option<u64>,
     /// Effects that nobody expected.
     pub unexpected: Option<u64>,
     /// Events that may still be in flight at the end.
@@ -74,6 +76,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             lost: Some(0),
+            lost_window: Some(0),
             unexpected: Some(0),
             unresolved: Some(0),
             rejected: Some(0),
@@ -128,6 +131,8 @@ impl ChannelAt {
 pub struct Case<'a> {
     /// What happened.
     pub history: &'a History,
+    /// Its events that a power cut undid, by their place in it.
+    pub undone: &'a BTreeSet<usize>,
     /// What came of each event.
     pub ledger: &'a Ledger,
     /// What was planned.
@@ -153,9 +158,10 @@ impl Case<'_> {
 type Judge = fn(&Case<'_>) -> Vec<(Ns, String)>;
 
 /// The built-in checks by name. Each has a sabotage in `scenarios/must_fail/`.
-const CHECKS: [(&str, Judge); 24] = [
+const CHECKS: [(&str, Judge); 25] = [
     ("lost", lost::silent),
     ("lost.reported", lost::reported),
+    ("lost.window", lost::window),
     ("unexpected", unexpected::judge),
     ("order.key", order::judge),
     ("unresolved", unresolved::judge),

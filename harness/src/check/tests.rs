@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use seaworthy_engine::journal::Durability;
 use seaworthy_engine::observe::{Event, What};
 use seaworthy_engine::packet::{Epoch, Identity, ProducerId, Seq};
 use seaworthy_reports::phases::Phase;
@@ -15,11 +16,13 @@ use seaworthy_reports::run::{Answer, Fate};
 use super::*;
 use crate::figures::{SeedFacts, seed_run};
 use crate::history::Effect;
-use crate::history::{Applied, DiskFact, Probed};
+use crate::history::{Applied, DiskFact, PowerCut, Probed};
 use crate::ledger::{Declared, LedgerError, answers, join, taking_part};
+use crate::outside;
 use crate::plan::{Action, Start, Step};
 use crate::reference::tests::{events, flow};
 use crate::reference::{Expected, evaluate};
+use crate::undone;
 
 const S: Ns = 1_000_000_000;
 
@@ -61,7 +64,7 @@ fn well() -> History {
     for seq in 1..=3 {
         let at = (seq + 1) * S;
         let step = |what| probed("hub", at, what, "uplink", seq, seq);
-        events.extend([step(What::Committed), step(What::Granted), step(settled())]);
+        events.extend([step(What::Committed), step(What::Granted { to: None }), step(settled())]);
     }
     History {
         offers: offers(&LOAD),
@@ -99,16 +102,22 @@ fn plan() -> Plan {
 }
 
 fn expected(history: &History) -> Expected {
-    let taking_part = taking_part(history);
+    expected_but(history, &Declared::default())
+}
+
+fn expected_but(history: &History, declared: &Declared) -> Expected {
+    let taking_part = taking_part(history, declared);
     let taken = events(&LOAD).into_iter().filter(|event| taking_part.contains(&(event.entry.clone(), event.seq)));
     evaluate(&mut flow(), taken.collect())
 }
 
 fn violations(history: &History, limits: &Limits, declared: &Declared) -> Vec<Violation> {
-    let ledger = join(history, &expected(history), declared).unwrap();
+    let ledger = join(history, &expected_but(history, declared), declared).unwrap();
     let at = |channel: &str, leased| ChannelAt { host: "hub".into(), channel: channel.into(), leased };
     let channels = [at("uplink", None), at("pool", Some(Leased { max_deliver: Some(2) }))];
-    judge_all(&Case { history, ledger: &ledger, plan: &plan(), limits, channels: &channels }, &[])
+    let undone = undone::undone(history);
+    let case = Case { history, undone: &undone, ledger: &ledger, plan: &plan(), limits, channels: &channels };
+    judge_all(&case, &[])
 }
 
 /// The checks that `breach` trips, and what they say.
@@ -255,6 +264,24 @@ fn declared_ends_are_not_lost_but_counted() {
     };
     let shed = declared(Declared { shed: names(), ..Declared::default() });
     assert_eq!(shed, ["shed: q4, due 4.000 s, dropped by a rule before hub.raw"]);
+    let window = declared(Declared { lost_window: names(), ..Declared::default() });
+    assert_eq!(window, ["lost.window: q4 accepted 4.001 s, gone with a power cut of edge, not at hub.raw"]);
+}
+
+#[test]
+fn a_window_ends_with_the_cut_of_the_host_that_took_it() {
+    let lost = |host: &str, at_ns: Ns, ms: u32, sync_ns: Ns| {
+        let power_cuts = vec![PowerCut { host: host.into(), at_ns, sync_ns }];
+        let history = History { power_cuts, ..well() };
+        outside::declared(&history, Durability::Interval { ms }).lost_window.into_iter().collect::<Vec<_>>()
+    };
+    // q1 to q4 are accepted at 1.001 s to 4.001 s.
+    assert_eq!(lost("edge", 3_101_000_000, 100, 0), ["q3"]);
+    assert_eq!(lost("edge", 3_101_000_001, 100, 0), [""; 0]);
+    assert_eq!(lost("edge", 3_101_000_001, 100, 1), ["q3"]);
+    assert_eq!(lost("edge", 3_000_000_000, 100, 0), [""; 0]);
+    assert_eq!(lost("edge", 3_101_000_000, 1_100, 0), ["q2", "q3"]);
+    assert_eq!(lost("hub", 3_101_000_000, 1_100, 0), [""; 0]);
 }
 
 #[test]
@@ -326,7 +353,7 @@ fn a_channel_keeps_its_invariants() {
     );
     trips(add(What::Settled { took_effect: false }, 3, 3), &[]);
     trips(
-        add(What::Granted, 3, 3),
+        add(What::Granted { to: None }, 3, 3),
         &[
             ("channel.deliveries", "hub.uplink 3 handed out 2 times at 6.000 s, 1 allowed"),
             ("channel.floor", "hub.uplink 3 settled 4.000 s, yet handed out 6.000 s"),
@@ -334,8 +361,8 @@ fn a_channel_keeps_its_invariants() {
     );
     let restarted = |incarnation| {
         move |history: &mut History| {
-            history.events.push(probed("hub", 6 * S, What::Granted, "uplink", 4, 4));
-            let again = probed("hub", 7 * S, What::Granted, "uplink", 4, 4);
+            history.events.push(probed("hub", 6 * S, What::Granted { to: None }, "uplink", 4, 4));
+            let again = probed("hub", 7 * S, What::Granted { to: None }, "uplink", 4, 4);
             history.events.push(Probed { incarnation, ..again });
         }
     };
@@ -357,21 +384,34 @@ fn a_leased_packet_has_one_holder_and_only_it_settles() {
         move |history: &mut History| history.events.extend(steps)
     };
     let ended = |reason: &str| What::Refused { reason: reason.into() };
-    trips(events(&[(1, What::Granted), (1, settled())]), &[]);
+    trips(events(&[(1, What::Granted { to: None }), (1, settled())]), &[]);
     for reason in ["lease.expired", "lease.retry", "lease.member_gone"] {
-        trips(events(&[(1, What::Granted), (1, ended(reason)), (1, What::Granted), (1, settled())]), &[]);
+        trips(
+            events(&[
+                (1, What::Granted { to: None }),
+                (1, ended(reason)),
+                (1, What::Granted { to: None }),
+                (1, settled()),
+            ]),
+            &[],
+        );
     }
-    trips(events(&[(1, What::Granted), (2, What::Granted), (2, settled())]), &[]);
+    trips(events(&[(1, What::Granted { to: None }), (2, What::Granted { to: None }), (2, settled())]), &[]);
     let twice = "hub.pool 1 leased 6.000 s, and again 6.000 s";
-    trips(events(&[(1, What::Granted), (1, What::Granted)]), &[("channel.one_lease", twice)]);
-    let fenced = [(1, What::Granted), (1, ended("lease.fenced")), (1, What::Granted)];
+    trips(events(&[(1, What::Granted { to: None }), (1, What::Granted { to: None })]), &[("channel.one_lease", twice)]);
+    let fenced = [(1, What::Granted { to: None }), (1, ended("lease.fenced")), (1, What::Granted { to: None })];
     trips(events(&fenced), &[("channel.one_lease", twice)]);
     let unheld = "hub.pool 1 settled 6.000 s, and nobody held it";
-    trips(events(&[(1, What::Granted), (1, ended("lease.expired")), (1, settled())]), &[("channel.held", unheld)]);
-    trips(events(&[(1, What::Granted), (2, settled())]), &[("channel.held", unheld)]);
-    let buried = [(1, What::Granted), (1, ended("lease.expired")), (1, What::DeadLettered), (1, settled())];
+    trips(
+        events(&[(1, What::Granted { to: None }), (1, ended("lease.expired")), (1, settled())]),
+        &[("channel.held", unheld)],
+    );
+    trips(events(&[(1, What::Granted { to: None }), (2, settled())]), &[("channel.held", unheld)]);
+    let buried =
+        [(1, What::Granted { to: None }), (1, ended("lease.expired")), (1, What::DeadLettered), (1, settled())];
     trips(events(&buried), &[]);
-    let often: Vec<(u64, What)> = (0..3).flat_map(|_| [(1, What::Granted), (1, ended("lease.expired"))]).collect();
+    let often: Vec<(u64, What)> =
+        (0..3).flat_map(|_| [(1, What::Granted { to: None }), (1, ended("lease.expired"))]).collect();
     trips(events(&often), &[("channel.deliveries", "hub.pool 1 handed out 3 times at 6.000 s, 2 allowed")]);
 }
 
@@ -383,7 +423,9 @@ fn what_was_given_up_keeps_no_order() {
     let ledger = join(&history, &expected(&history), &Declared::default()).unwrap();
     let (limits, plan) = (Limits::default(), plan());
     let found = |history: &History| {
-        order::judge(&Case { history, ledger: &ledger, plan: &plan, limits: &limits, channels: &[] }).len()
+        let undone = BTreeSet::new();
+        order::judge(&Case { history, undone: &undone, ledger: &ledger, plan: &plan, limits: &limits, channels: &[] })
+            .len()
     };
     assert_eq!(found(&history), 1);
     history.dead_letters.push(("hub".into(), "q3".into(), "attempts.exhausted".into()));
@@ -416,7 +458,9 @@ fn a_disk_that_fails_explains_an_error_there_and_a_while_after() {
             Action::DiskEio { host: "hub".into(), op: crate::plan::DiskOp::Sync, ratio_ppm: 1_000_000 };
         let ledger = join(&history, &expected(&history), &Declared::default()).unwrap();
         let limits = Limits::default();
-        let case = Case { history: &history, ledger: &ledger, plan: &plan, limits: &limits, channels: &[] };
+        let undone = BTreeSet::new();
+        let case =
+            Case { history: &history, undone: &undone, ledger: &ledger, plan: &plan, limits: &limits, channels: &[] };
         exits::ended(&case).len()
     };
     let found =
@@ -511,7 +555,7 @@ proptest! {
         history.effects.extend(sums.iter().map(|start| effect("hub.sums", 7 * S, &format!("k@{}", start - start % 10), "1")));
         history.dead_letters = dead.iter().map(|at| ("hub".into(), format!("q{at}"), "unknown".into())).collect();
 
-        let taking_part = taking_part(&history);
+        let taking_part = taking_part(&history, &Declared::default());
         let taken = events(&load).into_iter().filter(|event| taking_part.contains(&(event.entry.clone(), event.seq)));
         let expected = evaluate(&mut flow(), taken.collect());
         let ledger = join(&history, &expected, &Declared::default()).expect("the books balance");

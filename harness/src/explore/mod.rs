@@ -13,7 +13,7 @@ pub use shrink::{Progress, ShrinkError, Shrunk, shrink};
 use seaworthy_reports::slo::{Metric, Objective};
 
 use crate::parallel::in_parallel;
-use crate::plan::{Action, Ns, Plan, Sizes};
+use crate::plan::{Action, Ns, Plan, Tuning};
 use crate::run::{Failure, Judged, Prepared, RunError};
 use crate::scenario::draw::draw;
 use crate::scenario::{Effect, Fault};
@@ -37,8 +37,8 @@ pub struct Trial {
     pub seed: u64,
     /// More faults, as tables of a scenario; empty for the scenario as it is.
     pub faults: String,
-    /// Sizes that the engine runs with, where not those of the scenario.
-    pub engine: Sizes,
+    /// How the engine runs, where not as the scenario says.
+    pub engine: Tuning,
     /// When its load ends, virtual ns.
     pub end_ns: Ns,
 }
@@ -131,7 +131,7 @@ impl<'a> Explorer<'a> {
         // Each scenario as it is, once; the quickest first.
         if let Some(scenario) = self.order.get(number as usize) {
             let end_ns = duration_ns(&self.scenarios[*scenario]);
-            let (seed, engine) = (self.first_seed, Sizes::default());
+            let (seed, engine) = (self.first_seed, Tuning::default());
             return Trial { number, scenario: *scenario, seed, faults: String::new(), engine, end_ns };
         }
         let seed = self.first_seed + number;
@@ -146,10 +146,10 @@ impl<'a> Explorer<'a> {
                 Trial { number, scenario, seed, faults, engine: kept.engine, end_ns: kept.end_ns.max(end_ns) }
             }
             None if rots(&self.scenarios[scenario]) => {
-                Trial { number, scenario, seed, faults: String::new(), engine: Sizes::default(), end_ns: whole_ns }
+                Trial { number, scenario, seed, faults: String::new(), engine: Tuning::default(), end_ns: whole_ns }
             }
             None => {
-                let (faults, engine) = (drawn(1 + of("count") % 4), swarm::sizes(seed));
+                let (faults, engine) = (drawn(1 + of("count") % 4), swarm::tuning(seed));
                 Trial { number, scenario, seed, faults, engine, end_ns }
             }
         }

@@ -110,7 +110,7 @@ pub fn shrink(
     };
     shrinker.freeze(&judged.history.applied);
     shrinker.end_at(first.at_ns);
-    shrinker.sizes();
+    shrinker.tuning();
     shrinker.steps();
     shrinker.load();
     shrinker.end_early();
@@ -212,7 +212,7 @@ impl Shrinker<'_> {
     }
 
     /// The sizes of the scenario, where they show it too.
-    fn sizes(&mut self) {
+    fn tuning(&mut self) {
         let whole = Plan { engine: self.prepared.scenario().engine, ..self.best.clone() };
         if whole != self.best {
             self.take_if_failing(whole);

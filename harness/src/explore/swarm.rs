@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::plan::{Ns, Sizes, unit};
+use crate::plan::{Ns, Tuning, unit};
 use crate::run::Prepared;
 use crate::scenario::draw::draw;
 use crate::scenario::kinds::{self, Kind};
@@ -55,16 +55,17 @@ pub(super) fn faults(base: &Prepared, seed: u64, count: u64, end_ns: Ns) -> Stri
     tables
 }
 
-/// Sizes of the engine for `seed`: each is as it was in every other trial.
-pub(super) fn sizes(seed: u64) -> Sizes {
+/// How the engine runs for `seed`: each size is as it was in every other trial.
+pub(super) fn tuning(seed: u64) -> Tuning {
     fn one_of<T: Copy>(seed: u64, name: &str, values: &[T]) -> Option<T> {
         let draw = draw(seed, "swarm", name, 0, "size");
         (draw & 1 == 1).then(|| values[((draw >> 1) % values.len() as u64) as usize])
     }
-    Sizes {
+    Tuning {
         segment_bytes: one_of(seed, "segment", &[128 << 10, 256 << 10]),
         frame_bytes: one_of(seed, "frame", &[8 << 10, 32 << 10]),
         in_flight: one_of(seed, "in_flight", &[16, 256]),
+        durability: None,
     }
 }
 

@@ -41,6 +41,7 @@ use crate::sim::cpu::CpuModel;
 use crate::sim::disk::SimDisk;
 use crate::sim::recorder::Recorder;
 use crate::sim::trace::{Trace, first_difference};
+use crate::undone;
 use crate::waterfall::waterfall;
 use crate::world::{SeedOutcome, WorldOptions, run_seed};
 
@@ -277,7 +278,7 @@ impl Prepared {
         let disturbed = disturb(&mut workload, plan);
         let recorder = Recorder::new(plan.seed, keep_trace);
         let system = self.system(&recorder).with_panicking(panicking(plan));
-        let mut system = system.with_sizes(plan.engine, payload_bytes_max as u64);
+        let mut system = system.with_tuning(plan.engine, payload_bytes_max as u64);
         let hits = Arc::new(Mutex::new(Sometimes::new(&self.scenario)));
         let mut options = self.options(recorder, &hits);
         options.duration_ns = plan.end_ns.unwrap_or(options.duration_ns);
@@ -363,7 +364,11 @@ impl Prepared {
     ) -> Result<Judged, RunError> {
         let SeedOutcome { history, trace, violations: seen, disks } = outcome;
         let fail = |error| RunError::Ledger { seed: plan.seed, error };
-        let part = ledger::taking_part(&history);
+        let declared = Declared {
+            idempotent_sinks: self.scenario.promise.idempotent.iter().cloned().collect(),
+            ..outside::declared(&history, plan.engine.durability())
+        };
+        let part = ledger::taking_part(&history, &declared);
         let events = workload.into_iter().map(|event| reference::LoadEvent {
             entry: event.entry.as_str().into(),
             seq: event.seq,
@@ -372,14 +377,12 @@ impl Prepared {
         let events = events.filter(|event| part.contains(&(event.entry.clone(), event.seq))).collect();
         let mut flow = flow::of(&self.processes, &self.members, &self.registry, &self.panicked(&history));
         let expected = reference::evaluate(&mut flow, events);
-        let declared = Declared {
-            idempotent_sinks: self.scenario.promise.idempotent.iter().cloned().collect(),
-            ..outside::declared(&history)
-        };
         let ledger = ledger::join(&history, &expected, &declared).map_err(fail)?;
         let limits = adapt::limits(&self.scenario, self.processes.processes.iter().map(|process| &*process.id));
         let channels: Vec<ChannelAt> = self.channels();
-        let case = Case { history: &history, ledger: &ledger, plan, limits: &limits, channels: &channels };
+        let undone = undone::undone(&history);
+        let case =
+            Case { history: &history, undone: &undone, ledger: &ledger, plan, limits: &limits, channels: &channels };
         let mut violations = seen;
         // The world names a panic before the check of that name finds it in the history.
         let panicked = violations.iter().any(|violation| violation.check == "engine.panic");

@@ -102,6 +102,7 @@ impl Prepared {
         let mut journal = real.journal.clone();
         let sizes = scenario.engine;
         journal.segment_bytes = sizes.segment_bytes.unwrap_or(journal.segment_bytes);
+        journal.durability = sizes.durability.unwrap_or(journal.durability);
         journal.frame_bytes_max = sizes.frame_bytes.map_or(journal.frame_bytes_max, |bytes| bytes as usize);
         let system = self.system(&recorder).with_panicking(panicking(&plan)).with_journal(journal);
         let faults = real.faults.then(|| RoundFaults { plan: plan.clone(), trigger: trigger(), gauges: self.gauges() });

@@ -15,7 +15,7 @@ use super::shape::{Named, Text};
 use super::sources::Sources;
 use super::spec::{EngineText, File, PromiseText, SeedsText, SimText, SometimesText};
 use super::value::{self, MS, SECOND, Seeds, ValueError, nearest};
-use crate::plan::Sizes;
+use crate::plan::Tuning;
 
 /// Most packets that may wait inside a system under test at once, unless its promise says otherwise: an hour of a full
 /// uplink at the rates of this version.
@@ -126,10 +126,11 @@ impl Checker<'_> {
         sim
     }
 
-    fn engine(&mut self, text: Option<EngineText>) -> Sizes {
-        let mut sizes = Sizes::default();
+    fn engine(&mut self, text: Option<EngineText>) -> Tuning {
+        let mut sizes = Tuning::default();
         let Some(text) = text else { return sizes };
         let at = text.at.clone();
+        sizes.durability = text.durability.and_then(|text| self.value("durability", &text, value::durability));
         sizes.segment_bytes = text.segment.and_then(|text| self.value("segment", &text, value::bytes));
         sizes.frame_bytes = text.frame.and_then(|text| self.value("frame", &text, value::bytes));
         sizes.in_flight = text.in_flight.map(|count| u32::try_from(count.value).unwrap_or(u32::MAX));
@@ -137,7 +138,7 @@ impl Checker<'_> {
             self.contradiction(
                 problem,
                 &at,
-                "write sizes such as { segment = \"128KiB\", frame = \"16KiB\", in_flight = 64 }",
+                "write it as { segment = \"128KiB\", frame = \"16KiB\", in_flight = 64, durability = \"interval:200\" }",
             );
         }
         sizes
@@ -311,19 +312,22 @@ impl Checker<'_> {
 }
 
 /// The names that `count(…)` knows: the probe's catalogue.
-fn event_names() -> [&'static str; 14] {
+fn event_names() -> [&'static str; 17] {
     let none: seaworthy_engine::observe::Place = "".into();
     [
         What::Entered,
         What::Processed,
         What::Filtered,
         What::Produced,
-        What::Granted,
+        What::Granted { to: None },
+        What::Joined { member: none.clone(), generation: 0 },
+        What::Left { member: none.clone() },
         What::Settled { took_effect: true },
         What::SinkAcked,
         What::Dropped { reason: none.clone() },
         What::DeadLettered,
         What::Committed,
+        What::Confirmed,
         What::Synced,
         What::Recovered,
         What::Refused { reason: none.clone() },

@@ -45,6 +45,8 @@ pub enum Metric {
     Lost,
     /// Reported lost, with its exact range.
     LostReported,
+    /// Lost within the window that a durability declares.
+    LostWindow,
     /// An effect that nothing explains.
     Unexpected,
     /// Still in flight at the end.
@@ -152,9 +154,10 @@ pub enum Until {
 }
 
 /// Names of counts and ratios, with what they are.
-const PLAIN: [(&str, Metric); 12] = [
+const PLAIN: [(&str, Metric); 13] = [
     ("lost", Metric::Lost),
     ("lost.reported", Metric::LostReported),
+    ("lost.window", Metric::LostWindow),
     ("unexpected", Metric::Unexpected),
     ("unresolved", Metric::Unresolved),
     ("rejected", Metric::Rejected),

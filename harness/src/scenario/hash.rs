@@ -3,15 +3,15 @@
 use serde::Serialize;
 
 use super::model::{Fault, Load, Scenario, Sim, StandIn};
-use crate::plan::Sizes;
+use crate::plan::Tuning;
 
 /// What runs, in canonical form. Not `why`, not `expect`, not seeds, not the promise: those are judged, not run.
 #[derive(Serialize)]
 struct Runs<'a> {
     graph: &'a str,
     sim: Sim,
-    #[serde(skip_serializing_if = "Sizes::is_default")]
-    engine: Sizes,
+    #[serde(skip_serializing_if = "Tuning::is_default")]
+    engine: Tuning,
     #[serde(skip_serializing_if = "<[StandIn]>::is_empty")]
     stand_ins: &'a [StandIn],
     loads: Vec<&'a Load>,

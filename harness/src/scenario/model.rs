@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::expect::{Limit, Objective};
 use super::expr::Expr;
 use super::value::Seeds;
-use crate::plan::{Action, Dist, Link, Ns, Sizes};
+use crate::plan::{Action, Dist, Link, Ns, Tuning};
 
 /// A scenario that can run.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,8 +29,8 @@ pub struct Scenario {
     pub cpu: Option<String>,
     /// Nodes whose plugins aren't here, in order of their addresses.
     pub stand_ins: Vec<StandIn>,
-    /// Sizes that the engine runs with.
-    pub engine: Sizes,
+    /// How the engine runs.
+    pub engine: Tuning,
     /// Which seeds each tier runs.
     pub seeds: SeedSets,
     /// What the system promises.

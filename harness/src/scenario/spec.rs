@@ -29,7 +29,7 @@ section! {
         "cpu" => cpu: Option<Text>,
         /// Nodes whose plugins this binary doesn't hold, by address (`"edge.camera"`): what each costs, and what comes out of it.
         "stand_in" => stand_in: Named<StandInText>,
-        /// Sizes of the engine: small ones meet in seconds what large ones meet in days.
+        /// How the engine runs: small sizes meet in seconds what large ones meet in days.
         "engine" => engine: Option<Wanted<EngineText>>,
         /// Which seeds each tier runs.
         "seeds" => seeds: Option<Wanted<SeedsText>>,
@@ -111,7 +111,7 @@ section! {
 }
 
 section! {
-    /// Sizes of the engine, where not those of every simulation.
+    /// How the engine runs, where not as in every simulation.
     EngineText {
         /// A segment of a journal: at least four frames. Default `1MiB`, or what the largest payloads need.
         "segment" => segment: Option<Text>,
@@ -119,6 +119,8 @@ section! {
         "frame" => frame: Option<Text>,
         /// Packets that a process may have in its nodes. Default 4096.
         "in_flight" => in_flight: Option<Count>,
+        /// When a commit counts: `sync`, or `interval:MS`, which a power cut may cost what was confirmed in its last milliseconds. That is judged as `lost.window`. Default `sync`.
+        "durability" => durability: Option<Text>,
     }
 }
 

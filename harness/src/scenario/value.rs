@@ -1,5 +1,7 @@
 //! Values as a scenario writes them: durations, distributions, rates, shares, seed ranges. Text in, numbers out.
 
+use seaworthy_engine::journal::Durability;
+
 use crate::plan::{Dist, Ns};
 
 /// One millisecond of virtual time.
@@ -65,6 +67,15 @@ pub fn duration(text: &str) -> Result<Ns, ValueError> {
         return Err(bad("the longest duration is 24h"));
     }
     Ok(ns as Ns)
+}
+
+/// A durability such as `interval:200`.
+///
+/// # Errors
+/// When it is none.
+pub fn durability(text: &str) -> Result<Durability, ValueError> {
+    text.parse()
+        .map_err(|_| wrong(text, "a durability", "write \"sync\" or \"interval:MS\" with 1 to 60000 milliseconds"))
 }
 
 /// A window of time such as `10s..50s`.

@@ -27,7 +27,7 @@ use self::device::{Device, Opened, Reply};
 pub use self::fault::DiskHits;
 use super::Now;
 use super::hosts::Pause;
-use crate::history::DiskFact;
+use crate::history::{DiskFact, PowerCut};
 use crate::plan::{DiskOp, Dist};
 
 /// How long the device works on an operation.
@@ -200,6 +200,12 @@ impl SimDisk {
     #[must_use]
     pub fn facts(&self) -> Vec<DiskFact> {
         self.device().facts().to_vec()
+    }
+
+    /// When its power went.
+    #[must_use]
+    pub fn power_cuts(&self) -> Vec<PowerCut> {
+        self.device().power_cuts().to_vec()
     }
 
     /// Bytes in allocated blocks.

@@ -34,8 +34,8 @@ impl Lie {
         match (self, what) {
             (Lie::RepeatCommitted, What::Committed)
             | (Lie::RepeatSettled, What::Settled { took_effect: true })
-            | (Lie::RepeatGranted, What::Granted) => Some(what.clone()),
-            (Lie::GrantSettled, What::Settled { took_effect: true }) => Some(What::Granted),
+            | (Lie::RepeatGranted, What::Granted { .. }) => Some(what.clone()),
+            (Lie::GrantSettled, What::Settled { took_effect: true }) => Some(What::Granted { to: None }),
             (Lie::SettleExpired, What::Refused { reason }) if **reason == *"lease.expired" => {
                 Some(What::Settled { took_effect: true })
             }
@@ -105,9 +105,9 @@ mod tests {
         lies.set(1, Lie::GrantSettled, true);
         assert_eq!(lies.behind(0, &up, &SETTLED), []);
         assert_eq!(lies.behind(1, &up, &What::Settled { took_effect: false }), []);
-        assert_eq!(lies.behind(1, &up, &SETTLED), [What::Granted]);
+        assert_eq!(lies.behind(1, &up, &SETTLED), [What::Granted { to: None }]);
         assert_eq!(lies.behind(1, &up, &SETTLED), []);
-        assert_eq!(lies.behind(1, &down, &SETTLED), [What::Granted]);
+        assert_eq!(lies.behind(1, &down, &SETTLED), [What::Granted { to: None }]);
         lies.set(1, Lie::GrantSettled, false);
         assert_eq!(lies.behind(1, &"else".into(), &SETTLED), []);
         assert_eq!((lies.hits(1, Lie::GrantSettled), lies.hits(0, Lie::GrantSettled)), (2, 0));

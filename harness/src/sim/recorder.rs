@@ -18,7 +18,7 @@ use crate::plan::strikes;
 use crate::system::Offered;
 
 /// The events of the probe's catalogue, counted per place.
-const EVENT_NAMES: [&str; 15] = [
+const EVENT_NAMES: [&str; 18] = [
     "entered",
     "processed",
     "filtered",
@@ -34,6 +34,9 @@ const EVENT_NAMES: [&str; 15] = [
     "refused",
     "asserted",
     "admitted",
+    "confirmed",
+    "joined",
+    "left",
 ];
 
 /// Takes down what happens in one world. Shared by the world, its hosts' environments and the system's own endpoints.
@@ -342,7 +345,7 @@ fn number(what: &What) -> usize {
         What::Processed => 1,
         What::Filtered => 2,
         What::Produced => 3,
-        What::Granted => 4,
+        What::Granted { .. } => 4,
         What::Settled { .. } => 5,
         What::SinkAcked => 6,
         What::Dropped { .. } => 7,
@@ -353,6 +356,9 @@ fn number(what: &What) -> usize {
         What::Refused { .. } => 12,
         What::Asserted { .. } => 13,
         What::Admitted { .. } => 14,
+        What::Confirmed => 15,
+        What::Joined { .. } => 16,
+        What::Left { .. } => 17,
     }
 }
 
@@ -390,7 +396,9 @@ mod tests {
             What::Processed,
             What::Filtered,
             What::Produced,
-            What::Granted,
+            What::Granted { to: None },
+            What::Joined { member: reason.clone(), generation: 1 },
+            What::Left { member: reason.clone() },
             What::Settled { took_effect: false },
             What::SinkAcked,
             What::Dropped { reason: reason.clone() },
@@ -400,6 +408,7 @@ mod tests {
             What::Recovered,
             What::Refused { reason: reason.clone() },
             What::Asserted { id: "a", held: true },
+            What::Confirmed,
         ];
         for what in all {
             assert_eq!(EVENT_NAMES[number(&what)], what.name());

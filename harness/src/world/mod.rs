@@ -470,6 +470,7 @@ impl World {
             history.drained = drained;
             for machine in &machines {
                 history.disk.extend(machine.disk.facts());
+                history.power_cuts.extend(machine.disk.power_cuts());
             }
         });
         let (history, trace) = recorder.finish();

@@ -1,11 +1,15 @@
 //! `report.html`: one file without network or scripts, for a phone, in the dark, and by keyboard.
 
+use std::cmp::Reverse;
+use std::fmt::Write as _;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::RECOVERIES_SHOWN;
 use super::charts;
 use super::text::{expected, figure, loud, percent};
 use crate::compare::{Comparison, Word};
-use crate::result::{Figure, Phase, ResultFile, Scenario, Time, Verdict, Waterfall};
+use crate::result::{Figure, Phase, Recovery, ResultFile, Scenario, Time, Verdict, Waterfall};
 use crate::series::Timelines;
 
 /// What is known of a scenario beside its result.
@@ -62,6 +66,38 @@ pub fn render(file: &ResultFile, extra: &dyn Fn(&str) -> Extra, comparison: Opti
     page.into_string()
 }
 
+/// Groups of faults, those that came most first.
+fn most(all: &[Recovery]) -> Vec<&Recovery> {
+    let mut all: Vec<&Recovery> = all.iter().collect();
+    all.sort_by_key(|recovery| Reverse(recovery.n));
+    all
+}
+
+fn recoveries(groups: &[&Recovery]) -> Markup {
+    html! {
+        div .scroll tabindex="0" { table {
+            thead { tr { th { "fault" } th .n { "n" } th .n { "first output p95" } th .n { "steady p50" } th .n { "steady p95" } th .n { "drained p95 ms" } th .n { "deficit p95 event s" } } }
+            tbody { @for recovery in groups { tr {
+                td { (recovery.fault) } td .n { (recovery.n) }
+                @for spread in [&recovery.first_output_from_heal_ms.p95, &recovery.steady_from_heal_ms.p50, &recovery.steady_from_heal_ms.p95, &recovery.drained_from_heal_ms.p95, &recovery.deficit.p95] {
+                    td .n { (short(spread)) }
+                }
+            } } }
+        } }
+    }
+}
+
+/// `3`, and what was declared: `0 + 12 in the window`.
+fn lost(lost: u64, reported: u64, window: u64) -> String {
+    let mut text = lost.to_string();
+    for (count, how) in [(reported, "reported"), (window, "in the window")] {
+        if count > 0 {
+            write!(text, " + {count} {how}").expect("a String takes all");
+        }
+    }
+    text
+}
+
 /// Where the time went on the way to a sink: a bar a stage.
 fn way(waterfall: &Waterfall) -> Markup {
     let total: f64 = waterfall.stages.iter().map(|stage| stage.mean_ms.0).sum();
@@ -92,7 +128,7 @@ fn overview(file: &ResultFile) -> Markup {
                     td { (chip(scenario.verdict)) }
                     td .n { (scenario.seeds.len()) }
                     @if let Some(all) = scenario.phases.get("all") {
-                        td .n { (all.lost + all.lost_reported + all.lost_window) }
+                        td .n { (lost(all.lost, all.lost_reported, all.lost_window)) }
                         td .n { (percent(all.duplicate_ratio)) }
                         td .n { (percent(all.replay_ratio)) }
                         td .n { (figure(&all.latency_ms.p50)) }
@@ -148,15 +184,12 @@ fn section(scenario: &Scenario, extra: &Extra) -> Markup {
             } }
             @if !scenario.recovery.is_empty() {
                 h3 { "Recovery from the heal" }
-                div .scroll tabindex="0" { table {
-                    thead { tr { th { "fault" } th .n { "n" } th .n { "first output p95" } th .n { "steady p50" } th .n { "steady p95" } th .n { "drained p95 ms" } th .n { "deficit p95 event s" } } }
-                    tbody { @for recovery in &scenario.recovery { tr {
-                        td { (recovery.fault) } td .n { (recovery.n) }
-                        @for spread in [&recovery.first_output_from_heal_ms.p95, &recovery.steady_from_heal_ms.p50, &recovery.steady_from_heal_ms.p95, &recovery.drained_from_heal_ms.p95, &recovery.deficit.p95] {
-                            td .n { (short(spread)) }
-                        }
-                    } } }
-                } }
+                @let groups = most(&scenario.recovery);
+                @let (shown, rest) = groups.split_at(groups.len().min(RECOVERIES_SHOWN));
+                (recoveries(shown))
+                @if !rest.is_empty() {
+                    details { summary { (rest.len()) " more groups of faults that overlap" } (recoveries(rest)) }
+                }
             }
             @for waterfall in &scenario.waterfalls { (way(waterfall)) }
             @if !scenario.assertions.is_empty() {
@@ -220,11 +253,11 @@ fn short(spread: &Figure) -> String {
 }
 
 fn row(name: &str, phase: &Phase) -> Markup {
-    let lost = phase.lost + phase.lost_reported + phase.lost_window;
+    let lost = lost(phase.lost, phase.lost_reported, phase.lost_window);
     html! { tr {
         td { (name) }
         td .n { (phase.offered) } td .n { (phase.accepted) } td .n { (phase.visible) }
-        td.n.fail[lost > 0] { (lost) } td.n.fail[phase.unresolved > 0] { (phase.unresolved) }
+        td.n.fail[phase.lost + phase.lost_reported > 0] { (lost) } td.n.fail[phase.unresolved > 0] { (phase.unresolved) }
         td .n { (phase.dead_lettered) } td .n { (phase.shed) }
         td .n { (percent(phase.duplicate_ratio)) } td .n { (percent(phase.replay_ratio)) }
         @for latency in [&phase.latency_ms.p50, &phase.latency_ms.p95, &phase.latency_ms.p99, &phase.latency_ms.p99_9, &phase.latency_ms.max] {

@@ -1,10 +1,12 @@
 //! The terminal block of a scenario: its verdict, a line of figures, each expectation with its margin, and for a failure
 //! what broke, in which seed, and the line to paste.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use crate::result::{Expectation, Figure, ResultFile, Scenario, Time, Verdict, Violation};
+use super::RECOVERIES_SHOWN;
+use crate::result::{Expectation, Figure, Recovery, ResultFile, Scenario, Time, Verdict, Violation};
 use crate::slo::limit_parts;
 
 /// Violations of one seed that are printed; the rest is counted.
@@ -84,11 +86,13 @@ fn headline(text: &mut String, time: Time, scenario: &Scenario, heading: &Headin
     let duration = seconds(heading.duration_ms as f64 / 1000.0);
     let mut head = format!("{verdict} {}  {seeds} x {duration} s", scenario.id);
     if let Some(all) = scenario.phases.get("all") {
-        let lost = all.lost + all.lost_reported + all.lost_window;
+        let (lost, lost_all) = (all.lost, all.lost + all.lost_reported + all.lost_window);
         let duplicates = percent(all.duplicate_ratio);
         write!(head, "   lost {lost}  dup {duplicates}  replay {}", percent(all.replay_ratio))
             .expect("a String takes all");
         let others = [
+            ("lost.reported", all.lost_reported),
+            ("lost.window", all.lost_window),
             ("unexpected", all.unexpected),
             ("unresolved", all.unresolved),
             ("rejected", all.rejected),
@@ -102,7 +106,7 @@ fn headline(text: &mut String, time: Time, scenario: &Scenario, heading: &Headin
         if all.drop_ratio > 0.0 {
             write!(
                 head,
-                "  drop {} (lost {lost}, shed {}, expired {})",
+                "  drop {} (lost {lost_all}, shed {}, expired {})",
                 percent(all.drop_ratio),
                 all.shed,
                 all.expired
@@ -126,7 +130,11 @@ fn figures(text: &mut String, file: &ResultFile, scenario: &Scenario) {
         figure(&latency.p95),
         figure(&latency.p99)
     );
-    for recovery in &scenario.recovery {
+    // Faults that overlap in any way that seeds come up with make many groups: those that came most are shown.
+    let mut recovery: Vec<&Recovery> = scenario.recovery.iter().collect();
+    recovery.sort_by_key(|recovery| Reverse(recovery.n));
+    let more = recovery.len().saturating_sub(RECOVERIES_SHOWN);
+    for recovery in recovery.into_iter().take(RECOVERIES_SHOWN) {
         let of = if scenario.recovery.len() == 1 { String::new() } else { format!("({})", recovery.fault) };
         let p95 = match &recovery.steady_from_heal_ms.p95 {
             Figure::V { v } => format!("{} s", seconds(v.0 / 1000.0)),
@@ -135,6 +143,9 @@ fn figures(text: &mut String, file: &ResultFile, scenario: &Scenario) {
             Figure::Na { .. } => "n/a".to_owned(),
         };
         write!(figures, "   recovery{of} p95 {p95}").expect("a String takes all");
+    }
+    if more > 0 {
+        write!(figures, "   and {more} more groups of faults in the report").expect("a String takes all");
     }
     line(text, &figures);
     if file.time == Time::Wall {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use sabotage::{Sabotage, Spoiled};
 use seaworthy_engine::channel::kind::{Channel, ChannelError, Promise};
 use seaworthy_engine::channel::memory::{Memory, MemoryLimits};
+use seaworthy_engine::journal::Durability;
 use seaworthy_engine::packet::{Epoch, Seq};
 use seaworthy_harness::kit::kinds::{InJournal, InMemory, Machine, VirtualMachine};
 use seaworthy_harness::kit::{self, CASES, Case, Item, Kind, Outcome};
@@ -45,6 +46,15 @@ fn journal() {
 #[test]
 fn journal_behind_a_lane() {
     check(&InJournal::behind_a_lane(), 0);
+}
+
+/// Weaker durabilities weaken nothing of a channel: what its users hear is synced.
+#[test]
+fn journal_that_confirms_before_it_syncs() {
+    for durability in [Durability::Interval { ms: 100 }, Durability::Interval { ms: 5_000 }, Durability::Os] {
+        check(&InJournal::here().confirmed("journal, confirmed early", durability), 0);
+        check(&InJournal::behind_a_lane().confirmed("journal behind a lane, confirmed early", durability), 0);
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Weaker durabilities: what a power cut costs stays within the declared window, and is said.
 
+use seaworthy_engine::env::Clock;
 use seaworthy_engine::journal::{Durability, Journal, JournalOptions, Recovery};
 use seaworthy_engine::packet::Seq;
+use seaworthy_harness::sim::clock::SimClock;
 
 use super::machine::{env, run};
 use super::world::{World, options};
@@ -83,6 +85,87 @@ fn the_system_s_own_pace_loses_what_it_says_it_may() {
         assert!(there < all && says_window(&recovery), "{there} of {all}: {recovery:?}");
         let (_, all, there, recovery) = play(5, Durability::Sync, 150, 0, End::PowerCut).await;
         assert!(there >= all && !says_window(&recovery), "{there} of {all}: {recovery:?}");
+    });
+}
+
+/// What others are told of: a power cut takes none of it, and they never wait long for it.
+#[test]
+fn what_is_synced_for_others_survives_whatever_the_durability() {
+    run(async {
+        for durability in [Durability::Interval { ms: 30_000 }, Durability::Os, Durability::Interval { ms: 20 }] {
+            let mut beyond = 0;
+            for seed in 0..40 {
+                let options = JournalOptions { durability, ..options() };
+                let mut world = World::new(seed, options.clone(), None).await;
+                for _ in 0..10 + seed {
+                    world.submit(1, 300, false, 0);
+                    world.pass(1).await;
+                }
+                let begun = (world.now)();
+                let journal = world.journal.clone();
+                let mut told = journal.read_synced("channel/c", Seq(1), 1000, 1 << 20).await.expect("the disk is well");
+                let waited_ms = ((world.now)() - begun) / 1_000_000;
+                assert!(waited_ms <= 1_002, "{durability}: {waited_ms} ms for the first");
+                for _ in 0..seed % 7 {
+                    world.submit(1, 300, false, 0);
+                    world.pass(1).await;
+                }
+                // Whoever reads on sees only what is synced by now, which for some seeds is nothing new.
+                let last = told.last().expect("it waits for one").0;
+                let soon = (world.now)() + 1_000_000;
+                tokio::select! {
+                    biased;
+                    more = journal.read_synced("channel/c", last.next(), 1000, 1 << 20) => {
+                        told.extend(more.expect("the disk is well"));
+                    }
+                    () = SimClock::new(world.now.clone(), 0).sleep_until(soon) => {}
+                }
+                let all = journal.image(|image| image.channel("channel/c").map_or(Seq(0), |packets| packets.last)).0;
+                world.disk.power_cut(true);
+                let env = env(world.disk.boot(), world.seed.clone(), world.now.clone());
+                let (journal, _) = Journal::open(&env, options).await.expect("it opens");
+                let there = journal.image(|image| image.channel("channel/c").map_or(Seq(0), |packets| packets.last));
+                let last = told.last().expect("it waits for one").0;
+                assert!(there >= last, "{durability}, seed {seed}: {last} was told of, {there} is there");
+                beyond += all.saturating_sub(there.0);
+            }
+            assert!(beyond > 20, "{durability}: only {beyond} were lost: this proves nothing");
+        }
+    });
+}
+
+#[test]
+fn who_waits_is_synced_before_much_piles_up() {
+    run(async {
+        let mut world = World::new(1, JournalOptions { durability: Durability::Os, ..options() }, None).await;
+        world.submit(1, 300, false, 0);
+        world.pass(1).await;
+        let waiting = world.journal.clone();
+        let waiting = tokio::spawn(async move { waiting.read_synced("channel/c", Seq(1), 1, 1 << 20).await });
+        let (begun, mut bytes) = ((world.now)(), 0);
+        while !waiting.is_finished() {
+            world.submit(2, 1_500, true, 0);
+            world.pass(1).await;
+            bytes += 3_000;
+        }
+        assert!(bytes <= 150_000 && (world.now)() - begun < 100_000_000, "{bytes} bytes were written meanwhile");
+    });
+}
+
+#[test]
+fn an_interval_that_nobody_waits_for_spares_the_medium() {
+    run(async {
+        let options = JournalOptions { durability: Durability::Interval { ms: 500 }, ..options() };
+        let mut world = World::new(1, options, None).await;
+        let before = world.journal.wear().syncs;
+        // Pauses that are long enough for a mark.
+        for _ in 0..100 {
+            world.submit(1, 60, true, 0);
+            world.pass(40).await;
+        }
+        let syncs = world.journal.wear().syncs - before;
+        // Two each half second, and some for segments.
+        assert!(syncs <= 2 * 8 + 8, "{syncs} syncs in 4 s");
     });
 }
 

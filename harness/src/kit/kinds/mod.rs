@@ -11,7 +11,7 @@ use seaworthy_engine::channel::memory::{Memory, MemoryLimits};
 use seaworthy_engine::env::{Clock, Env};
 use seaworthy_engine::graph::Plan;
 use seaworthy_engine::journal::reader::{Reader, Step};
-use seaworthy_engine::journal::{JournalOptions, Record};
+use seaworthy_engine::journal::{Durability, JournalOptions, Record};
 use seaworthy_engine::lane::far::Far;
 use seaworthy_engine::node::Registry;
 use seaworthy_engine::process::ChannelPlan;
@@ -37,6 +37,7 @@ pub struct InJournal {
     beat_ns: u64,
     /// Its users come over a lane.
     is_far: bool,
+    durability: Durability,
     machine: Box<dyn Fn() -> Result<Box<dyn Machine>, RigError>>,
 }
 
@@ -60,7 +61,14 @@ impl InJournal {
         is_far: bool,
         machine: impl Fn() -> Result<Box<dyn Machine>, RigError> + 'static,
     ) -> InJournal {
-        InJournal { name, beat_ns, is_far, machine: Box::new(machine) }
+        InJournal { name, beat_ns, is_far, durability: Durability::Sync, machine: Box::new(machine) }
+    }
+
+    /// The same under another name, with commits that are confirmed as `durability` says. Its beats are longer: what users hear
+    /// waits for a sync, a second at most.
+    #[must_use]
+    pub fn confirmed(self, name: &'static str, durability: Durability) -> InJournal {
+        InJournal { name, durability, beat_ns: 4 * self.beat_ns, ..self }
     }
 }
 
@@ -124,9 +132,10 @@ impl Kind for InJournal {
     fn set_up<'a>(&'a self, plan: &'a ChannelPlan) -> LocalBoxFuture<'a, Result<Box<dyn Rig>, RigError>> {
         Box::pin(async move {
             let mut machine = (self.machine)()?;
-            let (env, engine) = start(&mut *machine, plan, self.is_far).await?;
-            let engine = Some(engine);
-            Ok(Box::new(JournalRig { machine, plan: plan.clone(), is_far: self.is_far, env, engine }) as Box<dyn Rig>)
+            let InJournal { is_far, durability, .. } = *self;
+            let (env, engine) = start(&mut *machine, plan, is_far, durability).await?;
+            let (plan, engine) = (plan.clone(), Some(engine));
+            Ok(Box::new(JournalRig { machine, plan, is_far, durability, env, engine }) as Box<dyn Rig>)
         })
     }
 }
@@ -135,13 +144,19 @@ struct JournalRig {
     machine: Box<dyn Machine>,
     plan: ChannelPlan,
     is_far: bool,
+    durability: Durability,
     /// As the host has it in this life.
     env: Env,
     engine: Option<Engine>,
 }
 
 /// Starts the host of a channel in a new life of its machine.
-async fn start(machine: &mut dyn Machine, plan: &ChannelPlan, is_far: bool) -> Result<(Env, Engine), RigError> {
+async fn start(
+    machine: &mut dyn Machine,
+    plan: &ChannelPlan,
+    is_far: bool,
+    durability: Durability,
+) -> Result<(Env, Engine), RigError> {
     let env = machine.boot()?;
     let options = EngineOptions {
         env: env.clone(),
@@ -155,6 +170,7 @@ async fn start(machine: &mut dyn Machine, plan: &ChannelPlan, is_far: bool) -> R
             frame_bytes_max: 64 << 10,
             queue_bytes_max: 1 << 20,
             tail_bytes_max: 1 << 20,
+            durability,
             ..JournalOptions::new(&plan.host)
         },
         in_flight_max: 64,
@@ -210,7 +226,7 @@ impl Rig for JournalRig {
                 }
                 self.env.clock.sleep(LOOK_NS).await;
             }
-            let (env, engine) = start(&mut *self.machine, &self.plan, self.is_far).await?;
+            let (env, engine) = start(&mut *self.machine, &self.plan, self.is_far, self.durability).await?;
             (self.env, self.engine) = (env, Some(engine));
             Ok(())
         })
