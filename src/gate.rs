@@ -77,6 +77,10 @@ pub(crate) struct Args {
     /// Makes this result the baseline, for that reason, which is written beside it.
     #[arg(long, value_name = "REASON")]
     accept: Option<String>,
+    /// Counts the instructions of the first seed of each scenario, too, with valgrind, and compares them: the CPU's cost, which
+    /// virtual time can't see. Those runs are some 50 times as slow.
+    #[arg(long, conflicts_with_all = ["shard", "estimate"])]
+    instructions: bool,
     /// Prints each failure for GitHub Actions, which shows it on its line of the scenario.
     #[arg(long)]
     annotations: bool,
@@ -382,8 +386,14 @@ fn seeds(args: &Args, prepared: &[Prepared]) -> Result<Ran, Exit> {
     let finished: Vec<(&Prepared, Scenario, Pool, Timed)> = prepared
         .iter()
         .zip(pools)
-        .map(|(scenario, (pool, timed))| (scenario, pool.finish(&scenario.meta()), pool, timed))
-        .collect();
+        .map(|(scenario, (pool, timed))| {
+            let mut result = pool.finish(&scenario.meta());
+            if args.instructions {
+                elsewhere::count_instructions(scenario.path(), &mut result)?;
+            }
+            Ok((scenario, result, pool, timed))
+        })
+        .collect::<Result<_, Exit>>()?;
     progress.set_message("twins for the pictures");
     let timelines = in_parallel(&finished, args.jobs, |(scenario, result, _, timed)| timed.timelines(scenario, result));
     progress.finish_and_clear();
@@ -448,7 +458,8 @@ fn baseline(args: &Args) -> Result<Option<ResultFile>, Exit> {
     if let Some(rev) = &args.rebuild {
         let tier = args.tier.to_possible_value().expect("no tier is skipped on the command line");
         let options = ["--tier".to_owned(), tier.get_name().to_owned(), "--jobs".to_owned(), args.jobs.to_string()];
-        let gate = args.scenarios.iter().cloned().chain(options).collect();
+        let counted = args.instructions.then(|| "--instructions".to_owned());
+        let gate = args.scenarios.iter().cloned().chain(options).chain(counted).collect();
         let out = format!("{}/rebuilt", args.out);
         return Rebuild { rev, path: &args.rebuild_path, gate, out }.result().map(Some);
     }

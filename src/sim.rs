@@ -11,6 +11,7 @@ use seaworthy_reports::pool::Pool;
 use seaworthy_reports::render::{json, text};
 use seaworthy_reports::result::{ResultFile, Scenario, Time, Verdict};
 
+use crate::elsewhere;
 use crate::exit::Exit;
 use crate::files::write_whole;
 use crate::pages::{self, Timed};
@@ -54,6 +55,10 @@ pub(crate) struct Args {
     /// Writes the trace of each seed beside the result, one line a record.
     #[arg(long)]
     trace: bool,
+    /// Counts the instructions of the first seed, too, with valgrind: the CPU's cost, which virtual time can't see. That run is
+    /// some 50 times as slow.
+    #[arg(long, conflicts_with = "plan")]
+    instructions: bool,
     /// Worlds at a time; changes no figure.
     #[arg(long, default_value_t = default_jobs())]
     jobs: usize,
@@ -104,7 +109,13 @@ fn scenario(args: &Args, prepared: &Prepared) -> Exit {
         Err(exit) => return exit,
     };
     let wall = watch.elapsed();
-    let results = vec![pool.finish(&prepared.meta())];
+    let mut result = pool.finish(&prepared.meta());
+    if args.instructions
+        && let Err(exit) = elsewhere::count_instructions(prepared.path(), &mut result)
+    {
+        return exit;
+    }
+    let results = vec![result];
     let file = ResultFile::new(&commit(), Time::Virtual, prepared.resolution_ms(), results);
     let result = &file.scenarios[0];
     let heading = text::Heading {

@@ -49,6 +49,7 @@ fn world() -> World {
             source: true,
             sink: false,
             handles: false,
+            stateful: false,
             plugin_is_here: true,
         }],
         channels: Vec::new(),

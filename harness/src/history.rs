@@ -89,17 +89,6 @@ pub struct DiskFact {
     pub what: String,
 }
 
-/// The power of a simulated host went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PowerCut {
-    /// Host.
-    pub host: String,
-    /// Virtual ns.
-    pub at_ns: u64,
-    /// The longest that a sync of its disk took in this life of the host, ns.
-    pub sync_ns: u64,
-}
-
 /// One seed, start to end.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -113,8 +102,10 @@ pub struct History {
     pub applied: Vec<Applied>,
     /// What the disks saw.
     pub disk: Vec<DiskFact>,
-    /// Power cuts.
-    pub power_cuts: Vec<PowerCut>,
+    /// When a disk forgot what was not synced: its host's power went, or a sync failed. Host, virtual ns.
+    pub forgot: Vec<(String, u64)>,
+    /// When the software of a host ended, by itself or not: host, virtual ns.
+    pub ends: Vec<(String, u64)>,
     /// Entries, as `host.node` and number, that were accepted in one life of a host and were not there in the next.
     pub gone: BTreeSet<(Arc<str>, Seq)>,
     /// Loss that the system itself reported: the host, and the exact range.

@@ -8,9 +8,13 @@ use seaworthy_engine::journal::{Durability, Record, segment};
 use seaworthy_engine::observe::What;
 use seaworthy_engine::packet::{Identity, Packet, Seq};
 
-use crate::history::{History, OfferRecord};
+use crate::history::History;
 use crate::ledger::Declared;
+use crate::plan::{Ns, Plan};
 use crate::reference::EventKey;
+
+/// What a sync of a disk that nothing slows takes at most, and what comes before it in the queue.
+const SYNC_NS: Ns = 50_000_000;
 
 /// Every record of the journal among `files`, with the segment and offset of its frame. Not the engine's recovery: a
 /// plain walk over every sector, so it sees frames that a recovery would leave out.
@@ -63,30 +67,49 @@ fn destroyed(history: &History) -> BTreeSet<String> {
     history.wiped.iter().chain(rotted).flat_map(|(_, held)| held.iter().cloned()).collect()
 }
 
-/// What entered so shortly before a power cut of its host that it may be gone: in the interval, while the disk still did
-/// something else, and in the sync that followed.
-fn given_up(history: &History, durability: Durability) -> BTreeSet<String> {
-    let Durability::Interval { ms } = durability else { return BTreeSet::new() };
-    let interval_ns = u64::from(ms) * 1_000_000;
-    let given_up = |offer: &&OfferRecord| {
-        let Some(accepted_ns) = offer.accepted_ns else { return false };
-        let cuts = history.power_cuts.iter().filter(|cut| cut.host == host_of(&offer.entry));
-        cuts.into_iter().any(|cut| (accepted_ns..=accepted_ns + interval_ns + 2 * cut.sync_ns).contains(&cut.at_ns))
-    };
-    history.offers.iter().filter(given_up).map(|offer| offer.packet_id.to_string()).collect()
-}
-
-/// What was accepted and went with the power of its host, without having been seen before. A machine that was replaced has
-/// nothing; what it alone held is known.
-fn gone(history: &History) -> BTreeSet<EventKey> {
+/// What entered and is gone because a disk forgot it, where commits count before they are synced: what nothing is due of, as
+/// nobody has seen it, and the names of what the declared window covers.
+fn given_up(history: &History, plan: &Plan) -> (BTreeSet<EventKey>, BTreeSet<String>) {
+    let (mut unseen, mut covered) = (BTreeSet::new(), BTreeSet::new());
+    let Durability::Interval { ms } = plan.engine.durability() else { return (unseen, covered) };
     if history.gone.is_empty() {
-        return BTreeSet::new();
+        return (unseen, covered);
     }
     let seen: BTreeSet<&str> = history.effects.iter().map(|effect| effect.packet_id.as_str()).collect();
-    let replaced = |entry: &str| history.wiped.iter().any(|(host, _)| host == host_of(entry));
-    let keys = history.offers.iter().filter(|offer| !seen.contains(&*offer.packet_id) && !replaced(&offer.entry));
-    let keys = keys.map(|offer| (offer.entry.clone(), offer.seq));
-    keys.filter(|key| history.gone.contains(key)).collect()
+    let window_ns = u64::from(ms) * 1_000_000 + SYNC_NS;
+    for offer in &history.offers {
+        let (host, key) = (host_of(&offer.entry), (offer.entry.clone(), offer.seq));
+        let Some(accepted_ns) = offer.accepted_ns.filter(|_| history.gone.contains(&key)) else { continue };
+        let after = |times: &[(String, Ns)]| {
+            let later = times.iter().filter(|(of, at_ns)| of == host && *at_ns >= accepted_ns);
+            later.map(|(_, at_ns)| *at_ns).min()
+        };
+        // Without a disk that forgets, nothing explains it. A machine that was replaced has nothing; what it alone held is known.
+        let replaced = || history.wiped.iter().any(|(replaced, _)| replaced == host);
+        let Some(forgot_ns) = after(&history.forgot).filter(|_| !replaced()) else { continue };
+        if !seen.contains(&*offer.packet_id) {
+            unseen.insert(key);
+        }
+        let synced = history.events.iter().any(|probed| {
+            *probed.host == *host
+                && probed.event.what == What::Synced
+                && (accepted_ns + 1..=forgot_ns).contains(&probed.at_ns)
+        });
+        // The interval is the software's: it ends with that, and is longer where time or the disk go slower.
+        let in_time = after(&history.ends).is_some_and(|end_ns| end_ns - accepted_ns <= window_ns);
+        if !synced && (in_time || is_slowed(plan, host)) {
+            covered.insert(offer.packet_id.to_string());
+        }
+    }
+    (unseen, covered)
+}
+
+/// Whether faults let a host's clock, processor or disk go slower.
+fn is_slowed(plan: &Plan, host: &str) -> bool {
+    let slows = |kind: &str| ["disk.", "clock.", "cpu.", "host.pause"].iter().any(|what| kind.starts_with(what));
+    plan.steps
+        .iter()
+        .any(|step| step.action.on() == host && slows(step.action.kind()) && step.action.kind() != "disk.torn")
 }
 
 /// The host of a node, as `host.node`.
@@ -96,10 +119,8 @@ pub(crate) fn host_of(address: &str) -> &str {
 
 /// Packets that a named rule dropped, by the engine's own word: it declares an end of its own.
 #[must_use]
-pub fn declared(history: &History, durability: Durability) -> Declared {
-    // Where commits are synced, what is gone is due all the same.
-    let gone = if durability == Durability::Sync { BTreeSet::new() } else { gone(history) };
-    let lost_window = given_up(history, durability);
+pub fn declared(history: &History, plan: &Plan) -> Declared {
+    let (gone, lost_window) = given_up(history, plan);
     let mut declared = Declared { lost_reported: destroyed(history), lost_window, gone, ..Declared::default() };
     if !history.events.iter().any(|probed| matches!(probed.event.what, What::Dropped { .. })) {
         return declared;

@@ -88,8 +88,8 @@ pub(crate) fn made_of(name: &str, packet: &str) -> bool {
     name == packet || name.strip_prefix(packet).is_some_and(|rest| rest.starts_with(" > "))
 }
 
-/// What a line says that tells what a power cut undid.
-pub(crate) const UNDONE: &str = "undone by the power cut that followed: it was not synced";
+/// What a line says of what was undone.
+pub(crate) const UNDONE: &str = "undone: it was not synced, and the disk forgot it";
 
 /// Where a host was at one time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

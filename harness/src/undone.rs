@@ -1,5 +1,5 @@
-//! What power cuts undid of what a host had confirmed, where commits count before they are synced: by its own events, which
-//! say up to where its journal was written, and where it went on.
+//! What a host had confirmed and its disk forgot, where commits count before they are synced: by the host's own events, which say
+//! up to where its journal was written, and where it went on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,6 +7,7 @@ use seaworthy_engine::observe::{Place, What};
 use seaworthy_engine::packet::Seq;
 
 use crate::history::History;
+use crate::plan::Ns;
 
 /// What a host has confirmed and not synced.
 #[derive(Default)]
@@ -15,6 +16,8 @@ struct Host {
     frames: Vec<(Seq, Vec<usize>)>,
     /// Packets that it handed out meanwhile.
     granted: Vec<usize>,
+    /// Since when, ns.
+    since_ns: Ns,
 }
 
 /// The events that did not happen after all, by their place in the history.
@@ -33,7 +36,12 @@ pub fn undone(history: &History) -> BTreeSet<usize> {
             },
         };
         match event.what {
-            What::Confirmed => host.frames.push((event.seq, vec![])),
+            What::Confirmed => {
+                if host.frames.is_empty() {
+                    (host.since_ns, host.granted) = (probed.at_ns, vec![]);
+                }
+                host.frames.push((event.seq, vec![]));
+            }
             What::Committed | What::Settled { .. } | What::DeadLettered => {
                 if let Some((_, events)) = host.frames.last_mut() {
                     events.push(at);
@@ -42,7 +50,13 @@ pub fn undone(history: &History) -> BTreeSet<usize> {
             What::Granted { .. } => host.granted.push(at),
             What::Synced => host.frames.retain(|(upto, _)| *upto > event.seq),
             What::Recovered => {
-                let Host { frames, granted } = std::mem::take(host);
+                let Host { frames, granted, since_ns } = std::mem::take(host);
+                let forgot =
+                    |(of, at_ns): &(String, Ns)| *of == *probed.host && (since_ns..=probed.at_ns).contains(at_ns);
+                // A process that ended took nothing with it.
+                if !history.forgot.iter().any(forgot) {
+                    continue;
+                }
                 let gone: Vec<usize> =
                     frames.into_iter().filter(|(upto, _)| *upto > event.seq).flat_map(|(_, events)| events).collect();
                 let slot = |at: usize| (&history.events[at].event.place, history.events[at].event.seq);
@@ -70,7 +84,7 @@ mod tests {
             let event = Event { what, place, identity: None, seq, attempt: 0 };
             Probed { at_ns: 0, host: "edge".into(), incarnation: 1, event }
         });
-        History { events: events.collect(), ..History::default() }
+        History { events: events.collect(), forgot: vec![("edge".to_owned(), 0)], ..History::default() }
     }
 
     #[test]
@@ -100,9 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn where_commits_are_synced_nothing_is_undone() {
+    fn where_commits_are_synced_or_no_disk_forgot_nothing_is_undone() {
         let synced =
             history(&[(What::Synced, "edge", 2), (What::Committed, "channel/up", 1), (What::Recovered, "edge", 1)]);
         assert!(undone(&synced).is_empty());
+        let mut killed =
+            history(&[(What::Confirmed, "edge", 2), (What::Committed, "channel/up", 1), (What::Recovered, "edge", 1)]);
+        assert_eq!(undone(&killed).len(), 1);
+        killed.forgot.clear();
+        assert!(undone(&killed).is_empty(), "no disk forgot anything");
     }
 }

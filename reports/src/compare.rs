@@ -275,6 +275,8 @@ fn told(seeds: &[u64]) -> String {
 enum Kind {
     Ms,
     Micros,
+    /// Counted, and the same each time.
+    Exact,
     Ratio,
     /// One more is one too many.
     Count,
@@ -282,6 +284,9 @@ enum Kind {
 
 /// The processor's time an event, the middle of the rounds. It is shown, and judged by whoever knows what else the machine did.
 const CPU: &str = "cpu us/event";
+
+/// Part by which what repeats exactly may differ before it is worse.
+const EXACT: f64 = 0.01;
 
 /// How the figures of stages are named, up to the stage.
 const STAGE: &str = "stage ";
@@ -333,6 +338,16 @@ fn figures(old: &Scenario, new: &Scenario) -> Vec<Pair> {
     if let (Some(a), Some(b)) = (old.cpu_us(), new.cpu_us()) {
         pairs.push((CPU.to_owned(), Kind::Micros, Figure::v(a), Figure::v(b)));
     }
+    if let (Some((seed, a)), Some((other, b))) = (old.instructions(), new.instructions())
+        && seed == other
+    {
+        pairs.push((
+            format!("instructions/event (seed {seed})"),
+            Kind::Exact,
+            Figure::v(a as f64),
+            Figure::v(b as f64),
+        ));
+    }
     for a in &old.recovery {
         let Some(b) = new.recovery.iter().find(|b| b.fault == a.fault) else { continue };
         let parts = [
@@ -357,6 +372,7 @@ fn delta(what: String, kind: Kind, base: Figure, head: Figure, tolerance: &Toler
             let band = match kind {
                 Kind::Ms => (a * tolerance.relative).max(floor_ms),
                 Kind::Micros => a * tolerance.relative,
+                Kind::Exact => a * EXACT,
                 Kind::Ratio => (a * tolerance.relative).max(tolerance.ratio),
                 Kind::Count => 0.0,
             };
@@ -408,7 +424,8 @@ fn looser(old: &Scenario, new: &Scenario) -> Vec<Loosened> {
         found.push(Loosened { scenario: old.id.clone(), what: a.what.clone(), from: a.limit.clone(), to });
     }
     // What the file does not speak of is 0.
-    let counts = ["lost", "unexpected", "unresolved", "rejected", "shed", "dead_lettered"];
+    let counts =
+        ["lost", "lost.reported", "lost.window", "unexpected", "unresolved", "rejected", "shed", "dead_lettered"];
     let spoken_of = |what: &str| old.expect.iter().any(|a| a.what == what);
     for b in new.expect.iter().filter(|b| counts.contains(&&*b.what) && !spoken_of(&b.what)) {
         if !["== 0", "<= 0"].contains(&&*b.limit) {
@@ -532,6 +549,22 @@ mod tests {
         assert_eq!((slower.word, slower.deltas[0].what.as_str()), (Word::Regressed, "stage b mean @hub.raw"));
         assert!(slower.deltas[0].is_stage());
         assert_eq!(told(&head, &base).word, Word::Better);
+    }
+
+    #[test]
+    fn instructions_repeat_so_little_is_much() {
+        let counted = |an_event: u64| with(|s| s.seeds[0].instructions = Some(an_event));
+        let told = |base, head| {
+            let compared = compare(&counted(base), &counted(head), &Tolerance::default(), Seeds::Pinned);
+            (compared.scenarios[0].word, compared.scenarios[0].deltas.first().map(|delta| delta.what.clone()))
+        };
+        let what = Some("instructions/event (seed 1)".to_owned());
+        assert_eq!(told(100_000, 101_100), (Word::Regressed, what.clone()));
+        assert_eq!(told(100_000, 100_900), (Word::Equivalent, what.clone()));
+        assert_eq!(told(100_000, 98_000), (Word::Better, what));
+        assert_eq!(told(100_000, 100_000), (Word::Equivalent, None));
+        let one_side = compare(&sample::passing(), &counted(7), &Tolerance::default(), Seeds::Pinned);
+        assert_eq!(one_side.verdict, Verdict::Pass, "what one side has not counted tells nothing");
     }
 
     #[test]

@@ -362,6 +362,12 @@ impl Scenario {
         rounds.get(rounds.len() / 2).copied()
     }
 
+    /// Instructions an event, of the seed of which they were counted.
+    #[must_use]
+    pub fn instructions(&self) -> Option<(u64, u64)> {
+        self.seeds.iter().find_map(|seed| Some((seed.seed, seed.instructions?)))
+    }
+
     /// Assertions that were reached, how many there are, and those that never were.
     #[must_use]
     pub fn assertions_reached(&self) -> (usize, usize, Vec<&str>) {
@@ -407,6 +413,9 @@ pub struct Seed {
     /// Processor time an event, µs: of a round on a real machine, where the load and the recording are in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_us: Option<Decimal>,
+    /// Instructions an event, where they were counted: of the whole world in virtual time, the harness in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<u64>,
     /// Broken promises, in order of time.
     pub violations: Vec<Violation>,
 }

@@ -67,7 +67,12 @@ impl Project {
 
     #[track_caller]
     fn said(&self, arguments: &str, code: i32) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_seaworthy"))
+        self.said_by(&mut Command::new(env!("CARGO_BIN_EXE_seaworthy")), arguments, code)
+    }
+
+    #[track_caller]
+    fn said_by(&self, command: &mut Command, arguments: &str, code: i32) -> String {
+        let output = command
             .args(arguments.split_whitespace())
             .current_dir(self.0.path())
             .output()
@@ -112,6 +117,31 @@ fn a_sound_build_passes_and_is_equal_to_itself() {
     assert!(project.said("report out/gate --baseline ci/baseline.json", 0).contains("report.html"));
     assert!(project.read("out/gate/report.html").contains("against the baseline"));
     assert!(project.said("gate --estimate", 0).contains("core-s in all"));
+}
+
+#[test]
+fn instructions_are_counted_where_there_is_a_counter() {
+    let project = Project::new();
+    let mut without = Command::new(env!("CARGO_BIN_EXE_seaworthy"));
+    let told = project.said_by(without.env("PATH", "/nowhere"), "sim scenarios/cut.toml --seed 1 --instructions", 74);
+    assert!(told.contains("apt install valgrind"), "{told}");
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        eprintln!("NOT RUN instructions: there is no valgrind");
+        return;
+    }
+    for out in ["one", "two"] {
+        let told = project.said(&format!("sim scenarios/cut.toml --seed 1 --instructions --out {out}"), 0);
+        assert!(told.contains("instructions an event (seed 1, the simulation in it)"), "{told}");
+    }
+    let same = project.said("compare one/cut two/cut", 0);
+    assert!(same.contains("equivalent"), "{same}");
+    project.change("two/cut/result.json", |file| {
+        let counted = &mut file["scenarios"][0]["seeds"][0]["instructions"];
+        let more = counted.as_u64().expect("it was counted") * 103 / 100;
+        *counted = more.into();
+    });
+    let worse = project.said("compare one/cut two/cut", 3);
+    assert!(worse.contains("instructions/event (seed 1)"), "{worse}");
 }
 
 #[test]

@@ -315,15 +315,7 @@ impl Leases {
                     let wait_ns = delay_ns.unwrap_or_else(|| self.backoff_ns(*seq));
                     self.release(*seq, now_ns.saturating_add(wait_ns), Why::Retried);
                 }
-                Outcome::Extend => {
-                    let until = now_ns.saturating_add(self.options.ack_wait_ns);
-                    let packet = self.packets.get_mut(seq).expect("it is held");
-                    if let Stand::Leased { until_ns, .. } = &mut packet.stand {
-                        self.timers.remove(&(*until_ns, *seq));
-                        *until_ns = until;
-                        self.timers.insert((until, *seq));
-                    }
-                }
+                Outcome::Extend => self.set_until(*seq, Some(now_ns.saturating_add(self.options.ack_wait_ns))),
             }
         }
         verdict
@@ -340,6 +332,28 @@ impl Leases {
                 self.release(seq, due_ns, Why::Expired);
             }
         }
+    }
+
+    /// What was granted is yet to be handed out: its time does not run before [`Leases::hand_out`].
+    pub fn hold_back(&mut self, grants: &[Grant]) {
+        grants.iter().for_each(|grant| self.set_until(grant.seq, None));
+    }
+
+    /// A packet goes to its member: from now on the lease's time runs. False when `member` holds it no more.
+    pub fn hand_out(&mut self, grant: &Grant, now_ns: u64) -> bool {
+        let held = self.is_held(grant.seq, grant.lease, &grant.member);
+        if held {
+            self.set_until(grant.seq, Some(now_ns.saturating_add(self.options.ack_wait_ns)));
+        }
+        held
+    }
+
+    /// When the lease of a packet ends; `None` for not by itself.
+    fn set_until(&mut self, seq: Seq, until: Option<u64>) {
+        let Some(Packet { stand: Stand::Leased { until_ns, .. }, .. }) = self.packets.get_mut(&seq) else { return };
+        self.timers.remove(&(*until_ns, seq));
+        *until_ns = until.unwrap_or(u64::MAX);
+        self.timers.extend(until.map(|until| (until, seq)));
     }
 
     /// The leases that ended without a settle since this was last asked.

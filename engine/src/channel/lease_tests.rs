@@ -375,3 +375,21 @@ proptest! {
         prop_assert_eq!(leases.next_timer(), None);
     }
 }
+
+/// What waits to be handed out costs nobody a delivery, however long the host's disk takes.
+#[test]
+fn a_lease_has_all_its_time_from_when_it_is_handed_out() {
+    let mut leases = leases(options(Order::None));
+    join(&mut leases, "hub", 1);
+    (1..=2).for_each(|seq| leases.offer(Seq(seq), None, 0));
+    let grants = leases.grant(0, 100);
+    leases.hold_back(&grants);
+    leases.expire(1_000 * SECOND);
+    assert!(leases.take_ended().is_empty() && leases.next_timer().is_none());
+    assert!(leases.hand_out(&grants[0], 1_000 * SECOND));
+    leases.expire(1_010 * SECOND - 1);
+    assert!(leases.is_held(Seq(1), grants[0].lease, "hub"));
+    leases.expire(1_010 * SECOND);
+    assert!(!leases.hand_out(&grants[0], 1_010 * SECOND), "it was over");
+    assert!(leases.is_held(Seq(2), grants[1].lease, "hub"), "it was not handed out yet");
+}

@@ -24,9 +24,10 @@ const FLYING_MAX: usize = 2;
 /// first is synced.
 const SECOND_PART: usize = 16;
 
-/// Who waits for a sync, where those are not made for every commit, waits no longer than this for its beginning.
-const WANTED_NS: u64 = 1_000_000_000;
-/// Nor for more bytes than these: it must not become slower than where every commit is synced.
+/// Who waits for a sync, where those are not made for every commit, waits no longer than this for its beginning: another process
+/// stands still meanwhile.
+const WANTED_NS: u64 = 5_000_000;
+/// Nor for more bytes than these.
 const WANTED_BYTES: u64 = 128 << 10;
 
 /// What goes into one frame, and who waits for it.
@@ -393,11 +394,11 @@ impl Task {
     /// Gives the last confirmed frame a successor, so that recovery knows it was confirmed.
     async fn mark(&mut self, is_state: bool, body: Bytes) -> Result<(), JournalError> {
         self.unmarked = false;
+        self.sync().await?;
         if self.active.left() < frame::SECTOR {
             // The header of the next segment will confirm it.
             return Ok(());
         }
-        self.sync().await?;
         let header = header(self.next, self.synced, 0, is_state, self.shared.env.clock.unix_ns());
         let offset = self.active.offset;
         let (_, bufs) = self.active.frame(header, body);

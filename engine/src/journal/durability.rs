@@ -28,10 +28,10 @@ impl Durability {
         match self {
             Durability::Sync => None,
             Durability::Interval { ms } => {
-                Some(format!("what was confirmed in the last {ms} ms, and during a sync, may be lost to a power cut"))
+                Some(format!("what was confirmed in the last {ms} ms that it runs, and during a sync, may be lost to a power cut or a failed sync"))
             }
             Durability::Os => Some(
-                "what was confirmed since the operating system last wrote (often 30 s) may be lost to a power cut"
+                "what was confirmed since the operating system last wrote (often 30 s) may be lost to a power cut or a failed sync"
                     .to_owned(),
             ),
         }

@@ -29,6 +29,8 @@ impl Task {
 
     /// Goes on in the spare segment; its first frames hold the small state.
     pub(super) async fn rotate(&mut self) -> Result<(), JournalError> {
+        // The next header says that everything before it is durable; and waiting for room may take long.
+        self.sync().await?;
         loop {
             if self.shared.lock().spare.is_some() {
                 break;
@@ -39,8 +41,6 @@ impl Task {
             }
         }
         self.sealed().await?;
-        // The header says that everything before it is durable.
-        self.sync().await?;
         let (number, snapshot, durable) = {
             let mut state = self.shared.lock();
             let number = state.spare.take().expect("the loop above ends with a spare");

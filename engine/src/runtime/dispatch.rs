@@ -360,6 +360,7 @@ impl Dispatcher {
         if !self.counts {
             return self.hand_out(grants).await;
         }
+        self.leases.hold_back(&grants);
         let records = self.counted(&grants);
         self.submit(records, After::Granted(grants)).await
     }
@@ -437,10 +438,12 @@ impl Dispatcher {
     async fn hand_out(&mut self, grants: Vec<Grant>) -> Result<(), EngineError> {
         let mut messages: BTreeMap<MemberName, Vec<Message>> = BTreeMap::new();
         let mut events = Vec::with_capacity(grants.len());
-        for Grant { member, session, lease, seq, delivery } in grants {
-            if !self.leases.is_held(seq, lease, &member) {
+        let now = self.shared.env.clock.mono();
+        for grant in grants {
+            if !self.leases.hand_out(&grant, now) {
                 continue;
             }
+            let Grant { member, session, lease, seq, delivery } = grant;
             let Some(packet) = self.packet(seq).await? else { continue };
             if let Some(cached) = self.cache.remove(&seq) {
                 self.cache_bytes -= cached.len();

@@ -168,7 +168,7 @@ impl State {
     /// Notes what may be told.
     fn done(&mut self, seqs: &[Seq]) {
         for seq in seqs {
-            if let Some(held) = self.held.get_mut(seq) {
+            if let Some(held) = self.held.get_mut(seq).filter(|held| !held.done) {
                 held.done = true;
                 let lease = held.lease;
                 self.tell.entry(lease).or_default().push(*seq);

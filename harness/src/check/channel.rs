@@ -1,6 +1,6 @@
 //! `channel.*`: the invariants of a channel, from the probe events of its host.
 //!
-//! Each (producer, pseq) is committed once · and in order · nothing is taken over a lane of a fenced epoch · a settle takes effect once · a floor never goes back, so nothing
+//! Each (producer, pseq) is committed once, and in order, where it comes by one way · nothing is taken over a lane of a fenced epoch · a settle takes effect once · a floor never goes back, so nothing
 //! settled is handed out again · a packet is handed out once, once more for each restart of the host, and as often as
 //! declared; where packets are leased, at most `max_deliver` times and once more for each restart.
 
@@ -34,7 +34,9 @@ pub(super) fn committed_once(case: &Case<'_>) -> Vec<(Ns, String)> {
     let mut stored: BTreeSet<(usize, Stored)> = BTreeSet::new();
     let mut found = Vec::new();
     for (probed, (channel, seq)) in events(case).filter(|(probed, _)| probed.event.what == What::Committed) {
-        let by_identity = probed.event.identity.map(|identity| match identity {
+        // Two members that both did the work put the same packet in, each once.
+        let of_one_way = probed.event.identity.filter(|_| case.channels[channel].one_way);
+        let by_identity = of_one_way.map(|identity| match identity {
             Identity::Entered { producer, pseq, .. } => Stored::Entered(producer, pseq),
             Identity::Derived(hash) => Stored::Derived(hash),
         });
@@ -58,6 +60,9 @@ pub(super) fn producer_order(case: &Case<'_>) -> Vec<(Ns, String)> {
     let mut found = Vec::new();
     for (probed, (channel, seq)) in events(case).filter(|(probed, _)| probed.event.what == What::Committed) {
         let Some(Identity::Entered { producer, pseq, .. }) = probed.event.identity else { continue };
+        if !case.channels[channel].one_way {
+            continue;
+        }
         let newest = newest.entry((channel, producer)).or_default();
         if pseq <= *newest {
             let (at, ChannelAt { host, channel, .. }) = (seconds(probed.at_ns), &case.channels[channel]);

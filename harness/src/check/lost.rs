@@ -35,7 +35,8 @@ pub(super) fn window(case: &Case<'_>) -> Vec<(Ns, String)> {
         let offer = case.offer(at);
         let accepted = seconds(offer.accepted_ns.unwrap_or(offer.intended_ns));
         let host = outside::host_of(&offer.entry);
-        let what = format!("{} accepted {accepted}, gone with a power cut of {host}, not at {sink}", offer.packet_id);
+        let what =
+            format!("{} accepted {accepted}, gone with what {host} had not synced, not at {sink}", offer.packet_id);
         (offer.intended_ns, what)
     })
     .collect()

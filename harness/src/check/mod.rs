@@ -97,6 +97,8 @@ pub struct ChannelAt {
     pub host: String,
     /// The channel, or `CHANNEL@GROUP`.
     pub channel: String,
+    /// Whether what enters by one source comes here by one way: else it may come in another order, and from each way once.
+    pub one_way: bool,
     /// Whether packets are leased there, and how often each may be delivered.
     pub leased: Option<Leased>,
 }
@@ -109,13 +111,14 @@ pub struct Leased {
 }
 
 impl ChannelAt {
-    /// The places of a channel.
+    /// The places of a channel among all of them.
     #[must_use]
-    pub fn of(plan: &ChannelPlan) -> Vec<ChannelAt> {
+    pub fn of(plan: &ChannelPlan, all: &[ChannelPlan]) -> Vec<ChannelAt> {
+        let one_way = comes_one_way(plan, all, &mut BTreeSet::new());
         let name = seaworthy_engine::runtime::journal_channel(&plan.id).to_string();
         let max_deliver = plan.options.max_deliver;
         let leased = |group: &GroupPlan| plan.is_leased(group).then_some(Leased { max_deliver });
-        let at = |channel: String, leased| ChannelAt { host: plan.host.clone(), channel, leased };
+        let at = |channel: String, leased| ChannelAt { host: plan.host.clone(), channel, one_way, leased };
         match plan.groups.as_slice() {
             [group] => vec![at(name, leased(group))],
             groups => {
@@ -124,6 +127,23 @@ impl ChannelAt {
             }
         }
     }
+}
+
+/// Whether no packet is on its way to the channel through several members, or again from another.
+fn comes_one_way<'a>(plan: &'a ChannelPlan, all: &'a [ChannelPlan], seen: &mut BTreeSet<&'a str>) -> bool {
+    if !seen.insert(&plan.id) {
+        return false;
+    }
+    let takes = |process: &str| {
+        let process = process.to_owned();
+        let of = move |channel: &'a ChannelPlan| channel.groups.iter().map(move |group| (channel, group));
+        all.iter().flat_map(of).filter(move |(_, group)| group.members.contains(&process))
+    };
+    let takers = plan.producers.iter().filter(|producer| takes(producer).next().is_some()).count();
+    takers <= 1
+        && plan.producers.iter().all(|producer| {
+            takes(producer).all(|(channel, group)| !channel.is_leased(group) && comes_one_way(channel, all, seen))
+        })
 }
 
 /// All that the built-in checks judge by.

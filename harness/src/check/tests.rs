@@ -16,10 +16,10 @@ use seaworthy_reports::run::{Answer, Fate};
 use super::*;
 use crate::figures::{SeedFacts, seed_run};
 use crate::history::Effect;
-use crate::history::{Applied, DiskFact, PowerCut, Probed};
+use crate::history::{Applied, DiskFact, Probed};
 use crate::ledger::{Declared, LedgerError, answers, join, taking_part};
 use crate::outside;
-use crate::plan::{Action, Start, Step};
+use crate::plan::{Action, Start, Step, Tuning};
 use crate::reference::tests::{events, flow};
 use crate::reference::{Expected, evaluate};
 use crate::undone;
@@ -113,7 +113,10 @@ fn expected_but(history: &History, declared: &Declared) -> Expected {
 
 fn violations(history: &History, limits: &Limits, declared: &Declared) -> Vec<Violation> {
     let ledger = join(history, &expected_but(history, declared), declared).unwrap();
-    let at = |channel: &str, leased| ChannelAt { host: "hub".into(), channel: channel.into(), leased };
+    let at = |channel: &str, leased| {
+        let (host, channel) = ("hub".into(), channel.into());
+        ChannelAt { host, channel, one_way: true, leased }
+    };
     let channels = [at("uplink", None), at("pool", Some(Leased { max_deliver: Some(2) }))];
     let undone = undone::undone(history);
     let case = Case { history, undone: &undone, ledger: &ledger, plan: &plan(), limits, channels: &channels };
@@ -265,23 +268,38 @@ fn declared_ends_are_not_lost_but_counted() {
     let shed = declared(Declared { shed: names(), ..Declared::default() });
     assert_eq!(shed, ["shed: q4, due 4.000 s, dropped by a rule before hub.raw"]);
     let window = declared(Declared { lost_window: names(), ..Declared::default() });
-    assert_eq!(window, ["lost.window: q4 accepted 4.001 s, gone with a power cut of edge, not at hub.raw"]);
+    assert_eq!(window, ["lost.window: q4 accepted 4.001 s, gone with what edge had not synced, not at hub.raw"]);
 }
 
 #[test]
-fn a_window_ends_with_the_cut_of_the_host_that_took_it() {
-    let lost = |host: &str, at_ns: Ns, ms: u32, sync_ns: Ns| {
-        let power_cuts = vec![PowerCut { host: host.into(), at_ns, sync_ns }];
-        let history = History { power_cuts, ..well() };
-        outside::declared(&history, Durability::Interval { ms }).lost_window.into_iter().collect::<Vec<_>>()
+fn a_window_is_what_was_gone_not_synced_and_young_when_its_host_ended() {
+    let lost = |change: &dyn Fn(&mut History, &mut Plan)| {
+        // q1 to q4 are accepted at 1.001 s to 4.001 s; from q2 on all is gone, the power went at 4.2 s.
+        let mut history = well();
+        history.gone = (2..=4).map(|seq| ("edge.feed".into(), Seq(seq))).collect();
+        history.forgot = vec![("edge".into(), 4_200_000_000)];
+        history.ends = history.forgot.clone();
+        let durability = Some(Durability::Interval { ms: 1_200 });
+        let mut plan = Plan { engine: Tuning { durability, ..Tuning::default() }, ..Plan::default() };
+        change(&mut history, &mut plan);
+        outside::declared(&history, &plan).lost_window.into_iter().collect::<Vec<_>>()
     };
-    // q1 to q4 are accepted at 1.001 s to 4.001 s.
-    assert_eq!(lost("edge", 3_101_000_000, 100, 0), ["q3"]);
-    assert_eq!(lost("edge", 3_101_000_001, 100, 0), [""; 0]);
-    assert_eq!(lost("edge", 3_101_000_001, 100, 1), ["q3"]);
-    assert_eq!(lost("edge", 3_000_000_000, 100, 0), [""; 0]);
-    assert_eq!(lost("edge", 3_101_000_000, 1_100, 0), ["q2", "q3"]);
-    assert_eq!(lost("hub", 3_101_000_000, 1_100, 0), [""; 0]);
+    assert_eq!(lost(&|_, _| {}), ["q3", "q4"], "q2 was older than the interval");
+    assert_eq!(lost(&|history, _| history.gone.clear()), [""; 0], "all is there");
+    assert_eq!(lost(&|history, _| history.forgot.clear()), [""; 0], "no disk forgot anything");
+    assert_eq!(lost(&|history, _| history.forgot[0].0 = "hub".into()), [""; 0]);
+    assert_eq!(lost(&|_, plan| plan.engine = Tuning::default()), [""; 0], "commits are synced");
+    let synced = |history: &mut History, _: &mut Plan| {
+        history.events.push(probed("edge", 3_500_000_000, What::Synced, "edge", 1, 9));
+    };
+    assert_eq!(lost(&synced), ["q4"]);
+    // Killed long before: what counts is how old it was then.
+    assert_eq!(lost(&|history, _| history.forgot[0].1 = 9 * S), ["q3", "q4"]);
+    let slow = |_: &mut History, plan: &mut Plan| {
+        let action = Action::HostPause { host: "edge".into() };
+        plan.steps.push(Step { fault: "slow".into(), start: Start::At { at_ns: S }, for_ns: None, action });
+    };
+    assert_eq!(lost(&slow), ["q2", "q3", "q4"]);
 }
 
 #[test]

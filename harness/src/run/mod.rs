@@ -366,7 +366,7 @@ impl Prepared {
         let fail = |error| RunError::Ledger { seed: plan.seed, error };
         let declared = Declared {
             idempotent_sinks: self.scenario.promise.idempotent.iter().cloned().collect(),
-            ..outside::declared(&history, plan.engine.durability())
+            ..outside::declared(&history, plan)
         };
         let part = ledger::taking_part(&history, &declared);
         let events = workload.into_iter().map(|event| reference::LoadEvent {
@@ -417,7 +417,8 @@ impl Prepared {
     }
 
     fn channels(&self) -> Vec<ChannelAt> {
-        self.processes.channels.iter().flat_map(ChannelAt::of).collect()
+        let all = &self.processes.channels;
+        all.iter().flat_map(|channel| ChannelAt::of(channel, all)).collect()
     }
 
     /// Runs seeds on `jobs` threads, a world a thread, and pools them. The number of jobs changes no figure. `done` hears

@@ -261,6 +261,7 @@ fn world_of(plan: &ProcessPlan, registry: &Registry) -> World {
         source: node.role == Role::Source,
         sink: node.role == Role::Sink,
         handles: matches!(node.role, Role::Node | Role::StatefulNode),
+        stateful: node.role == Role::StatefulNode,
         plugin_is_here: registry.shape(&node.plugin).is_some(),
     };
     World {

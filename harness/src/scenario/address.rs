@@ -19,6 +19,8 @@ pub struct WorldNode {
     pub sink: bool,
     /// Whether it handles packets: neither source nor sink, nor a channel's end.
     pub handles: bool,
+    /// Whether it keeps state between packets.
+    pub stateful: bool,
     /// Whether this binary holds its plugin; else something must stand in for it.
     pub plugin_is_here: bool,
 }
@@ -257,7 +259,7 @@ impl World {
     pub(super) fn of_one_host() -> World {
         let node = |node: &str, source, sink| {
             let (host, node) = ("edge".to_owned(), node.to_owned());
-            WorldNode { host, node, source, sink, handles: false, plugin_is_here: true }
+            WorldNode { host, node, source, sink, handles: false, stateful: false, plugin_is_here: true }
         };
         let nodes = vec![node("feed", true, false), node("raw", false, true)];
         World { hosts: vec!["edge".to_owned()], nodes, channels: Vec::new() }

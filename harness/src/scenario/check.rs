@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use seaworthy_engine::journal::Durability;
 use seaworthy_engine::observe::What;
 
 use super::address::{Target, World};
@@ -10,7 +11,7 @@ use super::check_fault;
 use super::error::{ScenarioError, Span, span};
 use super::expect::{Limit, Metric, Objective};
 use super::expr::{Expr, ExprError, Term, Unit};
-use super::model::{Ordering, Promise, Scenario, SeedSets, Sim, Sometimes};
+use super::model::{Load, Ordering, Promise, Scenario, SeedSets, Sim, Sometimes};
 use super::shape::{Named, Text};
 use super::sources::Sources;
 use super::spec::{EngineText, File, PromiseText, SeedsText, SimText, SometimesText};
@@ -38,11 +39,16 @@ pub(super) fn check(sources: &Sources, file: File, world: &World, errors: &mut V
     let mut checker = Checker { world, sources, faults, errors };
     let may_sabotage = path.parent().and_then(Path::file_name).is_some_and(|folder| folder == "must_fail");
     let sim = checker.sim(file.sim.and_then(|sim| sim.0));
-    let engine = checker.engine(file.engine.and_then(|engine| engine.0));
+    let engine_text = file.engine.and_then(|engine| engine.0);
+    let engine_at = engine_text.as_ref().map(|text| text.at.clone());
+    let engine = checker.engine(engine_text);
     let seeds = checker.seeds(file.seeds.and_then(|seeds| seeds.0));
     let promise = checker.promise(file.promise.and_then(|promise| promise.0));
     let stand_ins = checker.stand_ins(file.stand_in);
     let loads = file.load.0.map(|loads| checker.loads(loads.named())).unwrap_or_default();
+    if let Some(at) = engine_at.filter(|_| engine.durability() != Durability::Sync) {
+        checker.forgetting(&loads, &at);
+    }
     let faults = check_fault::faults(&mut checker, file.faults, sim, may_sabotage);
     let expect = checker.expect(file.expect);
     let sometimes = file.sometimes.into_iter().filter_map(|sometimes| checker.sometimes(sometimes)).collect();
@@ -142,6 +148,26 @@ impl Checker<'_> {
             );
         }
         sizes
+    }
+
+    /// What a disk may forget must be all that a judge has to know of: no output that was seen may hold what is gone.
+    fn forgetting(&mut self, loads: &[Load], at: &Span) {
+        let nodes = &self.world.nodes;
+        let stateful = |host: &str| nodes.iter().any(|node| node.host == host && node.stateful);
+        let entered = loads.iter().filter_map(|load| load.entry.split_once('.')).map(|(host, _)| host);
+        let found = entered.clone().find_map(|host| {
+            let sink = nodes.iter().any(|node| node.host == host && node.sink);
+            let far = nodes.iter().find(|node| node.stateful && sink).map(|node| node.host.as_str());
+            let near = stateful(host).then_some(host);
+            near.or(far).map(|keeper| (host.to_owned(), keeper.to_owned()))
+        });
+        if let Some((host, keeper)) = found {
+            let message = format!(
+                "what goes with the power of `{host}` can't be judged: a load enters there, and what was seen of it may be in the state of `{keeper}`, or not"
+            );
+            let help = "let the load enter by a process without sinks and stateful nodes, or take `durability` out";
+            self.contradiction(message, at, help);
+        }
     }
 
     fn seeds(&mut self, text: Option<SeedsText>) -> SeedSets {

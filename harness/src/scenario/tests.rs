@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::*;
+use seaworthy_engine::journal::Durability;
+
 use crate::load::{Rows, workload};
 use crate::plan::{Action, Dist, Plan, Start};
 
@@ -18,6 +20,7 @@ fn world() -> World {
         source,
         sink,
         handles: !source && !sink,
+        stateful: node == "by_net",
         plugin_is_here: !matches!(node, "model" | "far"),
     };
     World {
@@ -90,6 +93,25 @@ fn the_smallest_scenario_has_the_documented_defaults() {
     let wanted = GraphWanted { path: "scenarios/g.yaml".into(), stand_ins: Vec::new() };
     assert_eq!(graph_wanted(&Sources::new("scenarios/test.toml", HEAD)), Some(wanted));
     assert!(compile(&scenario, 1).steps.is_empty());
+}
+
+#[test]
+fn what_a_disk_may_forget_must_be_all_that_is_to_know() {
+    let weak = "engine = { durability = \"interval:200\" }\n";
+    let scenario = good(&format!("{HEAD}{weak}"));
+    assert_eq!(scenario.engine.durability, Some(Durability::Interval { ms: 200 }));
+    check_rest("engine = { durability = \"interval:0\" }\n", &[("bad_value", 1)]);
+    check_rest("engine = { durability = \"os\" }\n", &[("contradiction", 1)]);
+    let text = format!("{HEAD}{weak}");
+    let refused = |change: fn(&mut World)| {
+        let mut world = world();
+        change(&mut world);
+        load(&Sources::new("scenarios/test.toml", &text), &world).err().map(|errors| errors.places())
+    };
+    let contradiction = Some(vec![("scenario::contradiction".to_owned(), 4)]);
+    assert_eq!(refused(|world| world.nodes[1].stateful = true), contradiction, "a window where the load enters");
+    assert_eq!(refused(|world| world.nodes[1].sink = true), contradiction, "a sink there, and a window elsewhere");
+    assert_eq!(refused(|_| ()), None);
 }
 
 #[test]

@@ -27,7 +27,7 @@ use self::device::{Device, Opened, Reply};
 pub use self::fault::DiskHits;
 use super::Now;
 use super::hosts::Pause;
-use crate::history::{DiskFact, PowerCut};
+use crate::history::DiskFact;
 use crate::plan::{DiskOp, Dist};
 
 /// How long the device works on an operation.
@@ -202,10 +202,10 @@ impl SimDisk {
         self.device().facts().to_vec()
     }
 
-    /// When its power went.
+    /// When it forgot what was not synced, ns: the power went, or a sync failed.
     #[must_use]
-    pub fn power_cuts(&self) -> Vec<PowerCut> {
-        self.device().power_cuts().to_vec()
+    pub fn forgot_ns(&self) -> Vec<u64> {
+        self.device().forgot_ns().to_vec()
     }
 
     /// Bytes in allocated blocks.

@@ -114,7 +114,7 @@ impl Machine {
         self.runtime.set(Some(Handle::current().id()));
         let boot = self.boot();
         let ended = AssertUnwindSafe(async { system.boot(boot).await }).catch_unwind().await;
-        self.recorder.hosts().end(self.index);
+        self.recorder.end(self.index);
         self.exit.replace(Some(match ended {
             Ok(Ok(())) => Exit::Done,
             Ok(Err(error)) => Exit::Failed(error),

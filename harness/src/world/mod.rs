@@ -401,7 +401,7 @@ impl World {
     fn take_down(&mut self, host: usize, how: How, restart_ns: Option<Ns>) -> Result<(), Caught> {
         let machine = self.machines[host].clone();
         let power = matches!(how, How::PowerCut { .. } | How::Wipe);
-        self.recorder.hosts().end(host);
+        self.recorder.end(host);
         self.recorder.trace(host, Kind::Down, u64::from(power), 0);
         self.network.host_down(host, power);
         match how {
@@ -470,7 +470,7 @@ impl World {
             history.drained = drained;
             for machine in &machines {
                 history.disk.extend(machine.disk.facts());
-                history.power_cuts.extend(machine.disk.power_cuts());
+                history.forgot.extend(machine.disk.forgot_ns().into_iter().map(|at_ns| (machine.name.clone(), at_ns)));
             }
         });
         let (history, trace) = recorder.finish();

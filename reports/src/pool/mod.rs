@@ -70,6 +70,7 @@ impl Pool {
             lost: all.counts.lost_all(),
             p99_ms: all.worst(Percentile::P99),
             cpu_us: run.cpu_ns.map(|ns| Decimal((ns as f64 / 100.0 / all.counts.offered.max(1) as f64).round() / 10.0)),
+            instructions: None,
             violations,
         };
         let replaced = self.seeds.insert(run.seed, seed);

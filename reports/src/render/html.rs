@@ -150,6 +150,7 @@ fn section(scenario: &Scenario, extra: &Extra) -> Markup {
             (strip(scenario))
             @if !scenario.not_tested.is_empty() { p { "Not tested, as this binary doesn't hold them and something stood in: " (scenario.not_tested.join(", ")) } }
             @if let Some(us) = scenario.cpu_us() { p { "The processor worked " (us) " µs an event, the load and the recording in it." } }
+            @if let Some((seed, instructions)) = scenario.instructions() { p { "The processor worked " (instructions) " instructions an event (seed " (seed) ", the simulation in it)." } }
             @if !scenario.expect.is_empty() {
                 h3 { "Expectations" }
                 ul .plain { @for expectation in &scenario.expect { li class=(class(expectation.verdict)) { (expected(expectation)) } } }

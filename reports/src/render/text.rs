@@ -130,9 +130,10 @@ fn figures(text: &mut String, file: &ResultFile, scenario: &Scenario) {
         figure(&latency.p95),
         figure(&latency.p99)
     );
-    // Faults that overlap in any way that seeds come up with make many groups: those that came most are shown.
+    // Faults that overlap in any way that seeds come up with make many groups: those with a figure that came most are shown.
     let mut recovery: Vec<&Recovery> = scenario.recovery.iter().collect();
-    recovery.sort_by_key(|recovery| Reverse(recovery.n));
+    let told = |recovery: &Recovery| !matches!(recovery.steady_from_heal_ms.p95, Figure::Na { .. });
+    recovery.sort_by_key(|recovery| (!told(recovery), Reverse(recovery.n)));
     let more = recovery.len().saturating_sub(RECOVERIES_SHOWN);
     for recovery in recovery.into_iter().take(RECOVERIES_SHOWN) {
         let of = if scenario.recovery.len() == 1 { String::new() } else { format!("({})", recovery.fault) };
@@ -148,6 +149,9 @@ fn figures(text: &mut String, file: &ResultFile, scenario: &Scenario) {
         write!(figures, "   and {more} more groups of faults in the report").expect("a String takes all");
     }
     line(text, &figures);
+    if let Some((seed, instructions)) = scenario.instructions() {
+        line(text, &format!("  cpu {instructions} instructions an event (seed {seed}, the simulation in it)"));
+    }
     if file.time == Time::Wall {
         rounds(text, scenario);
     }

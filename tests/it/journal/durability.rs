@@ -105,7 +105,7 @@ fn what_is_synced_for_others_survives_whatever_the_durability() {
                 let journal = world.journal.clone();
                 let mut told = journal.read_synced("channel/c", Seq(1), 1000, 1 << 20).await.expect("the disk is well");
                 let waited_ms = ((world.now)() - begun) / 1_000_000;
-                assert!(waited_ms <= 1_002, "{durability}: {waited_ms} ms for the first");
+                assert!(waited_ms <= 7, "{durability}: {waited_ms} ms for the first");
                 for _ in 0..seed % 7 {
                     world.submit(1, 300, false, 0);
                     world.pass(1).await;
@@ -131,24 +131,6 @@ fn what_is_synced_for_others_survives_whatever_the_durability() {
             }
             assert!(beyond > 20, "{durability}: only {beyond} were lost: this proves nothing");
         }
-    });
-}
-
-#[test]
-fn who_waits_is_synced_before_much_piles_up() {
-    run(async {
-        let mut world = World::new(1, JournalOptions { durability: Durability::Os, ..options() }, None).await;
-        world.submit(1, 300, false, 0);
-        world.pass(1).await;
-        let waiting = world.journal.clone();
-        let waiting = tokio::spawn(async move { waiting.read_synced("channel/c", Seq(1), 1, 1 << 20).await });
-        let (begun, mut bytes) = ((world.now)(), 0);
-        while !waiting.is_finished() {
-            world.submit(2, 1_500, true, 0);
-            world.pass(1).await;
-            bytes += 3_000;
-        }
-        assert!(bytes <= 150_000 && (world.now)() - begun < 100_000_000, "{bytes} bytes were written meanwhile");
     });
 }
 

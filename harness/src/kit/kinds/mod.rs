@@ -64,11 +64,10 @@ impl InJournal {
         InJournal { name, beat_ns, is_far, durability: Durability::Sync, machine: Box::new(machine) }
     }
 
-    /// The same under another name, with commits that are confirmed as `durability` says. Its beats are longer: what users hear
-    /// waits for a sync, a second at most.
+    /// The same under another name, with commits that are confirmed as `durability` says.
     #[must_use]
     pub fn confirmed(self, name: &'static str, durability: Durability) -> InJournal {
-        InJournal { name, durability, beat_ns: 4 * self.beat_ns, ..self }
+        InJournal { name, durability, ..self }
     }
 }
 

@@ -12,7 +12,7 @@ use super::content::{BLOCK, Content, Fate, Flight, Losses, SECTOR};
 use super::fault::{ENOSPC, Faults, errno};
 use super::names::{Change, Ino, Names, parent};
 use super::{DiskCounts, DiskOptions, Service};
-use crate::history::{DiskFact, PowerCut};
+use crate::history::DiskFact;
 use crate::plan::DiskOp;
 
 /// `EBADF`: the handle was opened for reading.
@@ -65,9 +65,8 @@ pub(super) struct Device {
     next_lock: u64,
     allocated: u64,
     facts: Vec<DiskFact>,
-    power_cuts: Vec<PowerCut>,
-    /// The longest that a sync took in this life of the host, ns.
-    sync_ns: u64,
+    /// When it forgot what was not synced, ns.
+    forgot_ns: Vec<u64>,
     pub(super) faults: Faults,
     pub(super) counts: DiskCounts,
 }
@@ -90,8 +89,7 @@ impl Device {
             next_lock: 0,
             allocated: 0,
             facts: Vec::new(),
-            power_cuts: Vec::new(),
-            sync_ns: 0,
+            forgot_ns: Vec::new(),
             counts: DiskCounts::default(),
         }
     }
@@ -294,7 +292,7 @@ impl Device {
         let unplaced = u64::from(inode.content.has_unplaced());
         if self.faults.strike_lying() {
             let at_ns = self.queue_write(now, self.options.sync, 0, key, len);
-            return self.sync_reply(now, file, at_ns, Ok(()));
+            return self.sync_reply(file, at_ns, Ok(()));
         }
         // A block that was promised to the cache may still find no place on the device.
         let fate = self.faults.strike(DiskOp::Sync, key, len, now).and_then(|()| self.faults.strike_full(unplaced));
@@ -304,14 +302,15 @@ impl Device {
                 let flight = inode.content.begin_sync();
                 let at_ns = self.queue_write(now, self.options.sync, flight.bytes(), key, len);
                 self.flights.push_back((at_ns, Flying::Data { ino: file.ino, flight }));
-                self.sync_reply(now, file, at_ns, Ok(()))
+                self.sync_reply(file, at_ns, Ok(()))
             }
             Err(error) => {
                 inode.failures += 1;
                 let lost = inode.content.lose_dirty();
+                self.forgot_ns.push(now);
                 self.note(now, format!("a sync failed ({error}) and lost {lost} dirty sectors"));
                 let at_ns = self.queue_write(now, self.options.sync, 0, key, len);
-                self.sync_reply(now, file, at_ns, Err(error))
+                self.sync_reply(file, at_ns, Err(error))
             }
         }
     }
@@ -404,10 +403,9 @@ impl Device {
     }
 
     /// A sync may be known only once it is durable.
-    fn sync_reply(&mut self, now: u64, file: Opened, at_ns: u64, result: io::Result<()>) -> Reply<()> {
+    fn sync_reply(&mut self, file: Opened, at_ns: u64, result: io::Result<()>) -> Reply<()> {
         let inode = self.inodes.get_mut(&file.ino).expect("an open file exists");
         inode.busy_until = inode.busy_until.max(at_ns);
-        self.sync_ns = self.sync_ns.max(inode.busy_until - now);
         Reply { at_ns: inode.busy_until, result }
     }
 
@@ -468,7 +466,6 @@ impl Device {
     /// The programs are gone: their handles and locks with them. The cache stays.
     pub(super) fn crash(&mut self) {
         self.locks.clear();
-        self.sync_ns = 0;
         for inode in self.inodes.values_mut() {
             (inode.open, inode.busy_until) = (0, 0);
         }
@@ -477,7 +474,7 @@ impl Device {
 
     /// The power is gone: the cache too, but for what chance has written.
     pub(super) fn power_cut(&mut self, now: u64, torn: bool) {
-        self.power_cuts.push(PowerCut { host: self.options.host.clone(), at_ns: now, sync_ns: self.sync_ns });
+        self.forgot_ns.push(now);
         self.crash();
         (self.write_busy_until, self.read_busy_until) = (now, now);
         let mut flights: BTreeMap<Ino, Vec<Flight>> = BTreeMap::new();
@@ -540,8 +537,8 @@ impl Device {
         &self.facts
     }
 
-    pub(super) fn power_cuts(&self) -> &[PowerCut] {
-        &self.power_cuts
+    pub(super) fn forgot_ns(&self) -> &[u64] {
+        &self.forgot_ns
     }
 
     pub(super) fn snapshot(&self) -> BTreeMap<String, Bytes> {
