@@ -1,11 +1,12 @@
 //! `report.html`: one file without network or scripts, for a phone, in the dark, and by keyboard.
 
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::RECOVERIES_SHOWN;
+use super::GROUPS_SHOWN;
 use super::charts;
 use super::text::{expected, figure, loud, percent};
 use crate::compare::{Comparison, Word};
@@ -64,6 +65,24 @@ pub fn render(file: &ResultFile, extra: &dyn Fn(&str) -> Extra, comparison: Opti
         }
     };
     page.into_string()
+}
+
+/// Phases that are shown at first, and the rest: of those of groups of faults, the ones with most events.
+fn largest(all: &BTreeMap<String, Phase>) -> (Vec<(&String, &Phase)>, Vec<(&String, &Phase)>) {
+    let mut groups: Vec<(&String, u64)> =
+        all.iter().filter(|(name, _)| name.contains('(')).map(|(name, phase)| (name, phase.offered)).collect();
+    groups.sort_by_key(|(_, offered)| Reverse(*offered));
+    let small: BTreeSet<&String> = groups.iter().skip(2 * GROUPS_SHOWN).map(|(name, _)| *name).collect();
+    all.iter().partition(|(name, _)| !small.contains(name))
+}
+
+fn phases(phases: &[(&String, &Phase)]) -> Markup {
+    html! {
+        div .scroll tabindex="0" { table {
+            thead { tr { th { "phase" } th .n { "offered" } th .n { "accepted" } th .n { "visible" } th .n { "lost" } th .n { "unresolved" } th .n { "dead" } th .n { "shed" } th .n { "duplicate" } th .n { "replay" } th .n { "p50" } th .n { "p95" } th .n { "p99" } th .n { "p99.9" } th .n { "max ms" } } }
+            tbody { @for (name, phase) in phases { (row(name, phase)) } }
+        } }
+    }
 }
 
 /// Groups of faults, those that came most first.
@@ -179,14 +198,15 @@ fn section(scenario: &Scenario, extra: &Extra) -> Markup {
                 figure { (PreEscaped(charts::spectrum(extra.spectrum.iter().map(|(_, points)| points.clone()).collect()))) figcaption .quiet { (legend(extra.spectrum.iter().map(|(name, _)| name.as_str()))) "Of the events that came, all seeds together." } }
             }
             h3 { "Phases" }
-            div .scroll tabindex="0" { table {
-                thead { tr { th { "phase" } th .n { "offered" } th .n { "accepted" } th .n { "visible" } th .n { "lost" } th .n { "unresolved" } th .n { "dead" } th .n { "shed" } th .n { "duplicate" } th .n { "replay" } th .n { "p50" } th .n { "p95" } th .n { "p99" } th .n { "p99.9" } th .n { "max ms" } } }
-                tbody { @for (name, phase) in &scenario.phases { (row(name, phase)) } }
-            } }
+            @let (shown, rest) = largest(&scenario.phases);
+            (phases(&shown))
+            @if !rest.is_empty() {
+                details { summary { (rest.len()) " smaller phases of faults that overlap" } (phases(&rest)) }
+            }
             @if !scenario.recovery.is_empty() {
                 h3 { "Recovery from the heal" }
                 @let groups = most(&scenario.recovery);
-                @let (shown, rest) = groups.split_at(groups.len().min(RECOVERIES_SHOWN));
+                @let (shown, rest) = groups.split_at(groups.len().min(GROUPS_SHOWN));
                 (recoveries(shown))
                 @if !rest.is_empty() {
                     details { summary { (rest.len()) " more groups of faults that overlap" } (recoveries(rest)) }

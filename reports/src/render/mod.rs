@@ -10,8 +10,8 @@ pub mod plan;
 pub mod prom;
 pub mod text;
 
-/// Groups of faults whose recovery is shown at first.
-const RECOVERIES_SHOWN: usize = 6;
+/// Groups of faults that overlap which are shown at first.
+const GROUPS_SHOWN: usize = 6;
 
 /// The p99 of scenarios over results, as an SVG with a legend: a line a scenario.
 #[must_use]

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::RECOVERIES_SHOWN;
+use super::GROUPS_SHOWN;
 use crate::result::{Expectation, Figure, Recovery, ResultFile, Scenario, Time, Verdict, Violation};
 use crate::slo::limit_parts;
 
@@ -134,8 +134,8 @@ fn figures(text: &mut String, file: &ResultFile, scenario: &Scenario) {
     let mut recovery: Vec<&Recovery> = scenario.recovery.iter().collect();
     let told = |recovery: &Recovery| !matches!(recovery.steady_from_heal_ms.p95, Figure::Na { .. });
     recovery.sort_by_key(|recovery| (!told(recovery), Reverse(recovery.n)));
-    let more = recovery.len().saturating_sub(RECOVERIES_SHOWN);
-    for recovery in recovery.into_iter().take(RECOVERIES_SHOWN) {
+    let more = recovery.len().saturating_sub(GROUPS_SHOWN);
+    for recovery in recovery.into_iter().take(GROUPS_SHOWN) {
         let of = if scenario.recovery.len() == 1 { String::new() } else { format!("({})", recovery.fault) };
         let p95 = match &recovery.steady_from_heal_ms.p95 {
             Figure::V { v } => format!("{} s", seconds(v.0 / 1000.0)),
