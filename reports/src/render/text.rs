@@ -131,11 +131,13 @@ fn figures(text: &mut String, file: &ResultFile, scenario: &Scenario) {
         figure(&latency.p99)
     );
     // Faults that overlap in any way that seeds come up with make many groups: those with a figure that came most are shown.
-    let mut recovery: Vec<&Recovery> = scenario.recovery.iter().collect();
-    let told = |recovery: &Recovery| !matches!(recovery.steady_from_heal_ms.p95, Figure::Na { .. });
-    recovery.sort_by_key(|recovery| (!told(recovery), Reverse(recovery.n)));
-    let more = recovery.len().saturating_sub(GROUPS_SHOWN);
-    for recovery in recovery.into_iter().take(GROUPS_SHOWN) {
+    let few = scenario.recovery.len() <= GROUPS_SHOWN;
+    let told = |recovery: &&Recovery| few || !matches!(recovery.steady_from_heal_ms.p95, Figure::Na { .. });
+    let mut recovery: Vec<&Recovery> = scenario.recovery.iter().filter(told).collect();
+    recovery.sort_by_key(|recovery| Reverse(recovery.n));
+    recovery.truncate(GROUPS_SHOWN);
+    let more = scenario.recovery.len() - recovery.len();
+    for recovery in recovery {
         let of = if scenario.recovery.len() == 1 { String::new() } else { format!("({})", recovery.fault) };
         let p95 = match &recovery.steady_from_heal_ms.p95 {
             Figure::V { v } => format!("{} s", seconds(v.0 / 1000.0)),
@@ -146,7 +148,8 @@ fn figures(text: &mut String, file: &ResultFile, scenario: &Scenario) {
         write!(figures, "   recovery{of} p95 {p95}").expect("a String takes all");
     }
     if more > 0 {
-        write!(figures, "   and {more} more groups of faults in the report").expect("a String takes all");
+        write!(figures, "   recovery of {more} groups of faults that overlap: in the report")
+            .expect("a String takes all");
     }
     line(text, &figures);
     if let Some((seed, instructions)) = scenario.instructions() {
