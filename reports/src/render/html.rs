@@ -67,8 +67,11 @@ pub fn render(file: &ResultFile, extra: &dyn Fn(&str) -> Extra, comparison: Opti
     page.into_string()
 }
 
+/// Phases, each with its name.
+type Named<'a> = Vec<(&'a String, &'a Phase)>;
+
 /// Phases that are shown at first, and the rest: of those of groups of faults, the ones with most events.
-fn largest(all: &BTreeMap<String, Phase>) -> (Vec<(&String, &Phase)>, Vec<(&String, &Phase)>) {
+fn largest(all: &BTreeMap<String, Phase>) -> (Named<'_>, Named<'_>) {
     let mut groups: Vec<(&String, u64)> =
         all.iter().filter(|(name, _)| name.contains('(')).map(|(name, phase)| (name, phase.offered)).collect();
     groups.sort_by_key(|(_, offered)| Reverse(*offered));
