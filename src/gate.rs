@@ -386,19 +386,16 @@ fn seeds(args: &Args, prepared: &[Prepared]) -> Result<Ran, Exit> {
     let finished: Vec<(&Prepared, Scenario, Pool, Timed)> = prepared
         .iter()
         .zip(pools)
-        .map(|(scenario, (pool, timed))| {
-            let mut result = pool.finish(&scenario.meta());
-            if args.instructions {
-                elsewhere::count_instructions(scenario.path(), &mut result)?;
-            }
-            Ok((scenario, result, pool, timed))
-        })
-        .collect::<Result<_, Exit>>()?;
+        .map(|(scenario, (pool, timed))| (scenario, pool.finish(&scenario.meta()), pool, timed))
+        .collect();
     progress.set_message("twins for the pictures");
     let timelines = in_parallel(&finished, args.jobs, |(scenario, result, _, timed)| timed.timelines(scenario, result));
     progress.finish_and_clear();
     let (mut results, mut lines) = (Vec::new(), String::new());
-    for ((scenario, result, pool, _), timelines) in finished.into_iter().zip(timelines) {
+    for ((scenario, mut result, pool, _), timelines) in finished.into_iter().zip(timelines) {
+        if args.instructions {
+            elsewhere::count_instructions(scenario.path(), &mut result)?;
+        }
         let dir = format!("{}/{}", args.out, result.id);
         pages::write_scenario(&dir, &pool, &result.id, timelines.as_ref())?;
         lines.push_str(&block(args, scenario, &result, &dir)?);

@@ -300,7 +300,7 @@ fn figures(old: &Scenario, new: &Scenario) -> Vec<Pair> {
         let Some(b) = new.phases.get(name) else { continue };
         let mut push = |what: &str, kind, a, b| pairs.push((format!("{what} @{name}"), kind, a, b));
         for (what, a, b) in [
-            ("lost", a.lost + a.lost_reported + a.lost_window, b.lost + b.lost_reported + b.lost_window),
+            ("lost", a.lost_all(), b.lost_all()),
             ("unresolved", a.unresolved, b.unresolved),
             ("unexpected", a.unexpected, b.unexpected),
             ("rejected", a.rejected, b.rejected),

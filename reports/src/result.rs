@@ -245,6 +245,14 @@ pub struct Phase {
     pub latency_ms: LatencyMs,
 }
 
+impl Phase {
+    /// Events lost, whether declared or not.
+    #[must_use]
+    pub fn lost_all(&self) -> u64 {
+        self.lost + self.lost_reported + self.lost_window
+    }
+}
+
 /// Latency of the worst sink, percentile by percentile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -20,7 +20,7 @@ pub fn csv(results: &[(String, ResultFile)]) -> String {
                 Verdict::Void => "void",
                 Verdict::Regressed => "regressed",
             };
-            let lost = all.lost + all.lost_reported + all.lost_window;
+            let lost = all.lost_all();
             let latency = [&all.latency_ms.p50, &all.latency_ms.p95, &all.latency_ms.p99].map(figure).join(",");
             let names = [name, &file.commit, &scenario.id].map(|name| quoted(name)).join(",");
             let counts = format!("{},{},{lost}", scenario.seeds.len(), all.offered);

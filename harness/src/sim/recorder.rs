@@ -61,16 +61,6 @@ pub(crate) struct Inner {
 }
 
 impl Recorder {
-    /// The software of a host ends, if it has not.
-    pub fn end(&self, host: HostIndex) {
-        if self.hosts().is_up(host) {
-            let at_ns = self.now_ns();
-            let name = self.hosts().name(host).to_string();
-            self.with_history(|history| history.ends.push((name, at_ns)));
-        }
-        self.hosts().end(host);
-    }
-
     /// A recorder for one run of `seed`. With `keep_trace` the trace's records stay in memory (36 bytes each), to diff.
     #[must_use]
     pub fn new(seed: u64, keep_trace: bool) -> Arc<Recorder> {
@@ -90,6 +80,16 @@ impl Recorder {
             hosts: OnceLock::new(),
             inner: inner.into(),
         })
+    }
+
+    /// The software of a host ends, if it has not.
+    pub fn end(&self, host: HostIndex) {
+        if self.hosts().is_up(host) {
+            let at_ns = self.now_ns();
+            let name = self.hosts().name(host).to_string();
+            self.with_history(|history| history.ends.push((name, at_ns)));
+        }
+        self.hosts().end(host);
     }
 
     /// Virtual ns since the world's start.

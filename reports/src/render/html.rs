@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::GROUPS_SHOWN;
 use super::charts;
 use super::text::{expected, figure, loud, percent};
+use super::{GROUPS_SHOWN, most};
 use crate::compare::{Comparison, Word};
 use crate::result::{Figure, Phase, Recovery, ResultFile, Scenario, Time, Verdict, Waterfall};
 use crate::series::Timelines;
@@ -86,13 +86,6 @@ fn phases(phases: &[(&String, &Phase)]) -> Markup {
             tbody { @for (name, phase) in phases { (row(name, phase)) } }
         } }
     }
-}
-
-/// Groups of faults, those that came most first.
-fn most(all: &[Recovery]) -> Vec<&Recovery> {
-    let mut all: Vec<&Recovery> = all.iter().collect();
-    all.sort_by_key(|recovery| Reverse(recovery.n));
-    all
 }
 
 fn recoveries(groups: &[&Recovery]) -> Markup {

@@ -10,8 +10,19 @@ pub mod plan;
 pub mod prom;
 pub mod text;
 
+use std::cmp::Reverse;
+
+use crate::result::Recovery;
+
 /// Groups of faults that overlap which are shown at first.
 const GROUPS_SHOWN: usize = 6;
+
+/// Groups of faults, those that came most first.
+fn most(all: &[Recovery]) -> Vec<&Recovery> {
+    let mut all: Vec<&Recovery> = all.iter().collect();
+    all.sort_by_key(|recovery| Reverse(recovery.n));
+    all
+}
 
 /// The p99 of scenarios over results, as an SVG with a legend: a line a scenario.
 #[must_use]

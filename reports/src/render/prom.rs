@@ -35,7 +35,7 @@ pub fn render(file: &ResultFile) -> String {
                 ("offered", phase.offered),
                 ("accepted", phase.accepted),
                 ("visible", phase.visible),
-                ("lost", phase.lost + phase.lost_reported + phase.lost_window),
+                ("lost", phase.lost_all()),
                 ("unresolved", phase.unresolved),
                 ("rejected", phase.rejected),
                 ("dead_lettered", phase.dead_lettered),

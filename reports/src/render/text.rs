@@ -1,11 +1,10 @@
 //! The terminal block of a scenario: its verdict, a line of figures, each expectation with its margin, and for a failure
 //! what broke, in which seed, and the line to paste.
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::GROUPS_SHOWN;
+use super::{GROUPS_SHOWN, most};
 use crate::result::{Expectation, Figure, Recovery, ResultFile, Scenario, Time, Verdict, Violation};
 use crate::slo::limit_parts;
 
@@ -86,9 +85,8 @@ fn headline(text: &mut String, time: Time, scenario: &Scenario, heading: &Headin
     let duration = seconds(heading.duration_ms as f64 / 1000.0);
     let mut head = format!("{verdict} {}  {seeds} x {duration} s", scenario.id);
     if let Some(all) = scenario.phases.get("all") {
-        let (lost, lost_all) = (all.lost, all.lost + all.lost_reported + all.lost_window);
         let duplicates = percent(all.duplicate_ratio);
-        write!(head, "   lost {lost}  dup {duplicates}  replay {}", percent(all.replay_ratio))
+        write!(head, "   lost {}  dup {duplicates}  replay {}", all.lost, percent(all.replay_ratio))
             .expect("a String takes all");
         let others = [
             ("lost.reported", all.lost_reported),
@@ -106,8 +104,9 @@ fn headline(text: &mut String, time: Time, scenario: &Scenario, heading: &Headin
         if all.drop_ratio > 0.0 {
             write!(
                 head,
-                "  drop {} (lost {lost_all}, shed {}, expired {})",
+                "  drop {} (lost {}, shed {}, expired {})",
                 percent(all.drop_ratio),
+                all.lost_all(),
                 all.shed,
                 all.expired
             )
@@ -133,8 +132,8 @@ fn figures(text: &mut String, file: &ResultFile, scenario: &Scenario) {
     // Faults that overlap in any way that seeds come up with make many groups: those with a figure that came most are shown.
     let few = scenario.recovery.len() <= GROUPS_SHOWN;
     let told = |recovery: &&Recovery| few || !matches!(recovery.steady_from_heal_ms.p95, Figure::Na { .. });
-    let mut recovery: Vec<&Recovery> = scenario.recovery.iter().filter(told).collect();
-    recovery.sort_by_key(|recovery| Reverse(recovery.n));
+    let mut recovery = most(&scenario.recovery);
+    recovery.retain(told);
     recovery.truncate(GROUPS_SHOWN);
     let more = scenario.recovery.len() - recovery.len();
     for recovery in recovery {
