@@ -37,7 +37,13 @@ fn run(seed: u64, events: u64) -> SeedRun {
             raw_copies: 1,
             planted: false,
         };
-        EventRun { intended_ns, accepted_ns: Some(intended_ns), answer: Answer::Accepted, at: vec![at] }
+        EventRun {
+            event: ("edge.feed".into(), number),
+            intended_ns,
+            accepted_ns: Some(intended_ns),
+            answer: Answer::Accepted,
+            at: vec![at],
+        }
     };
     let load_end_ns = events * 5 * MS;
     SeedRun {

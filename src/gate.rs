@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use seaworthy_engine::node::Registry;
+use seaworthy_harness::explore::DETERMINISM;
 use seaworthy_harness::parallel::{in_parallel, in_parallel_then};
 use seaworthy_harness::run::{Prepared, RunError};
 use seaworthy_harness::scenario::Sources;
@@ -313,13 +314,33 @@ fn corpus(gate: &mut Gate, args: &Args, prepared: &[Prepared]) -> Result<(), Exi
             Err(why) => stale.push(format!("{at}: no longer fits: {why}")),
         }
     }
-    let again = in_parallel(&fitting, args.jobs, |(at, known, scenario)| {
+    let again = in_parallel(&fitting, args.jobs, |(at, known, scenario)| -> Result<Again, Exit> {
         let judged = scenario.run_plan(&known.plan, false).map_err(|error| crate::worlds::books(&error))?;
+        if judged.run.events.is_empty() {
+            return Ok(Again::Stale(format!("{at}: no longer fits: it lets no event of the load in")));
+        }
+        if known.check == DETERMINISM {
+            let parts =
+                scenario.parts_from(&known.plan, &judged.trace).map_err(|error| crate::worlds::books(&error))?;
+            if let Some(parts) = parts {
+                return Ok(Again::Back(format!("{at}: {}: {parts}", known.check)));
+            }
+        }
         let failures = judged.failures(scenario);
         let back = failures.iter().find(|failure| failure.at_ns.is_some() || failure.check == known.check);
-        Ok(back.map(|broken| format!("{at}: {}: {}", broken.check, broken.message)))
+        Ok(match back {
+            Some(broken) => Again::Back(format!("{at}: {}: {}", broken.check, broken.message)),
+            None => Again::Held,
+        })
     });
-    let back: Vec<String> = again.into_iter().filter_map(Result::transpose).collect::<Result<_, Exit>>()?;
+    let mut back = Vec::new();
+    for again in again {
+        match again? {
+            Again::Back(told) => back.push(told),
+            Again::Stale(told) => stale.push(told),
+            Again::Held => {}
+        }
+    }
     let known = show::count(fitting.len(), "known failure", "known failures");
     match () {
         () if !back.is_empty() => gate.step(Exit::Failed, "corpus", &format!("{} of {known} are back", back.len())),
@@ -332,6 +353,15 @@ fn corpus(gate: &mut Gate, args: &Args, prepared: &[Prepared]) -> Result<(), Exi
     gate.tell(&back.join("\n"));
     gate.tell(&stale.join("\n"));
     Ok(())
+}
+
+/// What a known failure came to.
+enum Again {
+    /// It did not come back.
+    Held,
+    Back(String),
+    /// Its plan proves nothing any more.
+    Stale(String),
 }
 
 /// What the seeds came to.

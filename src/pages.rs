@@ -39,7 +39,7 @@ impl Timed {
                 return None;
             }
             // Without the twin the page says less, and nothing wrong.
-            let calm = prepared.run_alone(&Plan { steps: Vec::new(), ..plan }, false).ok()?;
+            let calm = prepared.run_twin(&Plan { steps: Vec::new(), ..plan.clone() }, &plan).ok()?;
             Some(Series::of(&calm.run))
         })
     }

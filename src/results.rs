@@ -119,7 +119,7 @@ pub(crate) fn comparison_text(comparison: &Comparison) -> String {
 #[derive(clap::Args)]
 #[command(after_help = "Example: seaworthy merge shard1 shard2 shard3 --out whole\n\n\
     Each folder holds the result.json of one shard of a gate. The whole is that of a run without shards, byte for byte.\n\
-    A shard that is missing is told by the number of shards in result.json's neighbour shard.json, and ends with 4.")]
+    Which shard of how many each is stands in result.json's neighbour shard.json; where one is missing it ends with 4.")]
 pub(crate) struct MergeArgs {
     /// Folders of shards.
     #[arg(required = true)]
@@ -145,22 +145,24 @@ pub(crate) fn run_merge(args: &MergeArgs) -> Exit {
             Ok(file) => results.push((folder.clone(), file)),
             Err(exit) => return exit,
         }
-        if let Ok(text) = read_written(&format!("{folder}/shard.json")) {
-            match serde_json::from_str::<ShardFile>(&text) {
-                Ok(shard) => numbers.push(shard),
-                Err(error) => return refused(&format!("{folder}/shard.json"), &error.to_string()),
+        let beside = match std::path::Path::new(folder).parent() {
+            Some(parent) if folder.ends_with(".json") => parent.join("shard.json"),
+            _ => std::path::Path::new(folder).join("shard.json"),
+        };
+        let beside = beside.to_string_lossy();
+        let shard = read_written(&beside).map_err(|error| error.to_string());
+        match shard.and_then(|text| serde_json::from_str::<ShardFile>(&text).map_err(|error| error.to_string())) {
+            Ok(shard) => numbers.push(shard),
+            Err(why) => {
+                return refused(folder, &format!("it is no shard of `seaworthy gate --shard`: {beside}: {why}"));
             }
         }
     }
     if let Some(first) = numbers.first() {
-        if numbers.len() < results.len() {
-            return refused(
-                &args.shards.join(", "),
-                "some are shards and some are not: `seaworthy gate --shard` wrote no shard.json there",
-            );
+        if numbers.iter().any(|shard| shard.of != first.of) {
+            return refused(&args.shards.join(", "), "they are shards of different numbers of shards");
         }
-        let there: BTreeSet<u32> =
-            numbers.iter().filter(|shard| shard.of == first.of).map(|shard| shard.shard).collect();
+        let there: BTreeSet<u32> = numbers.iter().map(|shard| shard.shard).collect();
         let missing = (1..=first.of).filter(|number| !there.contains(number)).take(MISSING_TOLD);
         let missing: Vec<String> = missing.map(|number| format!("{number}/{}", first.of)).collect();
         if !missing.is_empty() {

@@ -245,6 +245,24 @@ impl fmt::Debug for Packet {
 #[error("could not decode a packet: {0}")]
 pub struct DecodeError(#[from] postcard::Error);
 
+impl Fields {
+    /// Bytes of what stands beside the payload: names, key, and `meta`.
+    #[must_use]
+    pub fn beside_bytes(&self) -> usize {
+        beside_bytes(&self.packet_id, &self.source_id, self.key.as_ref(), &self.meta)
+    }
+}
+
+pub(crate) fn beside_bytes(
+    packet_id: &str,
+    source_id: &str,
+    key: Option<&SmolStr>,
+    meta: &BTreeMap<String, String>,
+) -> usize {
+    let meta: usize = meta.iter().map(|(name, value)| name.len() + value.len()).sum();
+    packet_id.len() + source_id.len() + key.map_or(0, SmolStr::len) + meta
+}
+
 impl Packet {
     /// The payload as JSON; `None` when it is not JSON.
     #[must_use]

@@ -73,19 +73,26 @@ fn report_phase(phase: &Phase) -> ReportPhase {
     }
 }
 
-/// What the checks allow on those hosts: nothing, but what an objective of the file judges over all seeds instead.
+/// What the checks allow on those hosts: nothing, but what an objective of the file allows and judges over all seeds instead.
 #[must_use]
 pub fn limits<'a>(scenario: &Scenario, hosts: impl Iterator<Item = &'a str>) -> Limits {
-    let judged = |wanted: &[Metric]| scenario.expect.iter().any(|objective| wanted.contains(&objective.what));
-    let zero_unless = |wanted: &[Metric]| if judged(wanted) { None } else { Some(0) };
-    let shed = if scenario.promise.drops.is_empty() { zero_unless(&[Metric::Shed, Metric::DropRatio]) } else { None };
+    let allows = |objective: &&Objective| {
+        let limit = &objective.limit;
+        !(limit.value == 0.0 && matches!(limit.op, Op::Equal | Op::AtMost))
+    };
+    let allowed: Vec<&Metric> = scenario.expect.iter().filter(allows).map(|objective| &objective.what).collect();
+    let zero_unless = |wanted: &[Metric]| {
+        if allowed.iter().any(|metric| wanted.contains(metric)) { None } else { Some(0) }
+    };
     Limits {
         lost: zero_unless(&[Metric::Lost]),
+        lost_reported: zero_unless(&[Metric::LostReported]),
         lost_window: zero_unless(&[Metric::LostWindow, Metric::DropRatio]),
         unexpected: zero_unless(&[Metric::Unexpected]),
         unresolved: zero_unless(&[Metric::Unresolved]),
         rejected: zero_unless(&[Metric::Rejected]),
-        shed,
+        shed: zero_unless(&[Metric::Shed, Metric::DropRatio]),
+        drops: scenario.promise.drops.clone(),
         dead_lettered: zero_unless(&[Metric::DeadLettered]),
         key_order: scenario.promise.ordering == Ordering::PerKey,
         backlog_max: Some(scenario.promise.backlog_max),

@@ -306,8 +306,16 @@ impl Intake {
     fn restart(&self, resume: &Resume) -> Vec<Seq> {
         let mut state = self.state();
         let gone = std::mem::take(&mut state.accepted).into_iter().filter(|seq| !resume.has(*seq)).collect();
-        let waiting = std::mem::take(&mut state.waiting);
-        state.returned.extend(waiting.keys());
+        // A source goes on behind its position, which is to be that of the floor: what it passes over it never brings again, and
+        // has told its feeder so.
+        let position = resume.position.first_chunk().map_or(Seq(0), |number| Seq(u64::from_le_bytes(*number)));
+        for (seq, answer) in std::mem::take(&mut state.waiting) {
+            if seq > position || resume.has(seq) {
+                state.returned.insert(seq);
+            } else {
+                let _ = answer.send(Offered::Accepted);
+            }
+        }
         state.queue.clear();
         gone
     }
@@ -320,7 +328,7 @@ impl Intake {
             && state.returned.first().is_none_or(|returned| seq < returned)
         {
             let (seq, draft) = state.queue.pop_first().expect("first_key_value() saw one");
-            entries.push(Entry { seq, draft, position: Bytes::new() });
+            entries.push(Entry { seq, draft, position: Bytes::copy_from_slice(&seq.0.to_le_bytes()) });
         }
         entries
     }

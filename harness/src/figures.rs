@@ -23,6 +23,8 @@ pub struct SeedFacts {
     pub seed: u64,
     /// Hash of the trace, as hexadecimal text.
     pub trace_hash: String,
+    /// The world's tick; 0 on a real machine.
+    pub tick_ns: u64,
     /// Packets that the system handles in one batch.
     pub batch: u64,
     /// Ids of the scenario's faults in order of the file.
@@ -34,12 +36,13 @@ pub struct SeedFacts {
 /// Puts together what the reports need of one seed.
 #[must_use]
 pub fn seed_run(facts: SeedFacts, history: &History, ledger: &Ledger, violations: &[Violation]) -> SeedRun {
-    let SeedFacts { seed, trace_hash, batch, fault_order, sometimes } = facts;
+    let SeedFacts { seed, trace_hash, tick_ns, batch, fault_order, sometimes } = facts;
     let mut events: Vec<EventRun> = history
         .offers
         .iter()
         .zip(&ledger.answers)
         .map(|(offer, answer)| EventRun {
+            event: (offer.entry.clone(), offer.seq.0),
             intended_ns: offer.intended_ns,
             accepted_ns: offer.accepted_ns,
             answer: *answer,
@@ -67,6 +70,7 @@ pub fn seed_run(facts: SeedFacts, history: &History, ledger: &Ledger, violations
         load_end_ns: history.load_end_ns,
         end_ns: history.end_ns,
         drained: history.drained,
+        tick_ns,
         batch,
         sinks: ledger.sinks.iter().map(|account| account.sink.to_string()).collect(),
         events,

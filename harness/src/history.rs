@@ -116,8 +116,8 @@ pub struct History {
     pub panicked: Vec<(String, String)>,
     /// Machines that were replaced: the host, and the packets that it alone held.
     pub wiped: Vec<(String, BTreeSet<String>)>,
-    /// Dead letters that an independent reader found in the journals: host, packet id, class.
-    pub dead_letters: Vec<(String, String, String)>,
+    /// Dead letters that an independent reader found in the journals, each once, sorted.
+    pub dead_letters: Vec<Buried>,
     /// Samples of used disk space: host, virtual ns, bytes.
     pub disk_used: Vec<(String, u64, u64)>,
     /// Software that ended by panic or error: host, virtual ns, message.
@@ -132,4 +132,17 @@ pub struct History {
     pub drained: bool,
     /// Backlog samples: virtual ns and packets accepted but not yet visible, as the system's gauges say.
     pub backlog: Vec<(u64, u64)>,
+}
+
+/// A dead letter, as it lies in a journal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Buried {
+    /// The host whose journal holds it.
+    pub host: String,
+    /// The packet's name.
+    pub packet_id: String,
+    /// The class, as `attempts.exhausted`.
+    pub class: String,
+    /// The node, channel or tool that gave it up.
+    pub node: String,
 }

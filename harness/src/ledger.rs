@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use seaworthy_engine::node::Class;
 use seaworthy_engine::packet::Seq;
 use seaworthy_reports::run::{Answer, Fate};
 
-use crate::history::{History, OfferRecord};
+use crate::history::{Buried, History, OfferRecord};
 use crate::reference::{Copy, EventKey, Expect, Expected};
 
 /// Bytes that are shown before and behind the one where a content parts from what was expected.
@@ -20,8 +21,8 @@ const BEHIND_PARTING: usize = 40;
 /// Ends that the system declares by itself, by packet id. Dead letters are in the history: they are read from its journals.
 #[derive(Clone, Debug, Default)]
 pub struct Declared {
-    /// Dropped by a named rule.
-    pub shed: BTreeSet<String>,
+    /// Dropped by a named rule, and by which.
+    pub shed: BTreeMap<String, String>,
     /// Dropped as too old.
     pub expired: BTreeSet<String>,
     /// Reported lost, with the exact range, where a fault of the plan destroyed it.
@@ -41,6 +42,8 @@ pub struct Ledger {
     pub answers: Vec<Answer>,
     /// One account a sink, in order of [`Expected::sinks`].
     pub sinks: Vec<Account>,
+    /// [`Declared::shed`].
+    pub shed: BTreeMap<String, String>,
 }
 
 /// One sink's account.
@@ -160,7 +163,7 @@ pub enum LedgerError {
 #[must_use]
 pub fn answers(history: &History) -> Vec<Answer> {
     let effects = history.effects.iter().map(|effect| effect.packet_id.as_str());
-    let dead = history.dead_letters.iter().map(|(_, packet_id, _)| packet_id.as_str());
+    let dead = history.dead_letters.iter().map(|letter| letter.packet_id.as_str());
     let seen: BTreeSet<&str> = effects.chain(dead).collect();
     let answer = |offer: &OfferRecord| match offer {
         OfferRecord { accepted_ns: Some(_), .. } => Answer::Accepted,
@@ -220,10 +223,11 @@ pub fn join(history: &History, expected: &Expected, declared: &Declared) -> Resu
     {
         return Err(LedgerError::Endpoint(effect.endpoint.clone()));
     }
-    let dead: BTreeSet<&str> = history.dead_letters.iter().map(|(_, packet_id, _)| packet_id.as_str()).collect();
+    let mut dead: BTreeMap<&str, Vec<&Buried>> = BTreeMap::new();
+    history.dead_letters.iter().for_each(|letter| dead.entry(&letter.packet_id).or_default().push(letter));
     let books = Books { history, expected, declared, answers: &answers, offers: &offers, fates, dead };
     let sinks = (0..expected.sinks.len()).map(|sink| books.account(sink)).collect::<Result<_, _>>()?;
-    Ok(Ledger { answers, sinks })
+    Ok(Ledger { answers, sinks, shed: declared.shed.clone() })
 }
 
 /// Where what a sink holds parts from what was expected, in one line.
@@ -249,7 +253,7 @@ struct Books<'a> {
     offers: &'a BTreeMap<EventKey, usize>,
     /// What each offer should come to at the sinks that its entry reaches; `None` where it took no part.
     fates: Vec<Option<&'a [Expect]>>,
-    dead: BTreeSet<&'a str>,
+    dead: BTreeMap<&'a str, Vec<&'a Buried>>,
 }
 
 impl Books<'_> {
@@ -300,11 +304,17 @@ impl Books<'_> {
     fn place_effects(&self, account: &mut Account, slots: &mut BTreeMap<&str, Vec<Slot>>) {
         for effect in self.history.effects.iter().filter(|effect| *effect.endpoint == *account.sink) {
             let named = slots.get_mut(effect.packet_id.as_str()).map(Vec::as_mut_slice).unwrap_or_default();
-            let mut same: Vec<&mut Slot> = named.iter_mut().filter(|slot| slot.content == effect.content).collect();
+            let is_same = |slot: &&mut Slot| slot.content == effect.content && slot.key == effect.key;
+            let mut same: Vec<&mut Slot> = named.iter_mut().filter(is_same).collect();
             let free = same.iter().position(|slot| slot.first_ns.is_none());
             let Some(slot) = same.get_mut(free.unwrap_or(0)) else {
                 let why = match named.first() {
                     None => "nobody expected it here".to_owned(),
+                    Some(slot) if slot.content == effect.content => {
+                        let key =
+                            |key: &Option<String>| key.as_ref().map_or("none".to_owned(), |key| format!("`{key}`"));
+                        format!("its key is {}, expected was {}", key(&effect.key), key(&slot.key))
+                    }
                     Some(slot) => parted(&effect.content, &slot.content),
                 };
                 account.unexpected.push(Unexpected { at_ns: effect.at_ns, packet_id: effect.packet_id.clone(), why });
@@ -341,6 +351,7 @@ impl Books<'_> {
         let copies_of = |row: usize| seen.range((row, 0)..=(row, usize::MAX)).map(|(_, copy)| *copy);
         for at in 0..account.rows.len() {
             let offer = &self.history.offers[account.rows[at].offer];
+            let mut planted = None;
             let missing: Option<String> = match self.expect(account.rows[at].offer, sink).flatten() {
                 None if self.declared.gone.contains(&(offer.entry.clone(), offer.seq)) => {
                     Some(offer.packet_id.to_string())
@@ -374,22 +385,31 @@ impl Books<'_> {
                     missing
                 }
                 Some(Expect::DeadLettered { at: node, class }) => {
+                    planted = Some(*class);
                     Some(format!("the dead letter of {} ({} at {node})", offer.packet_id, class.name()))
                 }
             };
             if let Some(missing) = missing {
-                account.rows[at].fate = self.excuse(&offer.packet_id, &missing);
+                account.rows[at].fate = self.excuse(sink, &offer.packet_id, &missing, planted);
                 account.rows[at].missing = Some(missing);
             }
         }
     }
 
-    /// What a missing effect comes under: an end that was declared, still in flight, or lost.
-    fn excuse(&self, packet_id: &str, missing: &str) -> Fate {
+    /// What a missing effect comes under: an end that was declared, still in flight, or lost. A dead letter says nothing of
+    /// sinks that its node does not lead to; one that is `planted` has that class, or was given up before its node saw it.
+    fn excuse(&self, sink: usize, packet_id: &str, missing: &str, planted: Option<Class>) -> Fate {
         let declared = |set: &BTreeSet<String>| set.contains(packet_id) || set.contains(missing);
+        let explains = |letter: &&Buried| {
+            let leads = self.expected.behind.get(format!("{}.{}", letter.host, letter.node).as_str());
+            let given_up = [Class::AttemptsExhausted, Class::OrderingBlocked].map(Class::name);
+            let fits = planted.is_none_or(|class| letter.class == class.name() || given_up.contains(&&*letter.class));
+            fits && leads.is_none_or(|sinks| sinks.contains(&sink))
+        };
+        let mut dead = [packet_id, missing].into_iter().filter_map(|id| self.dead.get(id)).flatten();
         match () {
-            () if self.dead.contains(packet_id) || self.dead.contains(missing) => Fate::DeadLettered,
-            () if declared(&self.declared.shed) => Fate::Shed,
+            () if dead.any(|letter| explains(&letter)) => Fate::DeadLettered,
+            () if [packet_id, missing].iter().any(|id| self.declared.shed.contains_key(*id)) => Fate::Shed,
             () if declared(&self.declared.expired) => Fate::Expired,
             () if declared(&self.declared.lost_reported) => Fate::LostReported,
             () if declared(&self.declared.lost_window) => Fate::LostWindow,

@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use seaworthy_engine::journal::frame::{self, At, Found, SECTOR};
 use seaworthy_engine::journal::{Durability, Record, segment};
-use seaworthy_engine::observe::What;
+use seaworthy_engine::observe::{Event, What};
 use seaworthy_engine::packet::{Identity, Packet, Seq};
 
-use crate::history::History;
+use crate::history::{Buried, History};
 use crate::ledger::Declared;
 use crate::plan::{Ns, Plan};
 use crate::reference::EventKey;
 
+/// Outputs of one packet that are told by its name when a rule drops them.
+const OUTPUTS_MAX: u32 = 8;
 /// What a sync of a disk that nothing slows takes at most, and what comes before it in the queue.
 const SYNC_NS: Ns = 50_000_000;
 
@@ -39,18 +41,17 @@ pub fn records(files: &BTreeMap<String, Bytes>) -> Vec<(At, Record)> {
     found
 }
 
-/// Dead letters in the journals among the files of each host: host, packet id, class.
+/// Dead letters in the journals among the files of each host.
 #[must_use]
-pub fn dead_letters(
-    hosts: impl IntoIterator<Item = (String, BTreeMap<String, Bytes>)>,
-) -> Vec<(String, String, String)> {
+pub fn dead_letters(hosts: impl IntoIterator<Item = (String, BTreeMap<String, Bytes>)>) -> Vec<Buried> {
     let mut letters = Vec::new();
     for (host, files) in hosts {
         for (_, record) in records(&files) {
             if let Record::DeadLetter(letter) | Record::MovedLetter(letter) = record
                 && let Ok(packet) = Packet::decode(&letter.packet)
             {
-                letters.push((host.clone(), packet.packet_id.to_string(), letter.failure.class));
+                let (packet_id, node) = (packet.packet_id.to_string(), letter.failure.node.to_string());
+                letters.push(Buried { host: host.clone(), packet_id, class: letter.failure.class, node });
             }
         }
     }
@@ -125,10 +126,16 @@ pub fn declared(history: &History, plan: &Plan) -> Declared {
     if !history.events.iter().any(|probed| matches!(probed.event.what, What::Dropped { .. })) {
         return declared;
     }
-    let names: BTreeMap<Identity, &str> = entered(history).collect();
-    for probed in history.events.iter().filter(|probed| matches!(probed.event.what, What::Dropped { .. })) {
-        if let Some(name) = probed.event.identity.and_then(|identity| names.get(&identity)) {
-            declared.shed.insert((*name).to_owned());
+    // What a node made of an event goes by the event's name.
+    let mut names: BTreeMap<Identity, &str> = entered(history).collect();
+    for Event { what, place, identity, .. } in history.events.iter().map(|probed| &probed.event) {
+        let Some((identity, name)) = identity.and_then(|identity| Some((identity, *names.get(&identity)?))) else {
+            continue;
+        };
+        match what {
+            What::Processed => names.extend((0..OUTPUTS_MAX).map(|index| (identity.derive(place, index), name))),
+            What::Dropped { reason } => drop(declared.shed.insert(name.to_owned(), reason.to_string())),
+            _ => {}
         }
     }
     declared

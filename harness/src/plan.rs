@@ -173,14 +173,17 @@ impl Plan {
         }
     }
 
-    /// Gives triggers the times at which they came out, so that what they watched can change. `began` knows them by the
-    /// numbers of their steps.
+    /// Gives triggers the times at which they came out, so that what they watched can change; one that did not come out
+    /// never will. `began` knows them by the numbers of their steps.
     pub(crate) fn freeze(&mut self, began: impl Fn(usize) -> Option<Ns>) {
-        for (number, step) in self.steps.iter_mut().enumerate() {
-            if let (Start::When { .. }, Some(at_ns)) = (&step.start, began(number)) {
-                step.start = Start::At { at_ns };
-            }
-        }
+        let mut number = 0;
+        self.steps.retain_mut(|step| {
+            let came_out = began(number);
+            number += 1;
+            let Start::When { .. } = step.start else { return true };
+            step.start = Start::At { at_ns: came_out.unwrap_or(0) };
+            came_out.is_some()
+        });
     }
 
     /// Whether the load's event of that number enters.

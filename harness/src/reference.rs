@@ -84,6 +84,8 @@ pub struct Expected {
     pub sinks: Vec<Arc<str>>,
     /// The sinks (by index) that each entry can reach.
     pub reach: BTreeMap<Arc<str>, Vec<usize>>,
+    /// The sinks (by index) behind each node, itself included.
+    pub behind: BTreeMap<Arc<str>, BTreeSet<usize>>,
     /// What each event that takes part should come to at each of those, in the same order.
     pub events: BTreeMap<EventKey, Vec<Expect>>,
 }
@@ -290,6 +292,12 @@ pub fn evaluate(flow: &mut Flow, events: Vec<LoadEvent>) -> Expected {
 
     let mut expected = Expected {
         sinks: sinks.iter().map(|at| addresses[*at].clone()).collect(),
+        behind: flow
+            .nodes
+            .iter()
+            .zip(&reach)
+            .map(|(node, reach)| (node.address.clone(), reach.iter().map(index_of).collect()))
+            .collect(),
         reach: entries.iter().map(|(entry, at)| (entry.clone(), reach[*at].iter().map(index_of).collect())).collect(),
         events: BTreeMap::new(),
     };

@@ -42,7 +42,7 @@ pub fn undone(history: &History) -> BTreeSet<usize> {
                 }
                 host.frames.push((event.seq, vec![]));
             }
-            What::Committed | What::Settled { .. } | What::DeadLettered => {
+            What::Committed | What::Settled { .. } | What::DeadLettered { .. } => {
                 if let Some((_, events)) = host.frames.last_mut() {
                     events.push(at);
                 }

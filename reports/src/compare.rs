@@ -190,6 +190,9 @@ pub fn compare(base: &ResultFile, head: &ResultFile, tolerance: &Tolerance, seed
     }
     let mut comparison = Comparison { verdict: Verdict::Pass, scenarios, loosened };
     comparison.judge();
+    if base.scenarios.is_empty() && !head.scenarios.is_empty() {
+        comparison.verdict = Verdict::Void;
+    }
     comparison
 }
 
@@ -232,7 +235,7 @@ fn scenario(
     let signs = signs(&old.seeds, &new.seeds);
     let word = match seeds {
         Seeds::Pinned => deltas.iter().map(|delta| delta.word).max().unwrap_or(Word::Equivalent),
-        Seeds::Fresh => fresh(&deltas, &signs, old, tolerance, floor_ms),
+        Seeds::Fresh => fresh(&deltas, &signs, (old, new), tolerance, floor_ms),
     };
     // Better at one figure and the same at all others is better.
     let word = match word {
@@ -245,11 +248,23 @@ fn scenario(
 }
 
 /// The word over fresh seeds: counts of broken promises are facts on any seeds, times are told by the sample.
-fn fresh(deltas: &[Delta], signs: &Signs, old: &Scenario, tolerance: &Tolerance, floor_ms: f64) -> Word {
+fn fresh(
+    deltas: &[Delta],
+    signs: &Signs,
+    (old, new): (&Scenario, &Scenario),
+    tolerance: &Tolerance,
+    floor_ms: f64,
+) -> Word {
     if deltas.iter().any(|delta| {
         let sampled = ["latency", "recovery", STAGE, CPU].iter().any(|times| delta.what.starts_with(times));
         delta.word == Word::Regressed && !sampled
     }) {
+        return Word::Regressed;
+    }
+    // What never came in the head has no difference to take a mean of.
+    let open = |figure: &Figure| matches!(figure, Figure::Never { .. } | Figure::Ge { .. });
+    let gone = old.seeds.iter().zip(&new.seeds).any(|(a, b)| value(&a.p99_ms).is_some() && open(&b.p99_ms));
+    if gone && signs.p < 0.05 && signs.worse > signs.better {
         return Word::Regressed;
     }
     let usual = old.phases.get("all").and_then(|all| value(&all.latency_ms.p99)).unwrap_or(0.0);
@@ -348,8 +363,20 @@ fn figures(old: &Scenario, new: &Scenario) -> Vec<Pair> {
             Figure::v(b as f64),
         ));
     }
+    let failed = |of: &Scenario| of.seeds.iter().filter(|seed| seed.verdict == Verdict::Fail).count() as f64;
+    pairs.push(("failed seeds".to_owned(), Kind::Count, Figure::v(failed(old)), Figure::v(failed(new))));
     for a in &old.recovery {
-        let Some(b) = new.recovery.iter().find(|b| b.fault == a.fault) else { continue };
+        let Some(b) = new.recovery.iter().find(|b| b.fault == a.fault) else {
+            pairs.extend(joined(&a.fault, new).map(|with| {
+                let what = format!("recovery({}).steady p95", a.fault);
+                (what, Kind::Ms, a.steady_from_heal_ms.p95.clone(), Figure::na(format!("not over before {with}")))
+            }));
+            continue;
+        };
+        // Beside a twin it is another figure than beside the warm-up.
+        if a.by_twin != b.by_twin {
+            continue;
+        }
         let parts = [
             ("steady", &a.steady_from_heal_ms, &b.steady_from_heal_ms),
             ("first_output", &a.first_output_from_heal_ms, &b.first_output_from_heal_ms),
@@ -362,8 +389,19 @@ fn figures(old: &Scenario, new: &Scenario) -> Vec<Pair> {
     pairs
 }
 
+/// The fault group of `new` that holds all of a group that it no longer has by itself, and more: the next fault came before the
+/// system was steady again.
+fn joined<'a>(group: &str, new: &'a Scenario) -> Option<&'a str> {
+    let holds_all = |other: &&str| group.split('+').all(|id| other.split('+').any(|of| of == id));
+    new.recovery.iter().map(|recovery| recovery.fault.as_str()).find(holds_all)
+}
+
 fn value(figure: &Figure) -> Option<f64> {
     if let Figure::V { v } = figure { Some(v.0) } else { None }
+}
+
+fn is_na(figure: &Figure) -> bool {
+    matches!(figure, Figure::Na { .. })
 }
 
 fn delta(what: String, kind: Kind, base: Figure, head: Figure, tolerance: &Tolerance, floor_ms: f64) -> Delta {
@@ -384,8 +422,15 @@ fn delta(what: String, kind: Kind, base: Figure, head: Figure, tolerance: &Toler
             (Some(b - a), word)
         }
         _ if base == head => (None, Word::Equivalent),
+        // What was told of all events, and of those behind a fault, must be told again.
+        (Some(_), None)
+            if is_na(&head)
+                && (what.starts_with("recovery(") || ["@all", "@steady"].iter().any(|of| what.ends_with(of))) =>
+        {
+            (None, Word::Regressed)
+        }
         // What can't be told on one side tells nothing.
-        _ if matches!(base, Figure::Na { .. }) || matches!(head, Figure::Na { .. }) => (None, Word::Inconclusive),
+        _ if is_na(&base) || is_na(&head) => (None, Word::Inconclusive),
         // A value, a lower bound, never: `worse` keeps the first of two equals.
         _ if base.clone().worse(head.clone()) == head => (None, Word::Regressed),
         _ => (None, Word::Better),
@@ -424,11 +469,20 @@ fn looser(old: &Scenario, new: &Scenario) -> Vec<Loosened> {
         found.push(Loosened { scenario: old.id.clone(), what: a.what.clone(), from: a.limit.clone(), to });
     }
     // What the file does not speak of is 0.
-    let counts =
-        ["lost", "lost.reported", "lost.window", "unexpected", "unresolved", "rejected", "shed", "dead_lettered"];
+    let counts = [
+        "lost",
+        "lost.reported",
+        "lost.window",
+        "unexpected",
+        "unresolved",
+        "rejected",
+        "shed",
+        "dead_lettered",
+        "drop.ratio",
+    ];
     let spoken_of = |what: &str| old.expect.iter().any(|a| a.what == what);
     for b in new.expect.iter().filter(|b| counts.contains(&&*b.what) && !spoken_of(&b.what)) {
-        if !["== 0", "<= 0"].contains(&&*b.limit) {
+        if !["== 0", "<= 0", "== 0%", "<= 0%"].contains(&&*b.limit) {
             let (what, to) = (b.what.clone(), b.limit.clone());
             found.push(Loosened { scenario: old.id.clone(), what, from: "== 0".into(), to });
         }

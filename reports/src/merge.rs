@@ -43,7 +43,6 @@ pub fn merge(shards: &[(String, ResultFile)]) -> Result<ResultFile, MergeError> 
             ("semantics", shard.semantics != first.semantics),
             ("the version", shard.seaworthy != first.seaworthy),
             ("the commit", shard.commit != first.commit),
-            ("the resolution", shard.resolution_ms != first.resolution_ms),
             ("the clock", shard.time != first.time),
         ];
         if let Some((what, _)) = differs.into_iter().find(|(_, differs)| *differs) {
@@ -59,7 +58,9 @@ pub fn merge(shards: &[(String, ResultFile)]) -> Result<ResultFile, MergeError> 
         }
     }
     let scenarios = scenarios.into_iter().map(|(_, scenario)| scenario).collect();
-    Ok(ResultFile::new(&first.commit, first.time, first.resolution_ms, scenarios))
+    // That of the coarsest scenario, as in a run of them all.
+    let resolution_ms = shards.iter().map(|(_, shard)| shard.resolution_ms).max().unwrap_or(1);
+    Ok(ResultFile::new(&first.commit, first.time, resolution_ms, scenarios))
 }
 
 #[cfg(test)]

@@ -328,6 +328,7 @@ mod tests {
             planted: false,
         };
         let event = |ms: u64, at| EventRun {
+            event: ("edge.feed".into(), ms),
             intended_ns: ms * 1_000_000,
             accepted_ns: Some(ms * 1_000_000),
             answer: Answer::Accepted,

@@ -68,6 +68,20 @@ pub fn parse(text: &str) -> Result<ResultFile, ReadError> {
         for expectation in &scenario.expect {
             possible(&of(&expectation.what), &expectation.got)?;
         }
+        for seed in &scenario.seeds {
+            possible(&of(&format!("p99_ms of seed {}", seed.seed)), &seed.p99_ms)?;
+        }
+        for recovery in &scenario.recovery {
+            let of = |part: &str| of(&format!("recovery({}).{part}", recovery.fault));
+            for (part, spread) in [
+                ("steady", &recovery.steady_from_heal_ms),
+                ("first_output", &recovery.first_output_from_heal_ms),
+                ("drained", &recovery.drained_from_heal_ms),
+                ("deficit", &recovery.deficit),
+            ] {
+                [&spread.p50, &spread.p95, &spread.max].iter().try_for_each(|figure| possible(&of(part), figure))?;
+            }
+        }
         for (name, phase) in &scenario.phases {
             let ratios = [
                 ("drop_ratio", phase.drop_ratio),
@@ -102,6 +116,9 @@ fn possible(place: &str, figure: &Figure) -> Result<(), ReadError> {
     match figure {
         Figure::V { v } | Figure::Ge { ge: v } if !v.0.is_finite() || v.0 < 0.0 => {
             Err(ReadError::Impossible { place: place.to_owned(), value: v.0.to_string() })
+        }
+        Figure::Never { never: false } => {
+            Err(ReadError::Impossible { place: place.to_owned(), value: "never, and not".to_owned() })
         }
         _ => Ok(()),
     }

@@ -1,5 +1,8 @@
 //! What one seed hands to the reports: plain data, already judged, times in nanoseconds of one clock.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 /// One seed, start to end.
 #[derive(Clone, Debug, Default)]
 pub struct SeedRun {
@@ -15,6 +18,8 @@ pub struct SeedRun {
     pub end_ns: u64,
     /// Whether everything was quiet at the end; if not, what is missing may only be late.
     pub drained: bool,
+    /// The grain of its times; 0 where they have none.
+    pub tick_ns: u64,
     /// Packets that the system handles in one batch: how far a backlog may differ and still be the same.
     pub batch: u64,
     /// Sinks as `host.node`; [`AtSink::sink`] is an index into it.
@@ -68,8 +73,8 @@ pub struct Stage {
 pub struct Twin {
     /// The faults that it is without, as the group names them.
     pub faults: Vec<String>,
-    /// The delays of each event of the load, in order of intended arrival: the sink, and how late it came there.
-    pub delays: Vec<Vec<(usize, Delay)>>,
+    /// The delays of each event of the load: the sink, and how late it came there.
+    pub delays: BTreeMap<(Arc<str>, u64), Vec<(usize, Delay)>>,
     /// From here on it says nothing of events, by their intended arrival; `u64::MAX` for a whole one.
     pub until_ns: u64,
 }
@@ -81,6 +86,7 @@ impl Twin {
     pub fn of(run: &SeedRun, faults: Vec<String>, end_ns: Option<u64>) -> Twin {
         let of = |event: &EventRun| event.at.iter().filter_map(|at| Some((at.sink, run.delay(event, at)?))).collect();
         let delays: Vec<Vec<(usize, Delay)>> = run.events.iter().map(of).collect();
+        let named = |delays: Vec<_>| run.events.iter().map(|event| event.event.clone()).zip(delays).collect();
         let until_ns = end_ns.map_or(u64::MAX, |end_ns| {
             let came = |event: &EventRun, (_, delay): &(usize, Delay)| {
                 matches!(delay, Delay::After(ns) if event.intended_ns.saturating_add(*ns) < end_ns)
@@ -88,7 +94,7 @@ impl Twin {
             let under_way = run.events.iter().zip(&delays).filter(|(event, at)| !at.iter().all(|at| came(event, at)));
             under_way.map(|(event, _)| event.intended_ns).min().unwrap_or(end_ns).min(end_ns)
         });
-        Twin { faults, delays, until_ns }
+        Twin { faults, delays: named(delays), until_ns }
     }
 }
 
@@ -108,6 +114,8 @@ pub enum Answer {
 /// One event of the load.
 #[derive(Clone, Debug)]
 pub struct EventRun {
+    /// Which event of the load: its entry, and its number there. A twin has the same.
+    pub event: (Arc<str>, u64),
     /// When it was meant to arrive.
     pub intended_ns: u64,
     /// When it was taken durably.

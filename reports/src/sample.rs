@@ -23,7 +23,13 @@ pub(crate) fn run(seed: u64, delay_ms: impl Fn(u64) -> Option<u64>) -> SeedRun {
             raw_copies: u32::from(visible_ns.is_some()),
             planted: false,
         };
-        EventRun { intended_ns, accepted_ns: Some(intended_ns), answer: Answer::Accepted, at: vec![at] }
+        EventRun {
+            event: ("edge.feed".into(), number),
+            intended_ns,
+            accepted_ns: Some(intended_ns),
+            answer: Answer::Accepted,
+            at: vec![at],
+        }
     };
     SeedRun {
         seed,
@@ -69,7 +75,7 @@ pub(crate) fn meta(id: &str) -> ScenarioMeta {
     ScenarioMeta {
         id: id.into(),
         hash: "00c0ffee".into(),
-        names_faults: true,
+        faults: vec!["cut".into()],
         checks: 12,
         objectives: vec![
             objective("lost", Metric::Count(Count::Lost, Phase::All), Op::Equal, 0.0, Unit::Count, 0),

@@ -20,6 +20,8 @@ use crate::process::{ChannelOptions, OnPoison, Order};
 
 /// Most packets that may stand with blocked keys; then the group stands, too.
 const STANDING_MAX: usize = 1 << 16;
+/// When a lease ends that was granted and not handed out: not by itself.
+const HELD_BACK: u64 = u64::MAX;
 /// Most keys that are parked; of further ones only the poison itself becomes a dead letter.
 const PARKED_MAX: usize = 4096;
 
@@ -334,7 +336,8 @@ impl Leases {
         }
     }
 
-    /// What was granted is yet to be handed out: its time does not run before [`Leases::hand_out`].
+    /// What was granted is yet to be handed out: its time does not run before [`Leases::hand_out`], and what is taken back
+    /// until then was not delivered.
     pub fn hold_back(&mut self, grants: &[Grant]) {
         grants.iter().for_each(|grant| self.set_until(grant.seq, None));
     }
@@ -352,7 +355,7 @@ impl Leases {
     fn set_until(&mut self, seq: Seq, until: Option<u64>) {
         let Some(Packet { stand: Stand::Leased { until_ns, .. }, .. }) = self.packets.get_mut(&seq) else { return };
         self.timers.remove(&(*until_ns, seq));
-        *until_ns = until.unwrap_or(u64::MAX);
+        *until_ns = until.unwrap_or(HELD_BACK);
         self.timers.extend(until.map(|until| (until, seq)));
     }
 
@@ -443,6 +446,9 @@ impl Leases {
             if let Stand::Leased { lease, member, .. } = &self.packets[&seq].stand {
                 self.ended.push(Ended { seq, lease: *lease, member: member.clone(), why });
             }
+            let packet = self.packets.get_mut(&seq).expect("it was held a moment ago");
+            let held_back = matches!(packet.stand, Stand::Leased { until_ns: HELD_BACK, .. });
+            packet.deliveries -= u32::from(held_back);
             self.unlease(seq);
             let packet = self.packets.get_mut(&seq).expect("it was held a moment ago");
             packet.stand = Stand::Waiting { due_ns };

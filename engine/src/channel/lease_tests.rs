@@ -392,4 +392,8 @@ fn a_lease_has_all_its_time_from_when_it_is_handed_out() {
     leases.expire(1_010 * SECOND);
     assert!(!leases.hand_out(&grants[0], 1_010 * SECOND), "it was over");
     assert!(leases.is_held(Seq(2), grants[1].lease, "hub"), "it was not handed out yet");
+    // Its member comes again and knows of neither: only one was delivered.
+    join(&mut leases, "hub", 2);
+    assert!(!leases.hand_out(&grants[1], 1_010 * SECOND));
+    assert_eq!([1, 2].map(|seq| leases.deliveries(Seq(seq)).0), [1, 0]);
 }

@@ -72,17 +72,17 @@ impl Producers {
         }
     }
 
-    /// Judges `count` packets from `first`; changes nothing. Call [`Producers::accept`] once the rest is on its way into
-    /// the journal.
+    /// Judges `count` packets from `first`, before which the producer lost `lost` numbers for good; changes nothing. Call
+    /// [`Producers::accept`] once the rest is on its way into the journal.
     ///
     /// # Errors
-    /// Fenced and unopened epochs, and a gap before `first`.
+    /// Fenced and unopened epochs, and a gap before `first` that is larger than what was lost.
     pub fn offer(
         &self,
         channel: &str,
         producer: &str,
         epoch: Epoch,
-        first: Seq,
+        (first, lost): (Seq, u64),
         count: u64,
     ) -> Result<Accept, Rejection> {
         assert!(first > Seq(0), "sequence numbers begin at 1, not {first}");
@@ -94,11 +94,12 @@ impl Producers {
             _ => return Err(Rejection::Unopened { offered: epoch }),
         };
         let expected = known.last.next();
-        if first > expected {
+        if first.0.saturating_sub(lost) > expected.0 {
             return Err(Rejection::OutOfSequence { first, expected });
         }
+        let expected = expected.max(first);
         let skip = (expected.0 - first.0).min(count);
-        Ok(Accept { skip, last: Seq(known.last.0 + count - skip) })
+        Ok(Accept { skip, last: Seq(expected.0 - 1 + count - skip) })
     }
 
     /// Notes that all up to `last` is held. Less than what is held changes nothing, so repeating a record is fine.
@@ -131,7 +132,7 @@ mod tests {
     const NAME: &str = "edge";
 
     fn offer(producers: &Producers, epoch: u64, first: u64, count: u64) -> Result<Accept, Rejection> {
-        producers.offer(CHANNEL, NAME, Epoch(epoch), Seq(first), count)
+        producers.offer(CHANNEL, NAME, Epoch(epoch), (Seq(first), 0), count)
     }
 
     #[test]
@@ -145,6 +146,12 @@ mod tests {
         assert_eq!(offer(&producers, 1, 1, 2), Ok(Accept { skip: 2, last: Seq(3) }));
         let gap = Rejection::OutOfSequence { first: Seq(5), expected: Seq(4) };
         assert_eq!(offer(&producers, 1, 5, 1), Err(gap));
+        let behind = |lost, first, count| producers.offer(CHANNEL, NAME, Epoch(1), (Seq(first), lost), count);
+        assert_eq!(behind(1, 5, 2), Ok(Accept { skip: 0, last: Seq(6) }), "number 4 is lost");
+        assert_eq!(behind(1, 4, 2), Ok(Accept { skip: 0, last: Seq(5) }), "what is lost is held here");
+        assert_eq!(behind(9, 2, 4), Ok(Accept { skip: 2, last: Seq(5) }));
+        let gap = Rejection::OutOfSequence { first: Seq(7), expected: Seq(4) };
+        assert_eq!(behind(2, 7, 1), Err(gap), "more is missing than was lost");
     }
 
     #[test]
@@ -200,7 +207,7 @@ mod tests {
                         }
                     }
                     Action::Offer { producer, epoch, first, count } => {
-                        let got = producers.offer(CHANNEL, names[producer], Epoch(epoch), Seq(first), count);
+                        let got = producers.offer(CHANNEL, names[producer], Epoch(epoch), (Seq(first), 0), count);
                         let held = stored[producer].len() as u64;
                         if epoch != epochs[producer] || first > held + 1 {
                             prop_assert!(got.is_err());

@@ -421,10 +421,10 @@ fn event_of(record: &Record) -> Option<Event> {
             attempt: 0,
         }),
         Record::DeadLetter(letter) => Some(Event {
-            what: What::DeadLettered,
+            what: What::DeadLettered { reason: letter.failure.class.as_str().into() },
             place: letter.failure.node.clone(),
             identity: Some(letter.identity),
-            seq: Seq(0),
+            seq: letter.source.as_ref().map_or(Seq(0), |source| source.seq),
             attempt: 0,
         }),
         _ => None,

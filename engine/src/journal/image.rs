@@ -59,7 +59,7 @@ pub(super) struct Index {
 pub struct Image {
     channels: BTreeMap<Name, Packets>,
     cursors: BTreeMap<Name, BTreeMap<Name, Cursor>>,
-    applied: BTreeMap<Name, BTreeMap<Seq, BTreeSet<(Name, Identity)>>>,
+    applied: BTreeMap<Name, BTreeMap<Seq, BTreeMap<(Name, Identity), u32>>>,
     state: BTreeMap<Name, BTreeMap<Bytes, Bytes>>,
     producers: BTreeMap<(Name, Name), (Epoch, Seq)>,
     dead_letters: Vec<DeadLetterEntry>,
@@ -100,7 +100,9 @@ impl Image {
             Record::Applied(Applied { stage, input, root, packet }) => {
                 let settled = self.cursor_any(&input, root);
                 if !settled {
-                    self.applied.entry(input).or_default().entry(root).or_default().insert((stage, packet));
+                    let taken = self.applied.entry(input).or_default().entry(root).or_default();
+                    // A packet may come to a stage by several ways.
+                    *taken.entry((stage, packet)).or_default() += 1;
                 }
             }
             Record::Put(Put { node, key, value }) => {
@@ -356,15 +358,29 @@ impl Image {
         self.state.iter().filter(|(_, keys)| !keys.is_empty()).map(|(node, keys)| (node, keys.len()))
     }
 
+    /// The last number of a channel that was ever given, as far as packets and settles tell: a medium may have destroyed a packet
+    /// whose settle is there.
+    #[must_use]
+    pub fn last_given(&self, channel: &str) -> Seq {
+        let held = self.channels.get(channel).map_or(Seq(0), |packets| packets.last);
+        let groups = self.cursors.get(channel).into_iter().flat_map(BTreeMap::values);
+        groups.flat_map(Cursor::ranges).map(|(_, to)| to).fold(held, Seq::max)
+    }
+
     /// True when the group is known.
     #[must_use]
     pub fn has_group(&self, input: &str, group: &str) -> bool {
         self.cursors.get(input).is_some_and(|groups| groups.contains_key(group))
     }
 
-    /// What stages have taken of trees of `input` that are not settled yet: root, stage, packet.
+    /// What stages have taken of trees of `input` that are not settled yet: root, stage, packet, each as often as it was taken.
     pub fn applied(&self, input: &str) -> impl Iterator<Item = (Seq, &(Name, Identity))> {
-        self.applied.get(input).into_iter().flatten().flat_map(|(root, set)| set.iter().map(move |one| (*root, one)))
+        let often = |(one, times): (_, &u32)| std::iter::repeat_n(one, *times as usize);
+        let of_root = move |(root, taken): (&Seq, _)| {
+            let root = *root;
+            BTreeMap::iter(taken).flat_map(often).map(move |one| (root, one))
+        };
+        self.applied.get(input).into_iter().flatten().flat_map(of_root)
     }
 
     /// A node's keyed state.
@@ -446,8 +462,9 @@ impl Image {
             }
         }
         for (input, trees) in &self.applied {
-            for (root, set) in trees {
-                out.extend(set.iter().map(|(stage, packet)| {
+            for (root, taken) in trees {
+                let often = taken.iter().flat_map(|(one, times)| std::iter::repeat_n(one, *times as usize));
+                out.extend(often.map(|(stage, packet)| {
                     Record::Applied(Applied {
                         stage: stage.clone(),
                         input: input.clone(),

@@ -245,6 +245,9 @@ impl Session<'_> {
         for opened in welcome.channels {
             let i = self.tubes.iter().position(|tube| tube.outbox.channel() == opened.channel);
             let i = i.ok_or(LaneError::Protocol("welcomed to a channel that was not asked for"))?;
+            if opened.last == u64::MAX {
+                return Err(LaneError::Protocol("a host that holds more packets than there are numbers"));
+            }
             let ahead = Seq(opened.last) > self.tubes[i].settled;
             sometimes!(
                 &*self.env.probe,
@@ -382,7 +385,8 @@ impl Tube {
     /// Cuts what was read into batches: one epoch of entry each.
     fn take(&mut self, packets: Unsent) -> Result<(), LaneError> {
         for (seq, entered, packet) in packets {
-            assert_eq!(seq, self.next, "an outbox reads from where it was asked to, without gaps");
+            // What a medium destroyed was reported when the journal was opened.
+            let lost = seq.0.checked_sub(self.next.0).expect("an outbox reads from where it was asked to, and on");
             let bytes = packet.len();
             if bytes > PACKET_BYTES_MAX {
                 return Err(LaneError::TooLarge { channel: self.outbox.channel().into(), seq, bytes });
@@ -390,7 +394,8 @@ impl Tube {
             self.next = seq.next();
             match self.ready.back_mut() {
                 Some((batch, size))
-                    if batch.entered == entered.0
+                    if lost == 0
+                        && batch.entered == entered.0
                         && batch.packets.len() < BATCH_PACKETS_MAX
                         && *size + bytes <= BATCH_BYTES_MAX =>
                 {
@@ -399,7 +404,8 @@ impl Tube {
                 }
                 _ => {
                     let (channel, epoch) = (self.outbox.channel().into(), self.outbox.epoch().0);
-                    let publish = Publish { channel, epoch, entered: entered.0, first: seq.0, packets: vec![packet] };
+                    let packets = vec![packet];
+                    let publish = Publish { channel, epoch, entered: entered.0, first: seq.0, packets, lost };
                     self.ready.push_back((publish, bytes));
                 }
             }

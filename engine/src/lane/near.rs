@@ -71,7 +71,7 @@ impl Producer for Opened {
         }
         let packets = packets.into_iter().map(|packet| (self.epoch, packet)).collect();
         let Some(inlet) = self.inlet.upgrade() else { return Box::pin(std::future::ready(Err(ChannelError::Closed))) };
-        let (appended, name) = (inlet.append(&self.name, self.epoch, first, packets), self.name.clone());
+        let (appended, name) = (inlet.append(&self.name, self.epoch, (first, 0), packets), self.name.clone());
         Box::pin(async move { appended.await.map_err(|error| error.of(&name)) })
     }
 }

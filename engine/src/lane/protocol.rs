@@ -149,6 +149,9 @@ pub fn check_publish(publish: &v1::Publish) -> Result<usize, LaneError> {
     if publish.first == 0 || publish.first.checked_add(count as u64).is_none() {
         return Err(LaneError::Protocol("sequence numbers begin at 1 and do not wrap"));
     }
+    if publish.lost >= publish.first {
+        return Err(LaneError::Protocol("more is lost than was before"));
+    }
     if publish.entered > publish.epoch {
         return Err(LaneError::Protocol("a packet entered in a later epoch than its connection's"));
     }

@@ -161,6 +161,8 @@ struct Port {
 
 struct Batch {
     first: Seq,
+    /// Numbers before `first` that its producer lost for good.
+    lost: u64,
     entered: Epoch,
     packets: Vec<Bytes>,
     bytes: usize,
@@ -334,9 +336,10 @@ impl Session {
             return Err(LaneError::Protocol("published in another epoch than the channel was opened in"));
         }
         let (found, expected) = (Seq(publish.first), port.next);
-        if found > expected {
+        if found.0 - publish.lost > expected.0 {
             return Err(LaneError::OutOfSequence { channel: publish.channel, found, expected });
         }
+        let expected = expected.max(found);
         if !fits(CREDITS, port.held_packets, port.held_bytes, publish.packets.len(), bytes) {
             return Err(LaneError::Protocol("published beyond the credits"));
         }
@@ -425,12 +428,18 @@ impl Port {
             return;
         }
         publish.packets.drain(..known);
-        let first = self.next;
+        let first = Seq(publish.first + known as u64);
         self.next = Seq(first.0 + publish.packets.len() as u64);
         let bytes = publish.packets.iter().map(Bytes::len).sum();
         self.held_packets += publish.packets.len();
         self.held_bytes += bytes;
-        self.held.push_back(Batch { first, entered: Epoch(publish.entered), packets: publish.packets, bytes });
+        self.held.push_back(Batch {
+            first,
+            entered: Epoch(publish.entered),
+            packets: publish.packets,
+            lost: publish.lost,
+            bytes,
+        });
         if !self.full {
             self.append(self.held.len() - 1, producer);
         }
@@ -439,7 +448,7 @@ impl Port {
     fn append(&mut self, i: usize, producer: &str) {
         let batch = &self.held[i];
         let packets = batch.packets.iter().map(|packet| (batch.entered, packet.clone())).collect();
-        self.appends.push_back(self.inlet.append(producer, self.epoch, batch.first, packets));
+        self.appends.push_back(self.inlet.append(producer, self.epoch, (batch.first, batch.lost), packets));
     }
 
     fn append_again(&mut self, producer: &str) {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::env::Fut;
-use crate::packet::{ContentType, Fields, Identity, Kind, Packet, Seq, SmolStr};
+use crate::packet::{ContentType, Fields, Identity, Kind, Packet, Seq, SmolStr, beside_bytes};
 
 /// Why a packet could not be handled. The class list is closed; it is the one that dead letters carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -201,6 +201,11 @@ impl Draft {
             payload,
             meta: meta.clone(),
         }
+    }
+
+    /// Bytes of what stands beside the payload: names, key, and `meta`.
+    pub(crate) fn beside_bytes(&self) -> usize {
+        beside_bytes(&self.packet_id, &self.source_id, self.key.as_ref(), &self.meta)
     }
 
     /// Gives the draft its identity.

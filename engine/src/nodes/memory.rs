@@ -1,6 +1,6 @@
 //! An in-memory machine for the tests of these nodes: files with planned failures, a clock that jumps, keyed draws.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,6 +48,16 @@ struct Inner {
     log: Mutex<Vec<String>>,
     events: Mutex<Vec<Event>>,
     mono: AtomicU64,
+    locks: Mutex<BTreeSet<String>>,
+}
+
+/// A file that somebody has locked.
+struct Locked(Memory, String);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        self.0.0.locks.lock().unwrap().remove(&self.1);
+    }
 }
 
 /// A write that fails with `errno`. Of the sectors of 8 bytes that it touches, those arrive whose bit is set.
@@ -159,8 +169,11 @@ impl Disk for Memory {
         self.note(format!("sync_dir {dir:?}"));
         ready(Ok(()))
     }
-    fn lock(&self, _: &str) -> Io<Box<dyn Send + Sync>> {
-        panic!("not used by these nodes")
+    fn lock(&self, path: &str) -> Io<Box<dyn Send + Sync>> {
+        if !self.0.locks.lock().unwrap().insert(path.into()) {
+            return ready(Err(io::ErrorKind::WouldBlock.into()));
+        }
+        ready(Ok(Box::new(Locked(self.clone(), path.into()))))
     }
     fn free_bytes(&self) -> Io<u64> {
         panic!("not used by these nodes")

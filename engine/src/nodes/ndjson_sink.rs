@@ -21,6 +21,9 @@ use crate::packet::Packet;
 /// Bytes that one write has at most, and so the longest line.
 const WRITE_BYTES: usize = 4 << 20;
 
+/// What stands for the process's name in a path.
+const PROCESS: &str = "{process}";
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
@@ -33,6 +36,8 @@ struct NdjsonSink {
     context: NodeContext,
     config: Config,
     file: Option<Arc<dyn File>>,
+    /// While it is held no other sink writes to the file: each would write over what the other has confirmed.
+    lock: Option<Box<dyn Send + Sync>>,
     /// After the last line that is known to be whole and durable; `None` until the file was read.
     end: Option<u64>,
     /// Bytes may lie past `end`: at the start, and after a write that failed or that nobody waited for.
@@ -63,6 +68,15 @@ impl NdjsonSink {
         while missing && !matches!(dir, "" | "/") {
             dir = parent_of(dir);
             files.sync_dir(dir).await.map_err(|error| self.failed("create", &error))?;
+        }
+        if self.lock.is_none() {
+            self.lock = Some(files.lock(path).await.map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    let message = format!("another sink writes to `{path}`: give each a file of its own");
+                    NodeError::new(Class::SinkUnavailable, message)
+                }
+                _ => self.failed("lock", &error),
+            })?);
         }
         self.file = Some(file.clone());
         Ok(file)
@@ -218,7 +232,8 @@ fn lint(config: &Config) -> Result<(), ConfigError> {
 pub(super) fn register(registry: &mut Registry) {
     registry.sink::<Config>("std:ndjson_sink", lint, |context, config| {
         lint(&config)?;
-        Ok(Box::new(NdjsonSink { context: context.clone(), config, file: None, end: None, suspect: true }))
+        let config = Config { path: config.path.replace(PROCESS, &context.process), ..config };
+        Ok(Box::new(NdjsonSink { context: context.clone(), config, file: None, lock: None, end: None, suspect: true }))
     });
 }
 
@@ -252,6 +267,19 @@ mod tests {
 
     fn classes(results: &[Result<(), NodeError>]) -> Vec<Option<Class>> {
         results.iter().map(|result| result.as_ref().err().map(|error| error.class)).collect()
+    }
+
+    #[test]
+    fn a_file_has_one_sink_at_a_time() {
+        let memory = Memory::default();
+        let (mut one, mut other) = (build(&memory), build(&memory));
+        assert_eq!(classes(&wait(one.write(&[raw("1")]))), [None]);
+        let refused = wait(other.write(&[raw("2")]));
+        assert_eq!(classes(&refused), [Some(Class::SinkUnavailable)]);
+        assert!(refused[0].as_ref().is_err_and(|error| error.message.contains("another sink")), "{refused:?}");
+        drop(one);
+        assert_eq!(classes(&wait(other.write(&[raw("2")]))), [None]);
+        assert_eq!(lines(&memory), [json!(1), json!(2)]);
     }
 
     #[test]

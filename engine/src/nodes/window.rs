@@ -19,7 +19,7 @@ use crate::packet::{ContentType, Kind, Packet};
 /// First byte of each state value.
 const STATE_VERSION: u8 = 1;
 /// Open windows that a node keeps unless told otherwise.
-const KEYS_MAX: usize = 100_000;
+const KEYS_MAX: usize = 20_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -74,7 +74,10 @@ pub enum What {
         reason: Place,
     },
     /// A packet ended as a dead letter.
-    DeadLettered,
+    DeadLettered {
+        /// The class, e.g. `attempts.exhausted`.
+        reason: Place,
+    },
     /// A packet was appended durably to a channel.
     Committed,
     /// A channel's host took what came over a lane; `seq` is the producer's last number there.
@@ -119,7 +122,7 @@ impl What {
             What::Settled { .. } => "settled",
             What::SinkAcked => "sink.acked",
             What::Dropped { .. } => "dropped",
-            What::DeadLettered => "dead_lettered",
+            What::DeadLettered { .. } => "dead_lettered",
             What::Committed => "committed",
             What::Admitted { .. } => "admitted",
             What::Confirmed => "confirmed",

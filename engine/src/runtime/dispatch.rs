@@ -165,7 +165,12 @@ impl Dispatcher {
     }
 
     /// The next packets, when there is room for more and somebody to take them.
-    fn read(&self) -> Option<Reading> {
+    fn read(&mut self) -> Option<Reading> {
+        if self.cache_bytes >= CACHE_BYTES {
+            // What stands with a blocked key is read again, should it ever go on.
+            self.cache.retain(|seq, _| !self.leases.is_standing(*seq));
+            self.cache_bytes = self.cache.values().map(Bytes::len).sum();
+        }
         let room = self.leases.room().min(BATCH);
         if room == 0 || self.cache_bytes >= CACHE_BYTES || self.sessions.is_empty() || self.shared.is_stopping() {
             return None;

@@ -62,7 +62,7 @@ impl Hosted {
                     producers.accept(&plan.id, producer, last);
                 }
             }
-            image.channel(&name).map_or(Seq(0), |packets| packets.last)
+            image.last_given(&name)
         });
         let leased = plan.groups.iter().any(|group| plan.is_leased(group));
         let last = if forgetful && leased { Seq((last.0 / JUMP + 1) * JUMP) } else { last };
@@ -102,12 +102,12 @@ impl Hosted {
         &self,
         producer: &str,
         epoch: Epoch,
-        first: Seq,
+        (first, lost): (Seq, u64),
         packets: Vec<(Epoch, Bytes)>,
     ) -> Result<(Commit, Seq), LaneError> {
         // Nothing awaits in here, so that appends made in order are submitted in order.
         let mut ends = self.ends();
-        let offered = ends.producers.offer(&self.channel, producer, epoch, first, packets.len() as u64);
+        let offered = ends.producers.offer(&self.channel, producer, epoch, (first, lost), packets.len() as u64);
         let accept = offered.map_err(|rejection| {
             let error = LaneError::rejected(&self.channel, rejection);
             self.refuse(error.name());

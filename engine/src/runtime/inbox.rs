@@ -8,9 +8,12 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::tree::Item;
 use crate::graph::{InboxSpec, Overflow};
+use crate::journal::record::Name;
 
 /// A bounded queue of packets with many senders and one taker.
 pub(crate) struct Inbox {
+    /// Whose it is.
+    pub(crate) node: Name,
     queue: Mutex<VecDeque<Item>>,
     /// One permit a free place; fair, so that no sender starves.
     places: Semaphore,
@@ -31,8 +34,9 @@ pub(crate) enum Turned {
 }
 
 impl Inbox {
-    pub(crate) fn new(spec: InboxSpec) -> Arc<Self> {
+    pub(crate) fn new(node: &Name, spec: InboxSpec) -> Arc<Self> {
         Arc::new(Inbox {
+            node: node.clone(),
             queue: Mutex::new(VecDeque::new()),
             places: Semaphore::new(spec.max),
             arrived: Notify::new(),

@@ -1,5 +1,6 @@
 //! The tasks where trees begin: sources, channel ends, and the durable outputs of stateful nodes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +12,10 @@ use super::tree::{Input, Item, Tx};
 use crate::journal::record::Name;
 use crate::node::{Class, Entry, NodeError, Resume, Source};
 use crate::observe::What;
-use crate::packet::{Epoch, Identity, Packet, ProducerId, Seq};
+use crate::packet::{Epoch, Fields, Identity, Packet, ProducerId, Seq, SmolStr};
+
+/// Characters of a name that the dead letter of a packet that is too large keeps.
+const NAME_CHARS_KEPT: usize = 64;
 
 /// The producer that a source node is.
 #[must_use]
@@ -33,6 +37,7 @@ pub(crate) async fn source(
     source.start(Resume { floor, position, above }).await.map_err(failed)?;
     let producer = producer(&shared.process, &node);
     let payload_bytes_max = shared.payload_bytes_max();
+    let beside_bytes_max = shared.packet_bytes_max() - payload_bytes_max;
     loop {
         let entries = tokio::select! {
             biased;
@@ -53,14 +58,17 @@ pub(crate) async fn source(
             let identity = Identity::Entered { producer, epoch: Epoch(1), pseq: seq };
             let item = Item { packet: draft.into_packet(identity), tree };
             events.push(What::Entered, &item);
-            if item.packet.payload.len() > payload_bytes_max {
-                let message =
-                    format!("a payload of {} bytes; at most {payload_bytes_max} enter", item.packet.payload.len());
-                let mut fields = item.packet.fields().clone();
-                fields.payload = Bytes::new();
-                let cut = Item { packet: fields.into(), tree: item.tree.clone() };
+            let (payload, beside) = (item.packet.payload.len(), item.packet.beside_bytes());
+            if payload > payload_bytes_max || beside > beside_bytes_max {
+                let message = format!(
+                    "a payload of {payload} bytes, and {beside} of names, key and meta; at most {payload_bytes_max} and {beside_bytes_max} enter"
+                );
+                let cut = Item { packet: cut(item.packet.fields()).into(), tree: item.tree.clone() };
                 let letter = shared.dead_letter(&node, &cut, NodeError::new(Class::SizeExceeded, message), Tried::ONCE);
                 tx.end(&node, &cut, vec![letter]);
+                if shared.is_large(&tx) {
+                    shared.commit(std::mem::take(&mut tx)).await?;
+                }
                 continue;
             }
             items.push(item);
@@ -74,6 +82,19 @@ pub(crate) async fn source(
     outputs.iter().for_each(|inbox| inbox.leave());
     shared.entry_ended();
     Ok(())
+}
+
+/// What the dead letter of a packet that is too large keeps: no payload, and of the rest the beginning.
+fn cut(fields: &Fields) -> Fields {
+    let short = |text: &SmolStr| SmolStr::from_iter(text.chars().take(NAME_CHARS_KEPT));
+    Fields {
+        packet_id: short(&fields.packet_id),
+        source_id: short(&fields.source_id),
+        key: fields.key.as_ref().map(short),
+        payload: Bytes::new(),
+        meta: BTreeMap::new(),
+        ..fields.clone()
+    }
 }
 
 /// Hands a durable channel's packets to the nodes behind it, from where its group stands.

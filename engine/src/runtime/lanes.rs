@@ -123,12 +123,12 @@ impl Inlet for JournalInlet {
         &self,
         producer: &str,
         epoch: Epoch,
-        first: Seq,
+        from: (Seq, u64),
         packets: Vec<(Epoch, Bytes)>,
     ) -> Fut<'static, Result<Seq, LaneError>> {
         let (hosted, producer) = (self.hosted.clone(), producer.to_owned());
         Box::pin(async move {
-            let (commit, last) = hosted.append(&producer, epoch, first, packets)?;
+            let (commit, last) = hosted.append(&producer, epoch, from, packets)?;
             commit.synced().await.map_err(journal_error(hosted.channel()))?;
             Ok(last)
         })

@@ -308,7 +308,7 @@ impl Builder {
 
     fn build(&mut self, mut options: EngineOptions) -> Result<(), EngineError> {
         let nodes = std::mem::take(&mut options.plan.nodes);
-        let inboxes: Vec<Arc<Inbox>> = nodes.iter().map(|node| Inbox::new(node.inbox)).collect();
+        let inboxes: Vec<Arc<Inbox>> = nodes.iter().map(|node| Inbox::new(&node.id, node.inbox)).collect();
         let process = options.plan.process.clone();
         let hosted: Vec<&ChannelPlan> = options.channels.iter().filter(|channel| channel.host == process).collect();
         let keys_max = KEYS_MAX / hosted.len().max(1);
@@ -435,7 +435,7 @@ impl Builder {
     }
 
     fn numbers(&self, channel: &str) -> Numbers {
-        Numbers::after(self.shared.journal.image(|image| image.channel(channel).map_or(Seq(0), |packets| packets.last)))
+        Numbers::after(self.shared.journal.image(|image| image.last_given(channel)))
     }
 
     fn durable(&self, node: &str) -> Durable {

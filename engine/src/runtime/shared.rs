@@ -118,6 +118,11 @@ impl Shared {
         self.journal.frame_bytes_max() / 2
     }
 
+    /// Largest packet, with its names, key and `meta`.
+    pub(crate) fn packet_bytes_max(&self) -> usize {
+        self.payload_bytes_max() / 4 * 5
+    }
+
     /// Completes once `stop` was called.
     pub(crate) async fn stopped(&self) {
         self.until(Shared::is_stopping).await;
@@ -222,25 +227,38 @@ impl Shared {
         Record::DeadLetter(DeadLetter::new(failed, self.runtime.clone()))
     }
 
-    /// Ends the branches that full inboxes turned away.
-    pub(crate) fn turn_away(&self, node: &Name, turned: Vec<(Item, Turned)>, tx: &mut Tx, events: &mut Events) {
+    /// Ends the branches that a full inbox turned away, as its node's: whoever sent them may have other branches of the same
+    /// packets, and those go on after a crash.
+    async fn turn_away(
+        &self,
+        inbox: &Inbox,
+        turned: Vec<(Item, Turned)>,
+        tx: &mut Tx,
+        events: &mut Events,
+    ) -> Result<(), EngineError> {
+        let node = &inbox.node;
         for (item, why) in turned {
-            let reason = match why {
-                Turned::DropNew => "inbox.drop_new",
-                Turned::DropOldest => "inbox.drop_oldest",
-                Turned::Error => {
-                    let error = NodeError::new(
-                        Class::Unknown,
-                        format!("the inbox behind `{node}` is full (inbox_overflow: error)"),
-                    );
-                    let letter = self.dead_letter(node, &item, error, Tried::NEVER);
-                    tx.end(node, &item, vec![letter]);
-                    continue;
+            let dropped = match why {
+                Turned::DropNew => Some("inbox.drop_new"),
+                Turned::DropOldest => Some("inbox.drop_oldest"),
+                Turned::Error => None,
+            };
+            let letter = match dropped {
+                Some(reason) => {
+                    events.push(What::Dropped { reason: reason.into() }, &item);
+                    Vec::new()
+                }
+                None => {
+                    let message = format!("the inbox of `{node}` is full (inbox_overflow: error)");
+                    vec![self.dead_letter(node, &item, NodeError::new(Class::Unknown, message), Tried::NEVER)]
                 }
             };
-            events.push(What::Dropped { reason: reason.into() }, &item);
-            tx.end(node, &item, Vec::new());
+            tx.end(node, &item, letter);
+            if self.is_large(tx) {
+                self.commit(std::mem::take(tx)).await?;
+            }
         }
+        Ok(())
     }
 
     /// Begins the way of what entered at `node`, and commits what ended there at once.
@@ -253,7 +271,7 @@ impl Shared {
     ) -> Result<(), EngineError> {
         let mut events = self.events(node);
         self.charge(node, &items).await;
-        self.fan_out(node, outputs, items, &mut tx, &mut events).await;
+        self.fan_out(node, outputs, items, &mut tx, &mut events).await?;
         self.emit(&events);
         self.commit(tx).await
     }
@@ -275,20 +293,20 @@ impl Shared {
         items: Vec<Item>,
         tx: &mut Tx,
         events: &mut Events,
-    ) {
+    ) -> Result<(), EngineError> {
         let Some((last, others)) = outputs.split_last() else {
             for item in &items {
                 tx.end(node, item, Vec::new());
             }
-            return;
+            return Ok(());
         };
         items.iter().for_each(|item| item.tree.fork(others.len()));
         for inbox in others {
             let turned = inbox.push(items.clone()).await;
-            self.turn_away(node, turned, tx, events);
+            self.turn_away(inbox, turned, tx, events).await?;
         }
         let turned = last.push(items).await;
-        self.turn_away(node, turned, tx, events);
+        self.turn_away(last, turned, tx, events).await
     }
 }
 

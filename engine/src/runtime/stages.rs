@@ -89,7 +89,7 @@ impl NodeTask {
             // What ended here is committed before what goes on may wait for room behind it.
             self.shared.commit(tx).await?;
             let (mut tx, mut events) = (Tx::default(), self.shared.events(&self.name));
-            self.shared.fan_out(&self.name, &self.outputs, onward, &mut tx, &mut events).await;
+            self.shared.fan_out(&self.name, &self.outputs, onward, &mut tx, &mut events).await?;
             self.shared.emit(&events);
             self.shared.commit(tx).await?;
         }
@@ -125,8 +125,14 @@ impl NodeTask {
     /// Outputs and state changes that no frame of the journal can hold.
     fn too_large(&self, out: &Output) -> Option<NodeError> {
         let limit = self.shared.payload_bytes_max();
-        let made =
-            |(_, emitted): &(_, Emitted)| if let Emitted::New(draft) = emitted { draft.payload.len() } else { 0 };
+        let made = |(_, emitted): &(_, Emitted)| match emitted {
+            // What goes beside a payload has room of its own, up to a bound.
+            Emitted::New(draft) => {
+                let beside = draft.beside_bytes().saturating_sub(self.shared.packet_bytes_max() - limit);
+                draft.payload.len() + beside
+            }
+            Emitted::Pass(_) => 0,
+        };
         let sizes = out.packets.iter().map(made);
         // A stateful node's outputs and state are one transaction; other outputs go their ways alone.
         let bytes = if self.durable.is_some() {
@@ -287,6 +293,9 @@ impl SinkTask {
                         Err(error) => {
                             let letter = self.shared.dead_letter(&self.name, item, error, tried);
                             tx.end(&self.name, item, vec![letter]);
+                            if self.shared.is_large(&tx) {
+                                self.shared.commit(std::mem::take(&mut tx)).await?;
+                            }
                         }
                     }
                     (ended, tried) = (ended + 1, Tried::ONCE);

@@ -5,7 +5,7 @@
 //! that writes while others are still open leaves an `Applied` record with its writes, so that a redelivery after a crash
 //! finds them done.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -346,20 +346,30 @@ impl Tx {
 
 /// What a stage had written, before the last restart, of trees that are not settled.
 #[derive(Default)]
-pub(crate) struct Done(BTreeSet<(Name, Seq, Identity)>);
+pub(crate) struct Done(BTreeMap<(Name, Seq, Identity), u32>);
 
 impl Done {
     pub(crate) fn of(stage: &str, inputs: &[Name], image: &Image) -> Self {
-        let mut done = BTreeSet::new();
+        let mut done = BTreeMap::new();
         for input in inputs {
-            let of_stage = image.applied(input).filter(|(_, (name, _))| **name == *stage);
-            done.extend(of_stage.map(|(root, (_, packet))| (input.clone(), root, *packet)));
+            for (root, (_, packet)) in image.applied(input).filter(|(_, (name, _))| **name == *stage) {
+                *done.entry((input.clone(), root, *packet)).or_default() += 1;
+            }
         }
         Done(done)
     }
 
-    /// True, once, when this packet of this tree was handled before the restart.
+    /// True, as often as this packet of this tree was handled before the restart.
     pub(crate) fn take(&mut self, item: &Item) -> bool {
-        !self.0.is_empty() && self.0.remove(&(item.tree.input().name.clone(), item.tree.seq(), item.packet.identity))
+        if self.0.is_empty() {
+            return false;
+        }
+        let one = (item.tree.input().name.clone(), item.tree.seq(), item.packet.identity);
+        let Some(times) = self.0.get_mut(&one) else { return false };
+        *times -= 1;
+        if *times == 0 {
+            self.0.remove(&one);
+        }
+        true
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Each (producer, pseq) is committed once, and in order, where it comes by one way · nothing is taken over a lane of a fenced epoch · a settle takes effect once · a floor never goes back, so nothing
 //! settled is handed out again · a packet is handed out once, once more for each restart of the host, and as often as
-//! declared; where packets are leased, at most `max_deliver` times and once more for each restart.
+//! declared; where packets are leased, at most `max_deliver` times and once more for each restart · a packet is given up for
+//! having been handed out too often only after that.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use seaworthy_engine::node::Class;
 use seaworthy_engine::observe::What;
 use seaworthy_engine::packet::{Epoch, Identity, ProducerId, Seq};
 
@@ -16,10 +18,14 @@ use crate::plan::Ns;
 /// A channel, as its place among the case's channels, and a packet in it.
 pub(super) type Slot = (usize, Seq);
 
+/// What happened at channels and was not undone by a power cut.
 pub(super) fn events<'a>(case: &'a Case<'_>) -> impl Iterator<Item = (&'a Probed, Slot)> {
-    let of = |probed: &'a Probed| Some((probed, (case.channel(&probed.host, &probed.event.place)?, probed.event.seq)));
     let happened = case.history.events.iter().enumerate().filter(|(at, _)| !case.undone.contains(at));
-    happened.filter_map(move |(_, probed)| of(probed))
+    happened.filter_map(|(_, probed)| at_channel(case, probed))
+}
+
+fn at_channel<'a>(case: &Case<'_>, probed: &'a Probed) -> Option<(&'a Probed, Slot)> {
+    Some((probed, (case.channel(&probed.host, &probed.event.place)?, probed.event.seq)))
 }
 
 /// What a stored packet may be only once: the epoch is left out, because a packet keeps its number across epochs.
@@ -153,6 +159,34 @@ pub(super) fn deliveries(case: &Case<'_>) -> Vec<(Ns, String)> {
                 probed.at_ns,
                 format!("{host}.{channel} {seq} handed out {count} times at {at}, {allowed} allowed"),
             ));
+        }
+    }
+    found
+}
+
+/// What was counted when its host went down may not have been handed out any more: so much less for each restart.
+pub(super) fn given_up(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let mut handed: BTreeMap<Slot, u64> = BTreeMap::new();
+    let mut found = Vec::new();
+    // Also what was undone was handed out.
+    for (probed, slot) in case.history.events.iter().filter_map(|probed| at_channel(case, probed)) {
+        let wanted = match &probed.event.what {
+            What::Granted { .. } => {
+                *handed.entry(slot).or_default() += 1;
+                continue;
+            }
+            What::DeadLettered { reason } if **reason == *Class::AttemptsExhausted.name() => {
+                let Some(Leased { max_deliver: Some(max) }) = case.channels[slot.0].leased else { continue };
+                (u64::from(max) + 1).saturating_sub(probed.incarnation)
+            }
+            _ => continue,
+        };
+        let times = handed.get(&slot).copied().unwrap_or(0);
+        if times < wanted {
+            let (seq, at) = (slot.1, seconds(probed.at_ns));
+            let ChannelAt { host, channel, .. } = &case.channels[slot.0];
+            let what = format!("{host}.{channel} {seq} given up at {at}, handed out {times} times of {wanted}");
+            found.push((probed.at_ns, what));
         }
     }
     found

@@ -49,7 +49,7 @@ pub(super) fn held(case: &Case<'_>) -> Vec<(Ns, String)> {
     // Dead letters of a place that its settles have not followed yet.
     let mut buried: BTreeMap<usize, u64> = BTreeMap::new();
     walk(case, |probed, slot, held| match &probed.event.what {
-        What::DeadLettered => *buried.entry(slot.0).or_default() += 1,
+        What::DeadLettered { .. } => *buried.entry(slot.0).or_default() += 1,
         What::Settled { took_effect: true } if held.is_none() => {
             let letters = buried.entry(slot.0).or_default();
             if *letters > 0 {

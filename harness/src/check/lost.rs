@@ -43,12 +43,18 @@ pub(super) fn window(case: &Case<'_>) -> Vec<(Ns, String)> {
 }
 
 /// A loss that no fault of the plan caused is the system's own doing; and where a stored byte rotted, no other host may
-/// report one.
+/// report one, and no more events may be gone with it than the scenario allows.
 pub(super) fn reported(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let gone = budget::at_first_sink(case, Fate::LostReported).into_iter();
+    let over = gone.skip(case.limits.lost_reported.map_or(usize::MAX, |allowed| allowed as usize));
+    let over = over.map(|(at, sink)| {
+        let offer = case.offer(at);
+        (offer.intended_ns, format!("{} went with what a fault destroyed, not at {sink}", offer.packet_id))
+    });
     let destroyed = |host: &String| case.history.rotted.iter().any(|(rotted, _)| rotted == host);
     let lost = case.history.reported_lost.iter().filter(|(host, _)| !destroyed(host));
-    lost.map(|(host, what)| {
+    let lost = lost.map(|(host, what)| {
         (case.history.end_ns, format!("{host} reported lost, though no fault destroyed it: {what}"))
-    })
-    .collect()
+    });
+    lost.chain(over).collect()
 }

@@ -22,6 +22,7 @@ use seaworthy_engine::process::{ChannelPlan, GroupPlan};
 use crate::history::{History, OfferRecord};
 use crate::ledger::Ledger;
 use crate::plan::{Ns, Plan};
+use crate::scenario::Limit;
 
 /// Violations that one check lists; a last line counts the rest.
 const LISTED: usize = 100;
@@ -50,6 +51,8 @@ pub trait Check {
 pub struct Limits {
     /// Events that may be lost; `None` where an objective of the file judges it over all seeds instead. So for the others.
     pub lost: Option<u64>,
+    /// Events that may be gone with what a fault destroyed, and reported.
+    pub lost_reported: Option<u64>,
     /// Events that a power cut may cost within the declared window.
     pub lost_window: Option<u64>,
     /// Effects that nobody expected.
@@ -58,8 +61,10 @@ pub struct Limits {
     pub unresolved: Option<u64>,
     /// Events that may be refused for good.
     pub rejected: Option<u64>,
-    /// Events that may be dropped by a named rule.
+    /// Events that may be dropped by rules that `drops` doesn't name.
     pub shed: Option<u64>,
+    /// Rules that may drop, each with its share of what was taken.
+    pub drops: BTreeMap<String, Limit>,
     /// Dead letters that may be written.
     pub dead_lettered: Option<u64>,
     /// Whether packets of one key keep their order.
@@ -76,11 +81,13 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             lost: Some(0),
+            lost_reported: Some(0),
             lost_window: Some(0),
             unexpected: Some(0),
             unresolved: Some(0),
             rejected: Some(0),
             shed: Some(0),
+            drops: BTreeMap::new(),
             dead_lettered: Some(0),
             key_order: true,
             backlog_max: None,
@@ -178,7 +185,7 @@ impl Case<'_> {
 type Judge = fn(&Case<'_>) -> Vec<(Ns, String)>;
 
 /// The built-in checks by name. Each has a sabotage in `scenarios/must_fail/`.
-const CHECKS: [(&str, Judge); 25] = [
+const CHECKS: [(&str, Judge); 26] = [
     ("lost", lost::silent),
     ("lost.reported", lost::reported),
     ("lost.window", lost::window),
@@ -197,6 +204,7 @@ const CHECKS: [(&str, Judge); 25] = [
     ("channel.floor", channel::floor),
     ("channel.settled_once", channel::settled_once),
     ("channel.deliveries", channel::deliveries),
+    ("channel.given_up", channel::given_up),
     ("channel.producer_order", channel::producer_order),
     ("channel.fenced", channel::fenced),
     ("channel.one_lease", lease::one_lease),

@@ -17,8 +17,7 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<(Ns, String)> {
     if !case.limits.key_order {
         return found;
     }
-    let given_up: BTreeSet<&str> =
-        case.history.dead_letters.iter().map(|(_, packet_id, _)| packet_id.as_str()).collect();
+    let given_up: BTreeSet<&str> = case.history.dead_letters.iter().map(|letter| letter.packet_id.as_str()).collect();
     for account in &case.ledger.sinks {
         // By entry and key: the furthest place seen, and who was there.
         let mut furthest: BTreeMap<(&str, &str), Furthest<'_>> = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! Each check trips on a handmade breach of its own, and none of them on a history without one; the ledger's words, and its
 //! balance for any mix of answers and effects.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,8 +15,7 @@ use seaworthy_reports::run::{Answer, Fate};
 
 use super::*;
 use crate::figures::{SeedFacts, seed_run};
-use crate::history::Effect;
-use crate::history::{Applied, DiskFact, Probed};
+use crate::history::{Applied, Buried, DiskFact, Effect, Probed};
 use crate::ledger::{Declared, LedgerError, answers, join, taking_part};
 use crate::outside;
 use crate::plan::{Action, Start, Step, Tuning};
@@ -121,6 +120,11 @@ fn violations(history: &History, limits: &Limits, declared: &Declared) -> Vec<Vi
     let undone = undone::undone(history);
     let case = Case { history, undone: &undone, ledger: &ledger, plan: &plan(), limits, channels: &channels };
     judge_all(&case, &[])
+}
+
+fn buried(packet_id: &str, class: &str) -> Buried {
+    let [host, packet_id, class, node] = ["hub", packet_id, class, "raw"].map(str::to_owned);
+    Buried { host, packet_id, class, node }
 }
 
 /// The checks that `breach` trips, and what they say.
@@ -242,7 +246,7 @@ fn declared_ends_are_not_lost_but_counted() {
     trips(
         |history| {
             history.effects.pop();
-            history.dead_letters.push(("hub".into(), "q4".into(), "sink.permanent".into()));
+            history.dead_letters.push(buried("q4", "sink.permanent"));
         },
         &[("dead_lettered", "q4 is a dead letter on hub: sink.permanent")],
     );
@@ -261,12 +265,13 @@ fn declared_ends_are_not_lost_but_counted() {
     let mut history = well();
     history.effects.pop();
     let names = || BTreeSet::from(["q4".to_owned()]);
+    let by_rule = || BTreeMap::from([("q4".to_owned(), "inbox.drop_new".to_owned())]);
     let declared = |declared: Declared| {
         let found = violations(&history, &Limits::default(), &declared);
         found.iter().map(|found| format!("{}: {}", found.check, found.message)).collect::<Vec<_>>()
     };
-    let shed = declared(Declared { shed: names(), ..Declared::default() });
-    assert_eq!(shed, ["shed: q4, due 4.000 s, dropped by a rule before hub.raw"]);
+    let shed = declared(Declared { shed: by_rule(), ..Declared::default() });
+    assert_eq!(shed, ["shed: q4, due 4.000 s, dropped by inbox.drop_new before hub.raw"]);
     let window = declared(Declared { lost_window: names(), ..Declared::default() });
     assert_eq!(window, ["lost.window: q4 accepted 4.001 s, gone with what edge had not synced, not at hub.raw"]);
 }
@@ -305,7 +310,7 @@ fn a_window_is_what_was_gone_not_synced_and_young_when_its_host_ended() {
 #[test]
 fn a_budget_is_met_or_exceeded_by_what_lies_beyond() {
     let mut history = well();
-    history.dead_letters = (0..3).map(|at| ("hub".to_owned(), format!("x{at}"), "unknown".to_owned())).collect();
+    history.dead_letters = (0..3).map(|at| buried(&format!("x{at}"), "unknown")).collect();
     let over = |dead_lettered| {
         violations(&history, &Limits { dead_lettered, ..Limits::default() }, &Declared::default()).len()
     };
@@ -402,6 +407,7 @@ fn a_leased_packet_has_one_holder_and_only_it_settles() {
         move |history: &mut History| history.events.extend(steps)
     };
     let ended = |reason: &str| What::Refused { reason: reason.into() };
+    let dead = |reason: &str| What::DeadLettered { reason: reason.into() };
     trips(events(&[(1, What::Granted { to: None }), (1, settled())]), &[]);
     for reason in ["lease.expired", "lease.retry", "lease.member_gone"] {
         trips(
@@ -426,11 +432,18 @@ fn a_leased_packet_has_one_holder_and_only_it_settles() {
     );
     trips(events(&[(1, What::Granted { to: None }), (2, settled())]), &[("channel.held", unheld)]);
     let buried =
-        [(1, What::Granted { to: None }), (1, ended("lease.expired")), (1, What::DeadLettered), (1, settled())];
+        [(1, What::Granted { to: None }), (1, ended("lease.expired")), (1, dead("policy.rejected")), (1, settled())];
     trips(events(&buried), &[]);
     let often: Vec<(u64, What)> =
         (0..3).flat_map(|_| [(1, What::Granted { to: None }), (1, ended("lease.expired"))]).collect();
     trips(events(&often), &[("channel.deliveries", "hub.pool 1 handed out 3 times at 6.000 s, 2 allowed")]);
+    let given_up = |times| {
+        let again = [(1, What::Granted { to: None }), (1, ended("lease.expired"))];
+        let end = [(1, dead("attempts.exhausted")), (1, settled())];
+        std::iter::repeat_n(again, times).flatten().chain(end).collect::<Vec<_>>()
+    };
+    trips(events(&given_up(2)), &[]);
+    trips(events(&given_up(1)), &[("channel.given_up", "hub.pool 1 given up at 6.000 s, handed out 1 times of 2")]);
 }
 
 #[test]
@@ -446,7 +459,7 @@ fn what_was_given_up_keeps_no_order() {
             .len()
     };
     assert_eq!(found(&history), 1);
-    history.dead_letters.push(("hub".into(), "q3".into(), "attempts.exhausted".into()));
+    history.dead_letters.push(buried("q3", "attempts.exhausted"));
     assert_eq!(found(&history), 0);
 }
 
@@ -571,7 +584,7 @@ proptest! {
             history.effects.extend((0..*strays).map(|_| effect("hub.raw", 6 * S, id, "stray")));
         }
         history.effects.extend(sums.iter().map(|start| effect("hub.sums", 7 * S, &format!("k@{}", start - start % 10), "1")));
-        history.dead_letters = dead.iter().map(|at| ("hub".into(), format!("q{at}"), "unknown".into())).collect();
+        history.dead_letters = dead.iter().map(|at| buried(&format!("q{at}"), "unknown")).collect();
 
         let taking_part = taking_part(&history, &Declared::default());
         let taken = events(&load).into_iter().filter(|event| taking_part.contains(&(event.entry.clone(), event.seq)));

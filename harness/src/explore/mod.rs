@@ -207,9 +207,13 @@ fn duration_ns(prepared: &Prepared) -> Ns {
 }
 
 /// Whether more faults than the scenario's own excuse nothing: objectives of time and share are about its own, and so is
-/// what it wants to see happen at all.
+/// what it wants to see happen at all. How much a rule drops is the faults' doing, and how much a channel gives up: that it has a
+/// reason each time is `channel.given_up`'s to say.
 fn is_promise(base: &Prepared, failure: &Failure) -> bool {
     let bounds = |objective: &Objective| matches!(objective.metric, Metric::Count(..)) && objective.limit.met(0.0);
+    if failure.check.starts_with("shed") || (failure.check.starts_with("dead_lettered") && base.gives_up()) {
+        return false;
+    }
     failure.at_ns.is_some()
         || base.meta().objectives.iter().any(|objective| objective.what == failure.check && bounds(objective))
 }

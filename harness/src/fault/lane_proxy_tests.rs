@@ -119,7 +119,7 @@ impl Edge {
 
     fn publish(&mut self, first: u64, last: u64) {
         let packets = (first..=last).map(|seq| Bytes::copy_from_slice(&[seq as u8])).collect();
-        let publish = Publish { channel: "uplink".into(), epoch: 1, entered: 1, first, packets };
+        let publish = Publish { channel: "uplink".into(), epoch: 1, entered: 1, first, packets, lost: 0 };
         self.mailbox.push(0, None, protocol::from_producer(from_producer::Message::Publish(publish)));
     }
 

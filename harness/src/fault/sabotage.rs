@@ -44,6 +44,7 @@ fn parse(action: &Action) -> Option<(Sabotage, &str)> {
         "repeat_granted" => Sabotage::Probe(Lie::RepeatGranted),
         "grant_settled" => Sabotage::Probe(Lie::GrantSettled),
         "settle_expired" => Sabotage::Probe(Lie::SettleExpired),
+        "give_up_early" => Sabotage::Probe(Lie::GiveUpEarly),
         "admit_fenced" => Sabotage::Probe(Lie::AdmitFenced),
         "break_assertion" => Sabotage::Probe(Lie::BreakAssertion),
         "panic" => Sabotage::Probe(Lie::Panic),

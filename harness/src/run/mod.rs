@@ -149,6 +149,11 @@ impl Prepared {
         &self.world
     }
 
+    /// Whether a channel gives up packets that were delivered too often.
+    pub(crate) fn gives_up(&self) -> bool {
+        self.processes.channels.iter().any(|channel| channel.options.max_deliver.is_some())
+    }
+
     /// What in the scenario will probably disappoint whoever wrote it.
     #[must_use]
     pub fn lints(&self) -> Vec<scenario::Lint> {
@@ -179,7 +184,7 @@ impl Prepared {
         ScenarioMeta {
             id: self.scenario.id.clone(),
             hash: self.hash.clone(),
-            names_faults: !self.scenario.faults.is_empty(),
+            faults: self.scenario.faults.iter().map(|fault| fault.id.clone()).collect(),
             checks: check::names().count() as u64,
             objectives: self.scenario.expect.iter().map(adapt::objective).collect(),
             not_tested: self.scenario.stand_ins.iter().map(|stand_in| stand_in.node.clone()).collect(),
@@ -212,7 +217,8 @@ impl Prepared {
     /// When the harness's own books don't balance.
     pub fn run_plan(&self, plan: &Plan, keep_trace: bool) -> Result<Judged, RunError> {
         let mut judged = self.run_alone(plan, keep_trace)?;
-        let asked = self.scenario.expect.iter().any(|objective| matches!(objective.what, Metric::Recovery { .. }));
+        let of_recovery = |metric: &Metric| matches!(metric, Metric::Recovery { .. } | Metric::Deficit { .. });
+        let asked = self.scenario.expect.iter().any(|objective| of_recovery(&objective.what));
         if asked && !plan.steps.is_empty() {
             self.add_twins(plan, &mut judged)?;
         }
@@ -242,7 +248,7 @@ impl Prepared {
             let mut plan = frozen.clone();
             plan.steps.retain(|step| !faults.contains(&step.fault));
             plan.end_ns = end_ns.or(plan.end_ns);
-            Ok(Twin::of(&self.run_alone(&plan, false)?.run, faults.to_vec(), end_ns))
+            Ok(Twin::of(&self.run_twin(&plan, &frozen)?.run, faults.to_vec(), end_ns))
         };
         let mut ends: BTreeMap<Vec<String>, Option<Ns>> = BTreeMap::new();
         for group in recovery::groups(&judged.run) {
@@ -267,6 +273,18 @@ impl Prepared {
     /// # Errors
     /// When the harness's own books don't balance.
     pub fn run_alone(&self, plan: &Plan, keep_trace: bool) -> Result<Judged, RunError> {
+        self.run_routed(plan, wants_proxies(plan), keep_trace)
+    }
+
+    /// Runs and judges a plan that another leaves things out of, on the ways that bytes take under that one.
+    ///
+    /// # Errors
+    /// When the harness's own books don't balance.
+    pub fn run_twin(&self, plan: &Plan, of: &Plan) -> Result<Judged, RunError> {
+        self.run_routed(plan, wants_proxies(of), false)
+    }
+
+    fn run_routed(&self, plan: &Plan, proxies: bool, keep_trace: bool) -> Result<Judged, RunError> {
         let mut workload = self.workload(plan.seed).expect("the load was made once when the scenario was read");
         // Of the whole load, so that a plan that leaves some out runs with the same sizes.
         let payload_bytes_max = workload.iter().map(|event| event.draft.payload.len()).max().unwrap_or(0);
@@ -282,7 +300,7 @@ impl Prepared {
         let hits = Arc::new(Mutex::new(Sometimes::new(&self.scenario)));
         let mut options = self.options(recorder, &hits);
         options.duration_ns = plan.end_ns.unwrap_or(options.duration_ns);
-        if plan.steps.iter().any(|step| wants_proxy(&step.action)) {
+        if proxies {
             let faults = Arc::new(ProxyFaults::default());
             options.routes = system.with_proxies(&faults);
             options.lanes = Some(faults);
@@ -394,6 +412,7 @@ impl Prepared {
         let facts = SeedFacts {
             seed: plan.seed,
             trace_hash: trace.hash_text(),
+            tick_ns: self.scenario.sim.tick_ns,
             batch: 256,
             fault_order: self.scenario.faults.iter().map(|fault| fault.id.clone()).collect(),
             sometimes,
@@ -407,7 +426,7 @@ impl Prepared {
     fn panicked(&self, history: &History) -> Panicked {
         let class = Class::PluginPanic.name();
         let dead: BTreeSet<&str> =
-            history.dead_letters.iter().filter(|(.., why)| why == class).map(|(_, id, _)| id.as_str()).collect();
+            history.dead_letters.iter().filter(|it| it.class == class).map(|it| it.packet_id.as_str()).collect();
         let dead = history.panicked.iter().filter(|(_, packet_id)| dead.contains(packet_id.as_str()));
         let told = |address: &str| {
             let (host, node) = address.split_once('.').expect("nodes are addressed as host.node");
@@ -445,6 +464,11 @@ impl Prepared {
         ended.into_iter().collect::<Result<(), RunError>>()?;
         Ok(pool)
     }
+}
+
+/// Whether a plan needs the peer in the middle of lanes.
+fn wants_proxies(plan: &Plan) -> bool {
+    plan.steps.iter().any(|step| wants_proxy(&step.action))
 }
 
 /// The nodes that a plan makes panic.

@@ -117,7 +117,7 @@ impl Prepared {
         let hosts: BTreeSet<String> = history
             .events
             .iter()
-            .filter(|probed| probed.event.what == What::DeadLettered)
+            .filter(|probed| matches!(probed.event.what, What::DeadLettered { .. }))
             .map(|probed| probed.host.to_string())
             .collect();
         history.dead_letters = outside::dead_letters(real::files(&real.dir, &hosts)?);
@@ -159,7 +159,7 @@ impl Prepared {
         let faults = if real.faults { ".faults" } else { "" };
         let hash = format!("{}.{}ms.{}{faults}", meta.hash, real.duration_ns / 1_000_000, real.journal.durability);
         let mut objectives = meta.objectives;
-        objectives.retain(|objective| !meta.names_faults || real.faults && !objective.what.starts_with("recovery"));
-        ScenarioMeta { hash, objectives, names_faults: meta.names_faults && real.faults, ..meta }
+        objectives.retain(|objective| meta.faults.is_empty() || real.faults && !objective.what.starts_with("recovery"));
+        ScenarioMeta { hash, objectives, faults: if real.faults { meta.faults } else { Vec::new() }, ..meta }
     }
 }

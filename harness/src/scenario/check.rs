@@ -218,6 +218,11 @@ impl Checker<'_> {
             promise.disk_bytes_max = disk;
         }
         for (rule, limit) in text.drops.0.into_iter().filter_map(|(rule, limit)| Some((rule, limit?))) {
+            if !RULES.contains(&&*rule.value) {
+                let help = format!("rules that drop are {}", RULES.join(" and "));
+                let (message, at) = (format!("no rule is called `{}`", rule.value), span(&rule.at));
+                self.errors.push(ScenarioError::BadExpectation { message, at, help });
+            }
             let read = Limit::parse(&limit.value, Unit::Ratio).map_err(|error| bad_limit(error, &limit.at));
             if let Some(limit) = self.keep(read) {
                 promise.drops.insert(rule.value, limit);
@@ -245,7 +250,7 @@ impl Checker<'_> {
             let Some(limit) = limit else { continue };
             let read = Limit::parse(&limit.value, what.unit()).map_err(|error| bad_limit(error, &limit.at));
             if let Some(limit) = self.keep(read) {
-                out.push(Objective { line: self.line(&key.at), text: key.value, what, limit });
+                out.push(Objective { line: self.line(&key.at), text: key.value.trim().to_owned(), what, limit });
             }
         }
         out
@@ -337,6 +342,9 @@ impl Checker<'_> {
     }
 }
 
+/// The rules by which the engine drops packets: what `inbox_overflow` may be.
+const RULES: [&str; 2] = ["inbox.drop_new", "inbox.drop_oldest"];
+
 /// The names that `count(…)` knows: the probe's catalogue.
 fn event_names() -> [&'static str; 17] {
     let none: seaworthy_engine::observe::Place = "".into();
@@ -351,7 +359,7 @@ fn event_names() -> [&'static str; 17] {
         What::Settled { took_effect: true },
         What::SinkAcked,
         What::Dropped { reason: none.clone() },
-        What::DeadLettered,
+        What::DeadLettered { reason: none.clone() },
         What::Committed,
         What::Confirmed,
         What::Synced,

@@ -108,7 +108,7 @@ pub const FAULTS: [Kind; 43] = [
 
 /// The sabotages: breaches that the world or the lane proxy commits, each to see one check fail. To add one, add a line
 /// here and an arm in `fault/sabotage.rs`.
-pub const SABOTAGES: [Kind; 20] = [
+pub const SABOTAGES: [Kind; 21] = [
     kind("sabotage.forge_ack", On::Channel, &[], &["for"]),
     kind("sabotage.lying_sync", On::Host, &[], &["for"]),
     kind("sabotage.failing_sync", On::Host, &[], &["for"]),
@@ -116,6 +116,7 @@ pub const SABOTAGES: [Kind; 20] = [
     kind("sabotage.repeat_committed", On::Host, &[], &["for"]),
     kind("sabotage.repeat_settled", On::Host, &[], &["for"]),
     kind("sabotage.repeat_granted", On::Host, &[], &["for"]),
+    kind("sabotage.give_up_early", On::Host, &[], &["for"]),
     kind("sabotage.grant_settled", On::Host, &[], &["for"]),
     kind("sabotage.settle_expired", On::Host, &[], &["for"]),
     kind("sabotage.admit_fenced", On::Host, &[], &["for"]),

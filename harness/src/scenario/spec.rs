@@ -89,7 +89,7 @@ section! {
         "ordering" => ordering: Option<Text>,
         /// Sinks, as `host.node`, whose outside system takes equal ids for one effect.
         "idempotent" => idempotent: Vec<Text>,
-        /// Named rules that may drop, each with its limit, such as `"policy.shed" = "<= 0.1%"`.
+        /// Named rules that may drop, each with its limit, such as `"inbox.drop_new" = "<= 0.1%"`.
         "drops" => drops: Named<Text>,
         /// Most packets that may wait inside the system at once. Default 50000.
         "backlog" => backlog: Option<Count>,

@@ -201,7 +201,7 @@ fn time_and_seeds_are_checked() {
     check_rest("seeds = { pr = \"8..1\", release = \"many\" }", &[("bad_value", 1), ("bad_value", 1)]);
     check_rest(
         "promise = { delivery = \"exactly-once\", ordering = \"some\", idempotent = [\"edge.feed\"], drops = { \"policy.shed\" = \"<= 5ms\" } }",
-        &[("not_in_this_version", 1), ("bad_value", 1), ("wrong_target", 1), ("bad_limit", 1)],
+        &[("not_in_this_version", 1), ("bad_value", 1), ("wrong_target", 1), ("bad_expectation", 1), ("bad_limit", 1)],
     );
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use seaworthy_engine::node::Class;
 use seaworthy_engine::observe::{Place, What};
 use seaworthy_engine::packet::Epoch;
 
@@ -20,6 +21,8 @@ pub enum Lie {
     GrantSettled,
     /// A lease that ran out settles.
     SettleExpired,
+    /// What was handed out is given up, as if that had been once too often.
+    GiveUpEarly,
     /// What came over a lane came in the epoch before.
     AdmitFenced,
     /// What is asserted doesn't hold.
@@ -38,6 +41,9 @@ impl Lie {
             (Lie::GrantSettled, What::Settled { took_effect: true }) => Some(What::Granted { to: None }),
             (Lie::SettleExpired, What::Refused { reason }) if **reason == *"lease.expired" => {
                 Some(What::Settled { took_effect: true })
+            }
+            (Lie::GiveUpEarly, What::Granted { .. }) => {
+                Some(What::DeadLettered { reason: Class::AttemptsExhausted.name().into() })
             }
             (Lie::AdmitFenced, What::Admitted { producer, epoch }) => {
                 Some(What::Admitted { producer: producer.clone(), epoch: Epoch(epoch.0 - 1) })

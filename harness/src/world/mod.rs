@@ -421,6 +421,8 @@ impl World {
         driver.heal_all(self.now_ns, &controls);
         for machine in &self.machines {
             machine.restart_ns.set(machine.restart_ns.get().map(|at| at.min(self.now_ns)));
+            let sooner = |(deadline_ns, until_ns): (Ns, Ns)| (deadline_ns, until_ns.min(self.now_ns));
+            machine.stopping.set(machine.stopping.get().map(sooner));
         }
     }
 

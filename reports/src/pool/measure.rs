@@ -2,7 +2,7 @@
 
 use super::Pool;
 use crate::histogram::Percentile;
-use crate::phases::ratio;
+use crate::phases::{Phase, ratio};
 use crate::recovery::Outcome;
 use crate::result::{Expectation, Figure};
 use crate::slo::{Count, Metric, Objective, Part, Ratio, judge};
@@ -20,6 +20,10 @@ fn measure(metric: &Metric, pool: &Pool) -> Figure {
         Metric::Recovery { faults, part, over } => recovery(&pool.recoveries_of(faults), *part, *over),
         Metric::Count(_, phase) | Metric::Ratio(_, phase) | Metric::Latency(_, phase) | Metric::Delivered(_, phase) => {
             let Some(totals) = pool.phase(phase) else { return Figure::na(format!("no {phase}")) };
+            let timed = matches!(metric, Metric::Latency(..) | Metric::Delivered(..));
+            if let (true, Phase::Steady, Some((seed, group))) = (timed, phase, pool.never_steady()) {
+                return Figure::na(format!("not steady again after {group} in seed {seed}"));
+            }
             match metric {
                 Metric::Count(count, _) => Figure::v(counted(&totals.counts, *count) as f64),
                 Metric::Ratio(share, _) => shared(&totals.counts, *share),

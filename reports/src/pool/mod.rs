@@ -19,8 +19,8 @@ pub struct ScenarioMeta {
     pub id: String,
     /// Hash of what runs.
     pub hash: String,
-    /// Whether it names faults: if so, a run in which none took effect proves nothing.
-    pub names_faults: bool,
+    /// Ids of its faults: where one took effect in no seed, nothing is proved of it.
+    pub faults: Vec<String>,
     /// How many checks judged each seed; 0 proves nothing.
     pub checks: u64,
     /// The objectives, in order of the file.
@@ -39,6 +39,8 @@ pub struct Pool {
     seeds: BTreeMap<u64, Seed>,
     sometimes: Vec<(String, BTreeSet<u64>)>,
     assertions: BTreeMap<String, u64>,
+    /// Faults that took effect.
+    acted: BTreeSet<String>,
     waterfalls: BTreeMap<u64, Vec<Waterfall>>,
 }
 
@@ -82,6 +84,7 @@ impl Pool {
         for (id, hits) in &run.assertions {
             *self.assertions.entry(id.clone()).or_default() += u64::from(*hits > 0);
         }
+        self.acted.extend(run.faults.iter().map(|fault| fault.id.clone()));
         self.waterfalls.insert(run.seed, run.waterfalls.clone());
         for (that, hits) in &run.sometimes {
             let seeds = self.sometimes_of(that);
@@ -126,6 +129,13 @@ impl Pool {
         groups.filter(|group| faults.iter().all(|id| group.faults.contains(id))).collect()
     }
 
+    /// A seed and a fault group after which the load ended before events came in time again: what was steady is then what came
+    /// before.
+    fn never_steady(&self) -> Option<(u64, String)> {
+        let late = |group: &&Group| matches!(group.steady, Outcome::AtLeast(_) | Outcome::Never);
+        self.recoveries.iter().find_map(|(seed, groups)| Some((*seed, groups.iter().find(late)?.name())))
+    }
+
     /// The scenario's part of `result.json`.
     #[must_use]
     pub fn finish(&self, meta: &ScenarioMeta) -> Scenario {
@@ -167,11 +177,11 @@ impl Pool {
         if self.seeds.is_empty() {
             why.push("no seed ran".to_owned());
         }
-        if self.seeds.values().all(|seed| seed.packets == 0) {
+        if self.phases.get(&Phase::All).is_none_or(|all| all.counts.accepted + all.counts.recovered == 0) {
             why.push("no packet was carried".to_owned());
         }
-        if meta.names_faults && self.seeds.values().all(|seed| seed.faults_applied == 0) {
-            why.push("no fault took effect in any seed".to_owned());
+        for fault in meta.faults.iter().filter(|id| !self.acted.contains(*id)) {
+            why.push(format!("{fault} took effect in no seed"));
         }
         if meta.checks == 0 {
             why.push("no check was evaluated".to_owned());

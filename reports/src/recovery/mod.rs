@@ -15,8 +15,14 @@ use crate::run::{Delay, Fate, FaultRun, SeedRun};
 const WINDOW_NS: u64 = 5_000_000_000;
 /// Fewest events that show steadiness, and fewest warm-up events that make a baseline.
 const WINDOW_EVENTS: usize = 20;
-/// A sink may always be this much slower than in the warm-up.
+/// A sink may always be this much slower than in the warm-up, and by so many ticks.
 const BAND_NS: u64 = 5_000_000;
+const BAND_TICKS: u64 = 3;
+
+/// By how much an event may be late for nothing.
+fn band_of(run: &SeedRun) -> u64 {
+    BAND_NS.max(BAND_TICKS * run.tick_ns)
+}
 
 /// Something measured after a heal.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -119,7 +125,7 @@ impl Track {
         let Delay::After(p99) = warmup[(warmup.len() * 99).div_ceil(100) - 1] else { return None };
         let Delay::After(p50) = warmup[warmup.len().div_ceil(2) - 1] else { return None };
         track.usual_ns = p50;
-        track.band_ns = (p99 + p99 / 2).max(p99 + BAND_NS);
+        track.band_ns = (p99 + p99 / 2).max(p99 + band_of(run));
         Some(track)
     }
 

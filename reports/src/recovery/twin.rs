@@ -1,12 +1,14 @@
 //! Recovery beside the twin: the same seed without the faults of a group, all else equal. What an event comes later than
 //! there is what those faults cost, exactly.
 
-use super::{BAND_NS, Group, Outcome, Track, WINDOW_EVENTS, WINDOW_NS, over_ns, worst};
+use super::{Group, Outcome, Track, WINDOW_EVENTS, WINDOW_NS, band_of, over_ns, worst};
 use crate::run::{Delay, EventRun, SeedRun, Twin};
 
 /// An event at a sink, here and in the twin.
 struct Pair {
     intended_ns: u64,
+    /// So much later is in time.
+    band_ns: u64,
     here: Delay,
     there: Delay,
 }
@@ -15,7 +17,7 @@ impl Pair {
     /// Whether it comes no later than in the twin, give or take the band. What the twin doesn't bring is no cost of this group.
     fn is_in_time(&self) -> bool {
         match (self.here, self.there) {
-            (Delay::After(here), Delay::After(there)) => here <= there.saturating_add(BAND_NS),
+            (Delay::After(here), Delay::After(there)) => here <= there.saturating_add(self.band_ns),
             (_, Delay::Open(_) | Delay::Never) => true,
             _ => false,
         }
@@ -53,8 +55,9 @@ pub(super) fn end_ns(run: &SeedRun, group: &Group) -> Option<u64> {
             continue;
         }
         let Track { due, band_ns, .. } = Track::of(run, sink)?;
-        let there = Delay::After(band_ns - BAND_NS);
-        let pairs: Vec<Pair> = due.into_iter().map(|(intended_ns, here)| Pair { intended_ns, here, there }).collect();
+        let there = Delay::After(band_ns - band_of(run));
+        let pair = |(intended_ns, here)| Pair { intended_ns, band_ns: band_of(run), here, there };
+        let pairs: Vec<Pair> = due.into_iter().map(pair).collect();
         let Outcome::After(ns) = steady(&pairs, group.heal_ns, run.load_end_ns) else { return None };
         let begin_ns = group.heal_ns + ns;
         let first = pairs.partition_point(|pair| pair.intended_ns < begin_ns);
@@ -66,13 +69,14 @@ pub(super) fn end_ns(run: &SeedRun, group: &Group) -> Option<u64> {
 
 fn pairs(run: &SeedRun, twin: &Twin, sink: usize) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = Vec::new();
-    for (event, there) in run.events.iter().zip(&twin.delays) {
+    for event in &run.events {
+        let Some(there) = twin.delays.get(&event.event) else { continue };
         let here = event.at.iter().find(|at| at.sink == sink).and_then(|at| run.delay(event, at));
         let there = there.iter().find(|(at, _)| *at == sink).map(|(_, delay)| *delay);
         if let (Some(here), Some(there)) = (here, there)
             && event.intended_ns < twin.until_ns
         {
-            pairs.push(Pair { intended_ns: event.intended_ns, here, there });
+            pairs.push(Pair { intended_ns: event.intended_ns, band_ns: band_of(run), here, there });
         }
     }
     pairs.sort_by_key(|pair| pair.intended_ns);
@@ -95,7 +99,11 @@ fn steady(pairs: &[Pair], heal_ns: u64, limit_ns: u64) -> Outcome {
         start += late + 1;
         begin_ns = pairs.get(start).map_or(limit_ns, |pair| pair.intended_ns);
     }
-    // Late until then, and what is left is too short to say more.
+    // What is left is too short to say that it is steady; it may say that it is not.
+    if let Some(late) = pairs.get(start..end).and_then(|left| left.iter().rposition(|pair| !pair.is_in_time())) {
+        was_late = true;
+        begin_ns = pairs.get(start + late + 1).map_or(limit_ns, |pair| pair.intended_ns);
+    }
     if was_late { Outcome::AtLeast(begin_ns.min(limit_ns).saturating_sub(heal_ns)) } else { Outcome::Unknown }
 }
 

@@ -344,7 +344,7 @@ mod tests {
         insta::assert_snapshot!(block(&sample::void()), @r"
         VOID too_short  1 seed x 60 s   lost 0  dup 0  replay 1.67 %
           p50 7  p95 n/a  p99 n/a ms (virtual, 1 ms floor)
-          proved nothing: no fault took effect in any seed
+          proved nothing: cut took effect in no seed
           proved nothing: latency.p99 @steady can't be told
           proved nothing: recovery(cut).steady p95 can't be told
           pass  lost == 0   got 0

@@ -46,7 +46,14 @@ pub(crate) fn hello(net: &OsNet, process: &str, epoch: u64) -> Hello {
 }
 
 pub(crate) fn publish(epoch: u64, first: u64, packets: Vec<Bytes>) -> from_producer::Message {
-    from_producer::Message::Publish(Publish { channel: "uplink".into(), epoch, entered: epoch, first, packets })
+    from_producer::Message::Publish(Publish {
+        channel: "uplink".into(),
+        epoch,
+        entered: epoch,
+        first,
+        packets,
+        lost: 0,
+    })
 }
 
 /// A producer by hand, on a lane.

@@ -153,7 +153,7 @@ impl Shared {
         let now = self.clock.unix_ns();
         self.change(|state, _| {
             let count = packets.len() as u64;
-            let accept = state.producers.offer(&self.plan.id, &opened.name, opened.epoch, first, count)?;
+            let accept = state.producers.offer(&self.plan.id, &opened.name, opened.epoch, (first, 0), count)?;
             let skip = usize::try_from(accept.skip).expect("at most a batch is skipped");
             let new = packets.get(skip..).unwrap_or_default();
             let bytes: usize = new.iter().map(Bytes::len).sum();

@@ -91,21 +91,27 @@ struct Secured {
 impl Secured {
     fn open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut TlsStream<TcpStream>>>> {
         if let State::Shaking(shaking) = &mut self.state {
-            match ready!(Pin::new(&mut **shaking).poll(cx)) {
+            let turned = match ready!(Pin::new(&mut **shaking).poll(cx)) {
                 Ok(stream) => {
                     let stream = TlsStream::from(stream);
                     self.peer = peer(&stream);
-                    self.state = State::Open(Box::new(stream));
-                }
-                Err((error, mut stream)) => {
-                    let error = judged(error);
-                    if let Some((door, from)) = &self.door {
-                        door.turned_away(*from, &error);
+                    if self.peer.is_some() {
+                        self.state = State::Open(Box::new(stream));
+                        None
+                    } else {
+                        // Nothing that such a peer says of itself could be held against its certificate.
+                        Some((denied("its certificate is that of no process".to_owned()), into_tcp(stream)))
                     }
-                    // Sends only the word that nothing more will come.
-                    let _ = Pin::new(&mut stream).poll_shutdown(cx);
-                    self.state = State::Away(stream, error.kind(), error.to_string());
                 }
+                Err((error, stream)) => Some((judged(error), stream)),
+            };
+            if let Some((error, mut stream)) = turned {
+                if let Some((door, from)) = &self.door {
+                    door.turned_away(*from, &error);
+                }
+                // Sends only the word that nothing more will come.
+                let _ = Pin::new(&mut stream).poll_shutdown(cx);
+                self.state = State::Away(stream, error.kind(), error.to_string());
             }
         }
         match &mut self.state {
@@ -160,6 +166,13 @@ impl AsyncWrite for Secured {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.open(cx))?.poll_shutdown(cx).map_err(judged)
+    }
+}
+
+fn into_tcp(stream: TlsStream<TcpStream>) -> TcpStream {
+    match stream {
+        TlsStream::Client(stream) => stream.into_inner().0,
+        TlsStream::Server(stream) => stream.into_inner().0,
     }
 }
 

@@ -214,7 +214,7 @@ impl Connection {
         }
         let Batch { first, packets: encoded, answer } = batch;
         let (channel, epoch) = (self.channel.clone(), self.epoch.0);
-        let publish = Publish { channel, epoch, entered: epoch, first: first.0, packets: encoded };
+        let publish = Publish { channel, epoch, entered: epoch, first: first.0, packets: encoded, lost: 0 };
         self.send(from_producer::Message::Publish(publish));
         self.flying.push_back(Flight { last: Seq(first.0 + packets as u64 - 1), packets, bytes, answer });
     }

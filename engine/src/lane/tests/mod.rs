@@ -221,7 +221,14 @@ fn hello(epoch: u64) -> v1::Hello {
 }
 
 fn publish(epoch: u64, first: u64, packets: Vec<Bytes>) -> from_producer::Message {
-    from_producer::Message::Publish(v1::Publish { channel: "uplink".into(), epoch, entered: epoch, first, packets })
+    from_producer::Message::Publish(v1::Publish {
+        channel: "uplink".into(),
+        epoch,
+        entered: epoch,
+        first,
+        packets,
+        lost: 0,
+    })
 }
 
 /// A running host, and a peer of it that was welcomed in epoch 1.

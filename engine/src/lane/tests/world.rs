@@ -390,12 +390,12 @@ impl Inlet for Uplink {
         &self,
         producer: &str,
         epoch: Epoch,
-        first: Seq,
+        (first, lost): (Seq, u64),
         packets: Vec<(Epoch, Bytes)>,
     ) -> Fut<'static, Result<Seq, LaneError>> {
         let offered = {
             let mut state = self.0.state.lock().unwrap();
-            match state.producers.offer("uplink", producer, epoch, first, packets.len() as u64) {
+            match state.producers.offer("uplink", producer, epoch, (first, lost), packets.len() as u64) {
                 Ok(_) if state.full => Err(LaneError::Full { channel: "uplink".into() }),
                 Ok(accept) => {
                     state.packets.extend(packets.into_iter().skip(accept.skip as usize));

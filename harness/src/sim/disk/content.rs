@@ -64,6 +64,8 @@ pub(super) struct Losses {
 pub(super) struct Content {
     blocks: BTreeMap<u64, Block>,
     dirty: BTreeSet<u64>,
+    /// Blocks that programs see, and the platter does not hold: a sync of them failed, and none will try again by itself.
+    unsound: BTreeSet<u64>,
     len: u64,
     durable_len: u64,
     /// Blocks allocated since the last sync was issued: their place on the device isn't settled.
@@ -153,6 +155,7 @@ impl Content {
         self.unplaced = 0;
         let blocks = std::mem::take(&mut self.dirty).into_iter().map(|number| {
             let block = self.blocks.get_mut(&number).expect("a dirty block is allocated");
+            self.unsound.remove(&number);
             block.scheduled.clone_from(&block.cached);
             (number, block.cached.clone(), std::mem::take(&mut block.dirty))
         });
@@ -167,12 +170,17 @@ impl Content {
         }
     }
 
-    /// A sync failed: what was dirty is gone from the cache too. Returns how many sectors.
-    pub(super) fn lose_dirty(&mut self) -> u64 {
+    /// A sync failed: what was dirty counts as clean, and will be in no later sync. Programs go on seeing it as Linux has it, until
+    /// its pages are needed for something else (`evicted`) or the power goes. Returns how many sectors.
+    pub(super) fn lose_dirty(&mut self, evicted: bool) -> u64 {
         let mut lost = 0;
         for number in std::mem::take(&mut self.dirty) {
             let block = self.blocks.get_mut(&number).expect("a dirty block is allocated");
-            block.cached.clone_from(&block.scheduled);
+            if evicted {
+                block.cached.clone_from(&block.scheduled);
+            } else {
+                self.unsound.insert(number);
+            }
             lost += u64::from(std::mem::take(&mut block.dirty).count_ones());
         }
         lost
@@ -205,7 +213,8 @@ impl Content {
                 }
             }
         }
-        for (number, ..) in &versions {
+        let unsound = std::mem::take(&mut self.unsound);
+        for number in versions.iter().map(|(number, ..)| number).chain(&unsound) {
             let block = self.blocks.get_mut(number).expect("an unsynced block is allocated");
             block.cached.clone_from(&block.durable);
             block.scheduled.clone_from(&block.durable);
@@ -333,13 +342,32 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_sync_goes_back_to_what_was_scheduled() {
+    fn a_failed_sync_goes_back_to_what_was_scheduled_at_once_or_with_the_power() {
+        let scheduled = [&[1u8; 512][..], &[0; 512]].concat();
+        for evicted in [true, false] {
+            let mut content = Content::default();
+            content.write(0, &[1; 512]);
+            let flight = content.begin_sync();
+            content.write(0, &[2; 1024]);
+            assert_eq!(content.lose_dirty(evicted), 2);
+            content.finish_sync(flight);
+            assert_eq!(content.read(0, 1024), if evicted { scheduled.clone() } else { vec![2; 1024] });
+            // A later sync has nothing to write.
+            assert_eq!(content.begin_sync().bytes(), 0);
+            content.power_cut(vec![], |_, _| Fate::Keep, 1);
+            assert_eq!(content.read(0, 1024), scheduled);
+        }
+    }
+
+    #[test]
+    fn what_is_written_again_after_a_failed_sync_is_synced() {
         let mut content = Content::default();
-        content.write(0, &[1; 512]);
+        content.write(0, &[1; 1024]);
+        content.lose_dirty(false);
+        content.write(0, &[1; 1024]);
         let flight = content.begin_sync();
-        content.write(0, &[2; 1024]);
-        assert_eq!(content.lose_dirty(), 2);
         content.finish_sync(flight);
-        assert_eq!(content.read(0, 1024), [&[1u8; 512][..], &[0; 512]].concat());
+        content.power_cut(vec![], |_, _| Fate::Drop, 1);
+        assert_eq!(content.read(0, 1024), [1u8; 1024][..]);
     }
 }

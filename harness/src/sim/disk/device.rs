@@ -306,7 +306,8 @@ impl Device {
             }
             Err(error) => {
                 inode.failures += 1;
-                let lost = inode.content.lose_dirty();
+                let evicted = self.seed.draw("disk.eio.evicted", &[self.host_key, key, now]) % 2 == 0;
+                let lost = inode.content.lose_dirty(evicted);
                 self.forgot_ns.push(now);
                 self.note(now, format!("a sync failed ({error}) and lost {lost} dirty sectors"));
                 let at_ns = self.queue_write(now, self.options.sync, 0, key, len);
