@@ -58,6 +58,12 @@ impl Header {
         Lsn(self.base.0 + u64::from(self.count))
     }
 
+    /// True when, at `offset`, it shows that its segment is in use though the header is gone.
+    #[must_use]
+    pub fn begins(&self, offset: u64) -> bool {
+        offset == SECTOR || self.count > 0 || !self.is_state
+    }
+
     /// Bytes that it takes in its segment.
     #[must_use]
     pub fn padded(&self) -> u64 {
@@ -110,6 +116,15 @@ pub fn build(at: At, header: &Header, body: Bytes) -> (Vec<Bytes>, Header) {
     (bufs, Header { crc, len, segment: at.segment, ..*header })
 }
 
+/// The length that a frame at the start of `sector` would have; `None` where none begins.
+#[must_use]
+pub fn claimed(sector: &Bytes) -> Option<u64> {
+    let mut head = sector.get(..12)?;
+    let magic = head.get_u32_le();
+    head.advance(4);
+    (magic == MAGIC).then(|| u64::from(head.get_u32_le()))
+}
+
 /// What stands at a place in a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
@@ -156,6 +171,18 @@ pub fn parse(at: At, bytes: &Bytes) -> Found {
         return if segment == at.segment { Found::Bad(Some(header)) } else { Found::Nothing };
     }
     Found::Frame(header, bytes.slice(HEADER..whole))
+}
+
+/// The frame that a segment without a header begins with, and its offset; `None` where the file is no segment in use. Where
+/// the start is destroyed, it is the first frame left that is no small state: a spare has none of its number, and a segment that a
+/// power cut kept from being begun has no other.
+#[must_use]
+pub fn first_of(segment: u64, bytes: &Bytes) -> Option<(u64, Header)> {
+    (SECTOR..bytes.len() as u64).step_by(SECTOR as usize).find_map(|offset| {
+        let found = parse(At { segment, offset }, &bytes.slice(offset as usize..));
+        let Found::Frame(frame, _) = found else { return None };
+        frame.begins(offset).then_some((offset, frame))
+    })
 }
 
 #[cfg(test)]

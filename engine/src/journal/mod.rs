@@ -41,11 +41,15 @@ mod recovery;
 pub mod repair;
 mod report;
 mod retention;
+#[cfg(test)]
+mod rig;
 mod rotation;
 mod runs;
 mod scan;
 pub mod segment;
 mod spare;
+#[cfg(test)]
+mod tests;
 mod wear;
 
 use std::ops::Range;

@@ -52,10 +52,18 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
         let why = "it is a checkpoint, and its segments are gone".to_owned();
         return Err(JournalError::Foreign { name: checkpoint::SLOTS[0].to_owned(), why });
     }
+    if let Some(number) = inventory.unused.iter().find(|number| inventory.used.is_empty() && **number != 1) {
+        // Only the first segment of a new journal can be without a frame and without others.
+        let why = "it is a segment that can't be read, and no other is in use".to_owned();
+        return Err(JournalError::Foreign { name: segment::name(*number), why });
+    }
     let newest = checkpoints.first().map(|checkpoint| checkpoint.generation);
-    let Scanned { scan, tail, bytes, checkpoint } = scan_all(&inventory.used, &files, checkpoints).await?;
+    let Scanned { scan, tail, bytes, checkpoint } = scan_all(&inventory, &files, checkpoints).await?;
     let checkpoints = checkpoint::Writer::new(newest, bytes, options.segment_bytes);
-    let state_lost = scan.state_lost();
+    // How many records the destroyed start of the oldest segment held, nobody can tell.
+    let first = inventory.used.first().filter(|_| checkpoint.is_none());
+    let start_lost = first.filter(|first| first.number != 1).and_then(|first| inventory.beheaded.get(&first.number));
+    let state_lost = scan.state_lost().max(start_lost.copied());
     let (closed, synced, durability) = (scan.closed, scan.synced, scan.image.durability());
     let mut recovery = scan.recovery;
     (recovery.closed, recovery.synced, recovery.durability) = (closed, synced, durability);
@@ -65,7 +73,8 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
     recovery.epoch = scan.epoch + 1;
     recovery.journal = inventory.used.first().map_or_else(|| draw_id(env), |header| header.journal);
     recovery.created = inventory.used.is_empty();
-    let mut spare = inventory.spare;
+    // Nothing is removed before all that may be refused was looked at.
+    let mut spare = tidy(env, options, &inventory).await?;
     let mut segments: BTreeMap<u64, Lsn> = inventory.used.iter().map(|header| (header.number, header.base)).collect();
     let journal = recovery.journal;
     let mut active = match inventory.used.last() {
@@ -149,10 +158,11 @@ async fn open_all(env: &Env, used: &[SegmentHeader]) -> Result<Segments, Journal
 
 /// Scans from the newest checkpoint that can be trusted, or everything.
 async fn scan_all(
-    used: &[SegmentHeader],
+    inventory: &Inventory,
     files: &Segments,
     checkpoints: Vec<Checkpoint>,
 ) -> Result<Scanned, JournalError> {
+    let used = &inventory.used;
     let Some(journal) = used.first().map(|header| header.journal) else {
         return Ok(Scanned { scan: Scan::new(), tail: Bytes::new(), bytes: 0, checkpoint: None });
     };
@@ -166,7 +176,7 @@ async fn scan_all(
         if !stands(files, &checkpoint.stand).await? {
             continue;
         }
-        let mut scanned = scan(used, files, Some(checkpoint)).await?;
+        let mut scanned = scan(inventory, files, Some(checkpoint)).await?;
         if scanned.scan.image.oldest_live().is_some_and(|oldest| oldest < used[0].number) {
             // It needs a segment that is gone.
             continue;
@@ -174,7 +184,7 @@ async fn scan_all(
         prove(&mut scanned.scan, proven);
         return Ok(scanned);
     }
-    let mut scanned = scan(used, files, None).await?;
+    let mut scanned = scan(inventory, files, None).await?;
     prove(&mut scanned.scan, proven);
     Ok(scanned)
 }
@@ -196,7 +206,7 @@ async fn stands(files: &Segments, stand: &Stand) -> Result<bool, JournalError> {
 }
 
 async fn scan(
-    used: &[SegmentHeader],
+    Inventory { used, beheaded, .. }: &Inventory,
     files: &Segments,
     checkpoint: Option<Checkpoint>,
 ) -> Result<Scanned, JournalError> {
@@ -213,6 +223,10 @@ async fn scan(
         };
         let piece = read_from(&files[&header.number], header.number, from).await?;
         let scan = &mut scanned.scan;
+        // Where a start is destroyed, its first frame tells what is missing.
+        let follows = index > 0 && beheaded.contains_key(&header.number);
+        let (base, prev) = if follows { (scan.next, scan.prev) } else { (header.base, header.prev) };
+        let header = &SegmentHeader { base, prev, ..header.clone() };
         if from == 0 { scan.segment(header, &piece, index == last) } else { scan.rest(header, &piece, index == last) }?;
         scanned.bytes += scan.offset - from;
         scanned.tail = piece.part(scan.known_durable, scan.offset);
@@ -236,13 +250,16 @@ fn draw_id(env: &Env) -> u128 {
 struct Inventory {
     /// Segments in use, ascending.
     used: Vec<SegmentHeader>,
-    spare: Option<u64>,
+    /// Those of them whose start is destroyed, with the LSN of the first frame that is left.
+    beheaded: BTreeMap<u64, Lsn>,
+    /// Files of a segment's name without a frame.
+    unused: Vec<u64>,
 }
 
-/// What is in the directory. Refuses what doesn't belong there before anything is written.
+/// What is in the directory. Refuses what doesn't belong there; nothing is written.
 async fn inventory(env: &Env, options: &JournalOptions) -> Result<Inventory, JournalError> {
     let mut used: Vec<SegmentHeader> = Vec::new();
-    let mut unused = Vec::new();
+    let (mut headless, mut unused) = (Vec::new(), Vec::new());
     for name in env.disk.list("").await.map_err(JournalError::io("list the data directory"))? {
         // A file system's own directory, on a mount point.
         let checkpoint = checkpoint::SLOTS.contains(&name.as_str());
@@ -253,7 +270,7 @@ async fn inventory(env: &Env, options: &JournalOptions) -> Result<Inventory, Jou
             return Err(JournalError::Foreign { name, why: "no journal writes a file of that name".into() });
         };
         let file = env.disk.open(&name, Open::Read).await.map_err(JournalError::io(format!("open {name}")))?;
-        let start = file.read_at(0, 2 * SECTOR as usize).await.map_err(JournalError::io(format!("read {name}")))?;
+        let start = file.read_at(0, SECTOR as usize).await.map_err(JournalError::io(format!("read {name}")))?;
         match segment::decode(number, &start) {
             Sector::Header(header) => {
                 if let Some(first) = used.first()
@@ -268,50 +285,45 @@ async fn inventory(env: &Env, options: &JournalOptions) -> Result<Inventory, Jou
                 used.push(header);
             }
             Sector::Version(found) => return Err(JournalError::Version { name, found, supported: segment::VERSION }),
-            Sector::Unused => unused.push((number, headless(number, &start))),
+            Sector::Unused => match frame::first_of(number, &read_from(&file, number, 0).await?.bytes) {
+                Some((offset, frame)) => headless.push((number, offset, frame)),
+                None => unused.push(number),
+            },
         }
     }
     // A segment whose header rotted still counts: its first frame says what the header said.
-    let journal = used.first().map(|header| header.journal);
-    let mut spares = Vec::new();
-    for (number, first) in unused {
-        match first {
-            Some(frame) => used.push(SegmentHeader {
-                version: segment::VERSION,
-                journal: journal.unwrap_or_default(),
-                number,
-                epoch: frame.epoch,
-                base: frame.base,
-                prev: frame.prev,
-                size: 0,
-                footer: 0,
-                process: options.process.clone(),
-            }),
-            None => spares.push(number),
+    let journal = used.first().map(|header| header.journal).unwrap_or_default();
+    let mut beheaded = BTreeMap::new();
+    for (number, offset, Header { epoch, base, durable_upto, prev, .. }) in headless {
+        let is_start = offset == SECTOR;
+        if !is_start {
+            beheaded.insert(number, base);
         }
+        let base = match number {
+            _ if is_start => base,
+            1 => Lsn(0),
+            _ => base.min(durable_upto),
+        };
+        let (version, process) = (segment::VERSION, options.process.clone());
+        used.push(SegmentHeader { version, journal, number, epoch, base, prev, size: 0, footer: 0, process });
     }
     used.sort_by_key(|header| header.number);
-    let newest = used.last().map_or(0, |header| header.number);
-    let mut spare = None;
-    for number in spares {
-        // A spare always carries the next number; anything else is what a crash left of a removal.
-        if number == newest + 1 && spare::create(env, number, options.segment_bytes).await? == Made::Spare {
-            spare = Some(number);
-        } else if number != newest + 1 {
-            spare::remove(env, &segment::name(number)).await?;
-        }
-    }
-    Ok(Inventory { used, spare })
+    Ok(Inventory { used, beheaded, unused })
 }
 
-fn headless(number: u64, start: &Bytes) -> Option<Header> {
-    if start.len() < 2 * SECTOR as usize {
-        return None;
+/// Completes the spare, and removes what else is without a frame. Gives the spare, if there is one.
+async fn tidy(env: &Env, options: &JournalOptions, inventory: &Inventory) -> Result<Option<u64>, JournalError> {
+    // A spare always carries the next number; anything else is what a crash left of a removal.
+    let next = inventory.used.last().map_or(0, |header| header.number) + 1;
+    let mut spare = None;
+    for number in &inventory.unused {
+        if *number != next {
+            spare::remove(env, &segment::name(*number)).await?;
+        } else if spare::create(env, next, options.segment_bytes).await? == Made::Spare {
+            spare = Some(next);
+        }
     }
-    match frame::parse(At { segment: number, offset: SECTOR }, &start.slice(SECTOR as usize..)) {
-        Found::Frame(header, _) => Some(header),
-        Found::Nothing | Found::Bad(_) => None,
-    }
+    Ok(spare)
 }
 
 async fn create_first(

@@ -163,7 +163,7 @@ impl fmt::Display for Finding {
             }
             Finding::Headless { segment, quarantined } => write!(
                 f,
-                "{}: the header is damaged; no record is lost, the first frame says what it said{}",
+                "{}: the header is damaged; what it said is known from the first frame{}",
                 segment::name(*segment),
                 moved(quarantined)
             ),

@@ -6,7 +6,7 @@ use std::io;
 use super::window::Window;
 use super::{Current, Finding, PARTIAL, QUARANTINE, ReadError, Reader};
 use crate::env::Open;
-use crate::journal::frame::{Found, SECTOR};
+use crate::journal::frame::{Found, Header, SECTOR};
 use crate::journal::segment::{self, Sector, SegmentHeader};
 use crate::journal::{Lsn, checkpoint};
 
@@ -20,6 +20,8 @@ pub(super) struct Start {
     pub(super) process: String,
     pub(super) epoch: u64,
     pub(super) base: Lsn,
+    /// Its start is destroyed: what is missing shows at the first frame.
+    pub(super) beheaded: bool,
     /// Its header; `None` where that is damaged.
     pub(super) header: Option<SegmentHeader>,
 }
@@ -27,13 +29,20 @@ pub(super) struct Start {
 impl Start {
     fn of(header: SegmentHeader) -> Start {
         let SegmentHeader { journal, epoch, base, .. } = header;
-        Start { journal: Some(journal), process: header.process.clone(), epoch, base, header: Some(header) }
+        let process = header.process.clone();
+        Start { journal: Some(journal), process, epoch, base, beheaded: false, header: Some(header) }
+    }
+
+    /// Of a segment whose header can't be read.
+    pub(super) fn headless() -> Start {
+        Start { journal: None, process: String::new(), epoch: 0, base: Lsn(0), beheaded: false, header: None }
     }
 }
 
 impl Reader {
-    /// The segments in use, and what else is there.
-    pub(super) async fn inventory(&mut self) -> Result<BTreeMap<u64, Start>, ReadError> {
+    /// The segments in use, and what else is there. `wholly` also finds those whose start is destroyed, and reads unused files
+    /// to their end.
+    pub(super) async fn inventory(&mut self, wholly: bool) -> Result<BTreeMap<u64, Start>, ReadError> {
         let names = self.disk.list("").await.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ReadError::Missing,
             _ => ReadError::io("list the data directory")(error),
@@ -51,7 +60,7 @@ impl Reader {
                 }
                 continue;
             };
-            match self.start(number, &name).await? {
+            match self.start(number, &name, wholly).await? {
                 Some(start) => drop(used.insert(number, start)),
                 None => drop(unused.insert(number)),
             }
@@ -64,7 +73,7 @@ impl Reader {
         Ok(used)
     }
 
-    async fn start(&self, number: u64, name: &str) -> Result<Option<Start>, ReadError> {
+    async fn start(&self, number: u64, name: &str, wholly: bool) -> Result<Option<Start>, ReadError> {
         let file = match self.disk.open(name, Open::Read).await {
             Ok(file) => file,
             // Its writer has just given it back.
@@ -80,16 +89,22 @@ impl Reader {
             // A segment whose header rotted still counts: its first frame says what the header said.
             Sector::Unused => {
                 let window = Window::open(file).await.map_err(ReadError::io(format!("read {name}")))?;
-                let start = Start { journal: None, process: String::new(), epoch: 0, base: Lsn(0), header: None };
+                let start = Start::headless();
                 let mut current = Current { number, start: start.clone(), window, offset: SECTOR };
-                let Found::Frame(frame, _) = current.look().await? else { return Ok(None) };
+                let Some(frame) = current.first(wholly).await? else { return Ok(None) };
+                let beheaded = current.offset > SECTOR;
+                let base = match number {
+                    _ if !beheaded => frame.base,
+                    1 => Lsn(0),
+                    _ => frame.base.min(frame.durable_upto),
+                };
                 // Perhaps its writer has just begun it, and the header was not there yet.
                 current.window.forget();
                 let what = format!("read {name}");
                 let sector = current.window.read(0, SECTOR).await.map_err(ReadError::io(what))?;
                 Ok(Some(match segment::decode(number, &sector) {
                     Sector::Header(header) => Start::of(header),
-                    Sector::Version(_) | Sector::Unused => Start { epoch: frame.epoch, base: frame.base, ..start },
+                    Sector::Version(_) | Sector::Unused => Start { epoch: frame.epoch, base, beheaded, ..start },
                 }))
             }
         }
@@ -117,6 +132,21 @@ impl Reader {
             }
             ours
         });
+    }
+}
+
+impl Current {
+    /// The frame that a segment without a header begins with, as [`frame::first_of`](crate::journal::frame::first_of) finds it;
+    /// the start alone is looked at unless `wholly`.
+    async fn first(&mut self, wholly: bool) -> Result<Option<Header>, ReadError> {
+        while self.offset < self.window.size {
+            match self.look().await? {
+                Found::Frame(frame, _) if frame.begins(self.offset) => return Ok(Some(frame)),
+                _ if wholly => self.offset += SECTOR,
+                _ => break,
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use super::Lsn;
 use super::footer::{Footer, Wanted};
@@ -169,7 +169,7 @@ impl Reader {
             check: None,
             footer: None,
         };
-        reader.waiting = reader.inventory().await?;
+        reader.waiting = reader.inventory(true).await?;
         let Some(first) = reader.waiting.first_key_value() else { return Err(ReadError::NoJournal) };
         (reader.number, reader.next) = (*first.0, first.1.base);
         Ok(reader)
@@ -272,7 +272,7 @@ impl Reader {
 
     fn enter(&mut self, current: &Current) {
         let (number, base) = (current.number, current.start.base);
-        if base > self.next {
+        if base > self.next && (!current.start.beheaded || number > self.number + 1) {
             // What came before this segment was durable when it began.
             if number > self.number + 1 {
                 let segments = (self.number + 1, number - 1);
@@ -375,8 +375,8 @@ impl Reader {
         }
         if !is_last {
             // The segment behind it says where it begins: what is missing up to there was durable.
-            let behind = self.waiting.first_key_value().map(|(number, start)| (*number, start.base));
-            if let Some((number, base)) = behind
+            let behind = self.waiting.first_key_value().map(|(number, start)| (*number, start.base, start.beheaded));
+            if let Some((number, base, false)) = behind
                 && number == current.number + 1
                 && base > self.next
             {
@@ -447,7 +447,7 @@ impl Reader {
     async fn extend(&mut self) -> Result<(), ReadError> {
         let found = std::mem::take(&mut self.findings);
         let newest = self.waiting.last_key_value().map_or(self.number, |(number, _)| *number);
-        let now = self.inventory().await?;
+        let now = self.inventory(false).await?;
         // What is in the directory was told at the start.
         self.findings = found;
         self.waiting.extend(now.into_iter().filter(|(number, _)| *number > newest));
@@ -467,8 +467,7 @@ pub async fn frame_at(disk: &dyn Disk, at: At) -> Result<Option<Frame>, ReadErro
         Err(error) => return Err(ReadError::io(format!("open {name}"))(error)),
     };
     let window = Window::open(file).await.map_err(ReadError::io(format!("read {name}")))?;
-    let start = Start { journal: None, process: String::new(), epoch: 0, base: Lsn(0), header: None };
-    let mut current = Current { number: at.segment, start, window, offset: at.offset };
+    let mut current = Current { number: at.segment, start: Start::headless(), window, offset: at.offset };
     Ok(match current.look().await? {
         Found::Frame(header, body) => Some(Frame { at, header, body }),
         Found::Nothing | Found::Bad(_) => None,
@@ -500,7 +499,7 @@ impl Current {
         if sector.len() < HEADER {
             return Ok(Found::Nothing);
         }
-        let claimed = u64::from(sector.slice(8..12).get_u32_le());
+        let claimed = frame::claimed(&sector).unwrap_or_default();
         let limit = FRAME_BYTES_MAX.min((self.window.size / 4).max(SECTOR));
         let bytes = if claimed > SECTOR && claimed <= limit {
             self.window.read(self.offset, claimed).await.map_err(ReadError::io(what(self)))?

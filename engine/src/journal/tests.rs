@@ -1,0 +1,111 @@
+//! Openings and readers of journals that something happened to: each a story that went wrong once.
+
+use super::frame::{self, At, Found, Header, SECTOR};
+use super::reader::{Finding, Reader, Step};
+use super::rig::{Rig, append, declare, run};
+use super::{JournalError, Lsn, checkpoint, repair, segment};
+use bytes::Bytes;
+
+/// The frames of a segment's file, stale ones of its number included.
+fn frames(rig: &Rig, number: u64) -> Vec<(u64, Header)> {
+    let bytes = Bytes::from(rig.bytes(&segment::name(number)));
+    let at = |offset| frame::parse(At { segment: number, offset }, &bytes.slice(offset as usize..));
+    let found = (SECTOR..bytes.len() as u64).step_by(512).filter_map(|offset| match at(offset) {
+        Found::Frame(header, _) => Some((offset, header)),
+        _ => None,
+    });
+    found.collect()
+}
+
+/// All that a reader says of a journal: findings, and LSNs of records.
+async fn read(rig: &Rig) -> (Vec<Finding>, Vec<u64>) {
+    let mut reader = Reader::open(rig.disk()).await.unwrap();
+    let (mut findings, mut lsns) = (Vec::new(), Vec::new());
+    while let Some(step) = reader.next().await.unwrap() {
+        match step {
+            Step::Finding(finding) => findings.push(finding),
+            Step::Frame(frame) => lsns.extend(frame.header.base.0..frame.header.end().0),
+            Step::Footer(_) => {}
+        }
+    }
+    (findings, lsns)
+}
+
+/// A journal with a group, and packets 1 to `packets` of `size` bytes each in a frame of its own; closed.
+async fn filled(rig: &Rig, packets: u64, size: usize) {
+    let (journal, _) = rig.open().await.unwrap();
+    declare(&journal).await;
+    for seq in 1..=packets {
+        append(&journal, seq, size).await;
+    }
+    journal.close().await;
+}
+
+fn wipe_start(rig: &Rig, number: u64) {
+    rig.edit(number, |bytes| bytes[..4096].fill(0));
+    for slot in checkpoint::SLOTS {
+        rig.drop_file(slot);
+    }
+}
+
+#[test]
+fn a_destroyed_start_costs_only_what_was_in_it() {
+    for (number, packets) in [(1, 30), (2, 300), (1, 300)] {
+        run(|rig| async move {
+            filled(&rig, packets, 1000).await;
+            wipe_start(&rig, number);
+            let left: Vec<_> = frames(&rig, number).into_iter().filter(|(_, frame)| frame.count > 0).collect();
+            let (first, all) = (left[0].1.base.0, packets + 1);
+            let before = if number == 1 { 0 } else { frames(&rig, 1).last().unwrap().1.end().0 };
+            assert!(left.len() > 20 && first > before, "{} frames are left, from {first} on", left.len());
+            let (findings, lsns) = read(&rig).await;
+            assert_eq!(lsns, (0..before).chain(first..all).collect::<Vec<_>>());
+            let lost = findings.iter().map(Finding::lost).filter(|lost| lost.start < lost.end).collect::<Vec<_>>();
+            assert_eq!(lost, [Lsn(before)..Lsn(first)], "{findings:?}");
+            let (_, recovery) = rig.open().await.unwrap();
+            assert_eq!((recovery.lost, recovery.cut), (vec![Lsn(before)..Lsn(first)], None));
+            assert_eq!(recovery.next, Lsn(all));
+        });
+    }
+}
+
+#[test]
+fn a_destroyed_start_can_be_repaired() {
+    run(|rig| async move {
+        filled(&rig, 300, 1000).await;
+        wipe_start(&rig, 2);
+        rig.edit(2, |bytes| bytes[600] = 7);
+        let (findings, moved) = repair::repair(&rig.disk()).await.unwrap();
+        assert_eq!((findings.len(), moved.len()), (2, 2), "{findings:?}");
+        let (again, moved) = repair::repair(&rig.disk()).await.unwrap();
+        assert!(!again.iter().any(Finding::is_damage) && moved.is_empty(), "{again:?}");
+    });
+}
+
+#[test]
+fn the_destroyed_start_of_the_oldest_segment_is_said() {
+    run(|rig| async move {
+        filled(&rig, 300, 1000).await;
+        rig.drop_file(&segment::name(1));
+        wipe_start(&rig, 2);
+        let first = frames(&rig, 2)[0].1.base;
+        let (_, recovery) = rig.open().await.unwrap();
+        assert_eq!((recovery.state_lost, recovery.next), (Some(first), Lsn(301)));
+    });
+}
+
+#[test]
+fn without_a_segment_in_use_nothing_is_removed() {
+    run(|rig| async move {
+        filled(&rig, 300, 1000).await;
+        wipe_start(&rig, 2);
+        let spare = rig.names().into_iter().rfind(|name| name.starts_with("seg-")).unwrap();
+        for number in 1..segment::number(&spare).unwrap() {
+            rig.drop_file(&segment::name(number));
+        }
+        rig.log();
+        let refused = rig.open().await.map(drop);
+        assert!(matches!(&refused, Err(JournalError::Foreign { name, .. }) if *name == spare), "{refused:?}");
+        assert_eq!(rig.log(), Vec::<String>::new());
+    });
+}
