@@ -214,7 +214,6 @@ async fn scan(
     let generation = checkpoint.as_ref().map(|checkpoint| checkpoint.generation);
     let scan = checkpoint.map_or_else(Scan::new, Scan::behind);
     let mut scanned = Scanned { scan, tail: Bytes::new(), bytes: 0, checkpoint: generation };
-    let last = used.len() - 1;
     for (index, header) in used.iter().enumerate() {
         let from = match stand {
             Some(stand) if header.number < stand.at.segment => continue,
@@ -227,7 +226,8 @@ async fn scan(
         let follows = index > 0 && beheaded.contains_key(&header.number);
         let (base, prev) = if follows { (scan.next, scan.prev) } else { (header.base, header.prev) };
         let header = &SegmentHeader { base, prev, ..header.clone() };
-        if from == 0 { scan.segment(header, &piece, index == last) } else { scan.rest(header, &piece, index == last) }?;
+        let until = used.get(index + 1).map(|next| next.base);
+        if from == 0 { scan.segment(header, &piece, until) } else { scan.rest(header, &piece, until) }?;
         scanned.bytes += scan.offset - from;
         scanned.tail = piece.part(scan.known_durable, scan.offset);
     }

@@ -59,6 +59,8 @@ pub(super) struct Scan {
     pub(super) epoch: u64,
     /// Checksum of the last frame that counted.
     pub(super) prev: u32,
+    /// Where the next segment begins, whose header is the last word on it: what lies above was cut before that.
+    until: Option<Lsn>,
     /// Where the next frame goes in the segment scanned last.
     pub(super) offset: u64,
     /// Up to here the segment scanned last is known to be durable, by what later frames say.
@@ -90,6 +92,7 @@ impl Scan {
             next: Lsn(0),
             epoch: 0,
             prev: 0,
+            until: None,
             offset: SECTOR,
             known_durable: 0,
             unknown: VecDeque::new(),
@@ -167,17 +170,29 @@ impl Scan {
         self.gathering = None;
     }
 
-    /// Scans the next segment, of which `piece` is all.
-    pub(super) fn segment(&mut self, header: &SegmentHeader, piece: &Piece, is_last: bool) -> Result<(), JournalError> {
+    /// Scans the next segment, of which `piece` is all; the one behind it begins at `until`.
+    pub(super) fn segment(
+        &mut self,
+        header: &SegmentHeader,
+        piece: &Piece,
+        until: Option<Lsn>,
+    ) -> Result<(), JournalError> {
         self.begin(header);
         self.digest = Digest::begin(header);
-        self.frames(header.number, piece, is_last)
+        self.until = until;
+        self.frames(header.number, piece, until.is_none())
     }
 
     /// Scans on in the segment of the checkpoint; `piece` begins behind the frame that it stands on.
-    pub(super) fn rest(&mut self, header: &SegmentHeader, piece: &Piece, is_last: bool) -> Result<(), JournalError> {
+    pub(super) fn rest(
+        &mut self,
+        header: &SegmentHeader,
+        piece: &Piece,
+        until: Option<Lsn>,
+    ) -> Result<(), JournalError> {
         self.version = header.version;
-        self.frames(header.number, piece, is_last)
+        self.until = until;
+        self.frames(header.number, piece, until.is_none())
     }
 
     /// Everything below `proven` was durable once. What the scan didn't reach of it is lost.
@@ -229,7 +244,7 @@ impl Scan {
     }
 
     fn counts(&self, frame: &Header) -> bool {
-        frame.epoch >= self.epoch && frame.base >= self.next
+        frame.epoch >= self.epoch && frame.base >= self.next && self.until.is_none_or(|until| frame.end() <= until)
     }
 
     /// No frame counts at `at`. Is there anything behind it? Gives where to go on, if anywhere.
@@ -421,7 +436,7 @@ mod tests {
         };
         let mut scan = Scan::new();
         let piece = Piece { from: 0, bytes: bytes.into() };
-        scan.segment(&header, &piece, true).expect("the frames hold records");
+        scan.segment(&header, &piece, None).expect("the frames hold records");
         let found: Vec<u8> = scan.image.state("n").keys().map(|key| key[0]).collect();
         assert_eq!(found, keys);
         let place = |gap: &Gap| (usize::try_from(gap.at.offset / 512).expect("small") - 1, gap.breach);

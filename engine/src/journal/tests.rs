@@ -2,8 +2,10 @@
 
 use super::frame::{self, At, Found, Header, SECTOR};
 use super::reader::{Finding, Reader, Step};
-use super::rig::{Rig, append, declare, run};
-use super::{JournalError, Lsn, checkpoint, repair, segment};
+use super::record::{Put, Record};
+use super::rig::{Rig, append, declare, options, run};
+use super::{Durability, Intent, Journal, JournalError, JournalOptions, Lsn, checkpoint, repair, segment};
+use crate::packet::Seq;
 use bytes::Bytes;
 
 /// The frames of a segment's file, stale ones of its number included.
@@ -107,5 +109,44 @@ fn without_a_segment_in_use_nothing_is_removed() {
         let refused = rig.open().await.map(drop);
         assert!(matches!(&refused, Err(JournalError::Foreign { name, .. }) if *name == spare), "{refused:?}");
         assert_eq!(rig.log(), Vec::<String>::new());
+    });
+}
+
+/// Not in `sync`, a torn frame can have whole ones behind it. The opening cuts them; the state that it writes has no room in that
+/// segment.
+#[test]
+fn what_was_cut_stays_cut_when_the_opening_begins_a_segment() {
+    run(|rig| async move {
+        let os = JournalOptions { durability: Durability::Os, ..options() };
+        let (journal, _) = Journal::open(&rig.env(), os.clone()).await.unwrap();
+        declare(&journal).await;
+        let value = Some(Bytes::from(vec![7; 14_000]));
+        let put = Record::Put(Put { node: "n".into(), key: Bytes::from_static(b"k"), value });
+        journal.append(vec![put], Intent::Produce).await.unwrap().wait().await.unwrap();
+        for seq in 1..=70 {
+            append(&journal, seq, 1000).await;
+        }
+        drop(journal);
+        for slot in checkpoint::SLOTS {
+            rig.drop_file(slot);
+        }
+        let last = frames(&rig, 1).into_iter().rfind(|(_, frame)| frame.count > 0).unwrap();
+        assert_eq!((last.1.end(), frames(&rig, 2).len()), (Lsn(72), 0));
+        let torn = frames(&rig, 1).into_iter().rfind(|(_, frame)| frame.base == Lsn(70)).unwrap();
+        rig.edit(1, |bytes| bytes[torn.0 as usize + 600] ^= 1);
+        let (journal, recovery) = Journal::open(&rig.env(), os.clone()).await.unwrap();
+        assert_eq!((recovery.next, recovery.cut), (Lsn(70), Some((Lsn(70), Some(Lsn(72))))));
+        assert!(!frames(&rig, 2).is_empty(), "the opening began a segment");
+        append(&journal, 69, 500).await;
+        append(&journal, 70, 500).await;
+        journal.close().await;
+        let (findings, lsns) = read(&rig).await;
+        assert_eq!((findings, lsns), (vec![], (0..72).collect()));
+        let (journal, recovery) = Journal::open(&rig.env(), os).await.unwrap();
+        assert_eq!((recovery.lost, recovery.cut, recovery.next), (vec![], None, Lsn(72)));
+        for seq in [69, 70] {
+            let read = journal.read("channel/c", Seq(seq), 1, 1 << 20).await.unwrap();
+            assert_eq!(read.iter().map(|(seq, packet)| (seq.0, packet.len())).collect::<Vec<_>>(), [(seq, 500)]);
+        }
     });
 }

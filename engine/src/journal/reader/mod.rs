@@ -329,7 +329,7 @@ impl Reader {
 
     fn take(&mut self, current: &mut Current, found: Found) -> Option<Frame> {
         let Found::Frame(header, body) = found else { return None };
-        if header.epoch < self.epoch || header.base < self.next {
+        if !self.counts(&header) {
             return None;
         }
         let at = At { segment: current.number, offset: current.offset };
@@ -342,6 +342,12 @@ impl Reader {
         self.bytes += header.padded();
         (self.next, self.epoch) = (header.end(), header.epoch);
         Some(Frame { at, header, body })
+    }
+
+    /// Not so what an opening cut: of an older epoch, or above where the next segment begins.
+    fn counts(&self, frame: &Header) -> bool {
+        let until = self.waiting.first_key_value().map(|(_, next)| next.base);
+        frame.epoch >= self.epoch && frame.base >= self.next && until.is_none_or(|until| frame.end() <= until)
     }
 
     /// Nothing that counts stands here. Is there anything behind it?
@@ -413,8 +419,7 @@ impl Reader {
         while current.offset + SECTOR <= current.window.size {
             let found = current.look().await?;
             if let Found::Frame(frame, _) = found
-                && frame.epoch >= self.epoch
-                && frame.base >= self.next
+                && self.counts(&frame)
             {
                 behind.first = behind.first.or(Some((current.offset, frame)));
                 behind.marked = behind.marked.max(frame.durable_upto);
