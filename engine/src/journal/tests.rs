@@ -150,3 +150,22 @@ fn what_was_cut_stays_cut_when_the_opening_begins_a_segment() {
         }
     });
 }
+
+#[test]
+fn frames_of_a_shortened_file_are_read_like_others() {
+    run(|rig| async move {
+        let (journal, _) = rig.open().await.unwrap();
+        declare(&journal).await;
+        append(&journal, 1, 15_000).await;
+        append(&journal, 2, 15_000).await;
+        journal.close().await;
+        let end = frames(&rig, 1).last().unwrap().0 + 512;
+        for header in [true, false] {
+            rig.edit(1, |bytes| bytes.truncate(end as usize));
+            rig.edit(1, |bytes| bytes[0] ^= u8::from(!header));
+            assert_eq!(read(&rig).await.1, [0, 1, 2]);
+            let (findings, moved) = repair::repair(&rig.disk()).await.unwrap();
+            assert_eq!((findings.len(), moved.len()), (usize::from(!header), usize::from(!header)), "{findings:?}");
+        }
+    });
+}

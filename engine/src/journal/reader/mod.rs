@@ -26,7 +26,7 @@ use footers::Check;
 use inventory::Start;
 use window::Window;
 
-/// Largest frame that is looked at. A journal's frames are at most a quarter of its segments, too.
+/// Largest frame that is looked at. A journal's frames are at most a quarter of its segments, too, where that is known.
 const FRAME_BYTES_MAX: u64 = 64 << 20;
 /// What a repair calls the files into which it moves what is damaged.
 pub(super) const QUARANTINE: &str = "quarantine-";
@@ -505,7 +505,10 @@ impl Current {
             return Ok(Found::Nothing);
         }
         let claimed = frame::claimed(&sector).unwrap_or_default();
-        let limit = FRAME_BYTES_MAX.min((self.window.size / 4).max(SECTOR));
+        // The file may be shorter than the segment was.
+        let size = self.start.header.as_ref().map_or(0, |header| header.size);
+        let most = if size > 0 { size / 4 } else { self.window.size - self.offset };
+        let limit = FRAME_BYTES_MAX.min(most);
         let bytes = if claimed > SECTOR && claimed <= limit {
             self.window.read(self.offset, claimed).await.map_err(ReadError::io(what(self)))?
         } else {
