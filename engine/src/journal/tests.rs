@@ -3,7 +3,7 @@
 use super::frame::{self, At, Found, Header, SECTOR};
 use super::reader::{Finding, Reader, Step};
 use super::record::{Put, Record};
-use super::rig::{Rig, append, declare, options, run};
+use super::rig::{Rig, append, declare, options, run, settled};
 use super::{Durability, Intent, Journal, JournalError, JournalOptions, Lsn, checkpoint, repair, segment};
 use crate::packet::Seq;
 use bytes::Bytes;
@@ -167,5 +167,34 @@ fn frames_of_a_shortened_file_are_read_like_others() {
             let (findings, moved) = repair::repair(&rig.disk()).await.unwrap();
             assert_eq!((findings.len(), moved.len()), (usize::from(!header), usize::from(!header)), "{findings:?}");
         }
+    });
+}
+
+#[test]
+fn what_a_busy_writer_gave_back_is_not_missing() {
+    run(|rig| async move {
+        let (journal, _) = rig.open().await.unwrap();
+        declare(&journal).await;
+        let mut reader = Reader::open(rig.disk()).await.unwrap();
+        let mut findings = Vec::new();
+        let (mut seq, mut last) = (0, 0);
+        for _ in 0..4 {
+            for _ in 0..400 {
+                seq += 1;
+                append(&journal, seq, 1000).await;
+                let settle = journal.append(vec![settled(seq)], Intent::Drain).await.unwrap();
+                settle.wait().await.unwrap();
+            }
+            while let Some(step) = reader.next().await.unwrap() {
+                match step {
+                    Step::Finding(finding) => findings.push(finding),
+                    Step::Frame(frame) => last = frame.header.end().0,
+                    Step::Footer(_) => {}
+                }
+            }
+            assert_eq!(last, journal.confirmed().0);
+        }
+        let recycled = findings.iter().filter(|finding| matches!(finding, Finding::Recycled { .. })).count();
+        assert!(recycled > 4 && recycled == findings.len(), "{findings:?}");
     });
 }

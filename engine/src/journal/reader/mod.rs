@@ -128,6 +128,8 @@ pub struct Reader {
     current: Option<Current>,
     /// The segment read last, or being read.
     number: u64,
+    /// The first of the segments that were begun since the last look: numbers between were given back meanwhile.
+    begun: Option<u64>,
     next: Lsn,
     epoch: u64,
     findings: VecDeque<Finding>,
@@ -157,6 +159,7 @@ impl Reader {
             waiting: BTreeMap::new(),
             current: None,
             number: 0,
+            begun: None,
             next: Lsn(0),
             epoch: 0,
             findings: VecDeque::new(),
@@ -274,7 +277,10 @@ impl Reader {
         let (number, base) = (current.number, current.start.base);
         if base > self.next && (!current.start.beheaded || number > self.number + 1) {
             // What came before this segment was durable when it began.
-            if number > self.number + 1 {
+            if self.begun == Some(number) {
+                let given_back = self.number + 1..number;
+                self.findings.extend(given_back.map(|segment| Finding::Recycled { segment }));
+            } else if number > self.number + 1 {
                 let segments = (self.number + 1, number - 1);
                 self.findings.push_back(Finding::Missing { segments, lost: self.next..base });
             }
@@ -456,6 +462,7 @@ impl Reader {
         // What is in the directory was told at the start.
         self.findings = found;
         self.waiting.extend(now.into_iter().filter(|(number, _)| *number > newest));
+        self.begun = self.waiting.range(newest + 1..).next().map(|(number, _)| *number).or(self.begun);
         Ok(())
     }
 }
