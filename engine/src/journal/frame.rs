@@ -160,7 +160,9 @@ pub fn parse(at: At, bytes: &Bytes) -> Found {
     }
     if magic != MAGIC {
         let sector = &bytes[..bytes.len().min(SECTOR as usize)];
-        return if sector.iter().all(|b| *b == 0) { Found::Nothing } else { Found::Bad(None) };
+        // A header that rotted still names its segment, and what an earlier life left does not.
+        let hint = (segment == at.segment).then_some(header);
+        return if sector.iter().all(|b| *b == 0) { Found::Nothing } else { Found::Bad(hint) };
     }
     let whole = len as usize;
     if whole < HEADER || whole > bytes.len() {

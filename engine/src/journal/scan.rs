@@ -231,11 +231,14 @@ impl Scan {
                 (self.offset, self.gap, self.gathering) = (resume, true, None);
                 continue;
             }
-            if let Found::Bad(hint) = found
+            // A frame of which the first sector never arrived can't be told from what an earlier life left there, or from zeros. It
+            // was not confirmed in `sync`, and nothing that follows it was; else the loss window tells of it. So that is no
+            // cut: in a recycled segment every clean end would be one.
+            if let Found::Bad(Some(hint)) = found
                 && is_last
                 && self.recovery.cut.is_none()
             {
-                let end = hint.filter(|h| h.base == self.next && h.count < 1 << 24).map(|h| h.end());
+                let end = (hint.base == self.next && hint.count < 1 << 24).then(|| hint.end());
                 self.recovery.cut = Some((self.next, end));
                 self.note(at, self.next, breach, Outcome::Cut);
             }
@@ -473,6 +476,19 @@ mod tests {
         second.state(1, &[1]).state(1, &[4]);
         second.bytes.extend_from_slice(&first.bytes[512 * 3..]);
         check(&second, &[4], &[(2, Breach::Unchained, Outcome::Cut)], Some((10, None)));
+    }
+
+    #[test]
+    fn only_what_names_this_segment_is_a_torn_tail() {
+        let mut pen = Pen::new();
+        pen.state(1, &[1]).put(2).put(3);
+        let torn = pen.bytes.len() - 512;
+        pen.bytes[torn + 70] ^= 1;
+        check(&pen, &[1, 2], &[(2, Breach::Damaged, Outcome::Cut)], Some((11, Some(12))));
+        pen.bytes[torn] ^= 1;
+        check(&pen, &[1, 2], &[(2, Breach::Damaged, Outcome::Cut)], Some((11, Some(12))));
+        pen.bytes[torn..].fill(b'x');
+        check(&pen, &[1, 2], &[], None);
     }
 
     #[test]

@@ -316,7 +316,7 @@ impl Reader {
         }
         let found = current.look().await?;
         let hint = match &found {
-            Found::Bad(hint) => Some(*hint),
+            Found::Bad(hint) => *hint,
             Found::Frame(..) | Found::Nothing => None,
         };
         if let Some(frame) = self.take(current, found) {
@@ -357,7 +357,7 @@ impl Reader {
     }
 
     /// Nothing that counts stands here. Is there anything behind it?
-    async fn gap(&mut self, current: &mut Current, hint: Option<Option<Header>>) -> Result<Advance, ReadError> {
+    async fn gap(&mut self, current: &mut Current, hint: Option<Header>) -> Result<Advance, ReadError> {
         let at = At { segment: current.number, offset: current.offset };
         let is_last = self.waiting.is_empty();
         let quarantined = self.quarantined.contains(&(at.segment, at.offset));
@@ -399,7 +399,7 @@ impl Reader {
             return Ok(Advance::End);
         }
         if let Some(hint) = hint {
-            let to = hint.filter(|hint| hint.base == self.next && hint.count < 1 << 24).map(|hint| hint.end());
+            let to = (hint.base == self.next && hint.count < 1 << 24).then(|| hint.end());
             self.cut(at, to);
         }
         Ok(Advance::Rest)
