@@ -65,6 +65,8 @@ pub(super) struct Task {
     /// The last frame that the image holds.
     pub(super) landed: Stand,
     pub(super) said_full: bool,
+    /// When to look for room again, ns, while the disk is full.
+    pub(super) retry_at: Option<u64>,
     pub(super) flying: VecDeque<Flight>,
     /// LSN of the first record of the next frame.
     pub(super) next: Lsn,
@@ -99,6 +101,7 @@ impl Task {
             checkpoints,
             landed,
             said_full: false,
+            retry_at: None,
             flying: VecDeque::new(),
             next,
             synced: next,
@@ -137,6 +140,7 @@ impl Task {
                 self.idle().await?;
             }
             self.sync_if_due().await?;
+            self.room_if_due().await?;
         }
     }
 
@@ -282,18 +286,14 @@ impl Task {
     async fn idle(&mut self) -> Result<(), JournalError> {
         let clock = self.shared.env.clock.clone();
         let options = &self.shared.options;
-        let spare_missing = self.shared.lock().spare.is_none();
         // The mark is a sync: whoever leaves those to the system has no use for it, and none comes before its time.
         let marks = self.unmarked && options.durability != Durability::Os && self.unsynced_bytes == 0;
-        let nap = match (marks, spare_missing) {
-            (true, _) => Some(options.mark_after_ns),
-            (false, true) => Some(options.full_retry_ns),
-            (false, false) => None,
-        };
         let now = clock.mono();
-        let nap = nap.map(|nap| now.saturating_add(nap)).into_iter().chain(self.sync_due).min();
+        let mark = marks.then(|| now.saturating_add(options.mark_after_ns));
+        let spare_missing = self.shared.lock().spare.is_none();
+        let retry = spare_missing.then(|| self.retry_at.unwrap_or_else(|| now.saturating_add(options.full_retry_ns)));
         let shared = self.shared.clone();
-        let Some(due) = nap else {
+        let Some(due) = [mark, retry, self.sync_due].into_iter().flatten().min() else {
             shared.work.notified().await;
             return Ok(());
         };
@@ -302,15 +302,13 @@ impl Task {
             () = shared.work.notified() => return Ok(()),
             () = clock.sleep_until(due) => {}
         }
-        if self.sync_due.is_some_and(|sync| sync <= due) {
-            Ok(())
-        } else if marks {
-            self.mark(false, Bytes::new()).await
-        } else {
-            self.make_spare().await?;
-            let full = self.shared.lock().full;
-            if full { self.copy_forward(true).await } else { Ok(()) }
+        if mark == Some(due) {
+            return self.mark(false, Bytes::new()).await;
         }
+        if retry == Some(due) {
+            self.retry_at = retry;
+        }
+        Ok(())
     }
 
     /// Takes as many whole transactions as fit one frame.

@@ -74,6 +74,25 @@ impl Task {
         self.spare_if_due().await
     }
 
+    /// Looks for room when it is time to, however much there is to do.
+    pub(super) async fn room_if_due(&mut self) -> Result<(), JournalError> {
+        if self.retry_at.is_none_or(|at| self.shared.env.clock.mono() < at) {
+            return Ok(());
+        }
+        self.retry_at = None;
+        if self.shared.lock().spare.is_none() {
+            while !self.flying.is_empty() {
+                self.land().await?;
+            }
+            self.make_spare().await?;
+            let full = self.shared.lock().full;
+            if full {
+                self.copy_forward(true).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes a spare where none came free while the first quarter of the active segment was written.
     pub(super) async fn spare_if_due(&mut self) -> Result<(), JournalError> {
         let wanted = {
@@ -102,6 +121,7 @@ impl Task {
                 state.wear.wrote_synced(options.segment_bytes);
                 drop(state);
                 self.said_full = false;
+                self.retry_at = None;
                 self.shared.durable.send_modify(|_| {});
             }
             // Replays come second.
@@ -116,6 +136,7 @@ impl Task {
             }
             Made::NoRoom => {
                 self.shared.lock().full = true;
+                self.retry_at = Some(self.shared.env.clock.mono().saturating_add(options.full_retry_ns));
                 let reason = "journal.full".into();
                 let what = What::Refused { reason };
                 let event = Event { what, place: self.shared.name.clone(), identity: None, seq: Seq(0), attempt: 0 };
@@ -164,6 +185,7 @@ impl Task {
         self.shared.files.lock().expect("no code panics while it holds the files").open.remove(&oldest);
         let spare = self.shared.lock().spare;
         if spare.is_none() {
+            self.retry_at = None;
             let number = self.active.number + 1;
             reachable!(&*self.shared.env.probe, "journal.recycled", "an old segment that became the next one");
             spare::recycle(&self.shared.env, oldest, number).await?;

@@ -3,8 +3,8 @@
 use super::frame::{self, At, Found, Header, SECTOR};
 use super::reader::{Finding, Reader, Step};
 use super::record::{Put, Record};
-use super::rig::{Rig, append, declare, options, run, settled};
-use super::{Durability, Intent, Journal, JournalError, JournalOptions, Lsn, checkpoint, repair, segment};
+use super::rig::{MS, Rig, append, declare, options, run, settled};
+use super::{Durability, Full, Intent, Journal, JournalError, JournalOptions, Lsn, checkpoint, repair, segment};
 use crate::packet::Seq;
 use bytes::Bytes;
 
@@ -196,5 +196,34 @@ fn what_a_busy_writer_gave_back_is_not_missing() {
         }
         let recycled = findings.iter().filter(|finding| matches!(finding, Finding::Recycled { .. })).count();
         assert!(recycled > 4 && recycled == findings.len(), "{findings:?}");
+    });
+}
+
+/// Fills a journal's room; the packets stay.
+async fn fill_up(rig: &Rig, options: &JournalOptions) -> (Journal, u64) {
+    rig.room(2 * options.segment_bytes + (16 << 10));
+    let (journal, _) = Journal::open(&rig.env(), options.clone()).await.unwrap();
+    declare(&journal).await;
+    let mut seq = 0;
+    while journal.has_room(2000, Intent::Produce).is_ok() {
+        seq += 1;
+        append(&journal, seq, 1000).await;
+    }
+    (journal, seq)
+}
+
+#[test]
+fn room_is_looked_for_while_a_full_journal_is_drained() {
+    run(|rig| async move {
+        let (journal, last) = fill_up(&rig, &options()).await;
+        let clock = rig.env().clock;
+        clock.sleep(500 * MS).await;
+        assert_eq!(journal.has_room(2000, Intent::Produce), Err(Full::Disk));
+        rig.room(0);
+        for seq in 1..last.min(10) {
+            clock.sleep(50 * MS).await;
+            journal.append(vec![settled(seq)], Intent::Drain).await.unwrap().wait().await.unwrap();
+        }
+        assert_eq!(journal.has_room(2000, Intent::Produce), Ok(()));
     });
 }
