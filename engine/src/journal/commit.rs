@@ -75,7 +75,7 @@ pub(super) struct Task {
     /// Bytes of confirmed frames that are not synced, which only weaker durabilities let happen.
     unsynced_bytes: u64,
     /// When the oldest of them is to be synced, ns.
-    sync_due: Option<u64>,
+    pub(super) sync_due: Option<u64>,
     /// True while the last frame with records has no successor that confirms it.
     unmarked: bool,
     /// The footer of the segment before, on its way to the disk.

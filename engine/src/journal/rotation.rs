@@ -110,10 +110,18 @@ impl Task {
             return Ok(());
         }
         let number = self.active.number + 1;
-        let options = &self.shared.options;
+        let shared = self.shared.clone();
+        let options = &shared.options;
         let over = (self.segments.len() as u64 + 1) * options.segment_bytes > options.bytes_max;
-        let made =
-            if over { Made::NoRoom } else { spare::create(&self.shared.env, number, options.segment_bytes).await? };
+        let made = if over {
+            Made::NoRoom
+        } else {
+            if self.sync_due.is_some() {
+                // It would have to wait until all those zeros are written.
+                self.sync().await?;
+            }
+            spare::create(&shared.env, number, options.segment_bytes).await?
+        };
         match made {
             Made::Spare => {
                 let mut state = self.shared.lock();

@@ -227,3 +227,25 @@ fn room_is_looked_for_while_a_full_journal_is_drained() {
         assert_eq!(journal.has_room(2000, Intent::Produce), Ok(()));
     });
 }
+
+#[test]
+fn what_is_due_is_synced_before_a_spare_is_made() {
+    run(|rig| async move {
+        let options = JournalOptions { durability: Durability::Interval { ms: 20 }, ..options() };
+        let (journal, _) = Journal::open(&rig.env(), options).await.unwrap();
+        declare(&journal).await;
+        rig.fill_ms(100);
+        rig.log();
+        let (mut seq, mut fills) = (0, 0);
+        while fills < 2 {
+            seq += 1;
+            append(&journal, seq, 1000).await;
+            rig.env().clock.sleep(3 * MS).await;
+            let log = rig.log();
+            for (index, _) in log.iter().enumerate().filter(|(_, call)| call.starts_with("fill")) {
+                fills += 1;
+                assert!(index > 0 && log[index - 1].starts_with("sync"), "{log:?}");
+            }
+        }
+    });
+}
