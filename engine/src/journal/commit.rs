@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
@@ -82,6 +82,24 @@ pub(super) struct Task {
     pub(super) sealing: Option<Io<()>>,
 }
 
+/// The end of a task, by a panic too: whoever still waits hears `Stopped`, and its transaction may be there or not.
+struct End {
+    shared: Arc<Shared>,
+    cause: String,
+    lock: Option<Box<dyn Send + Sync>>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.stopped = Some(std::mem::take(&mut self.cause));
+        state.pending = super::Pending::default();
+        drop(state);
+        self.lock = None;
+        self.shared.durable.send_modify(|_| {});
+    }
+}
+
 impl Task {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -114,19 +132,14 @@ impl Task {
 
     /// Runs until the journal is closed or the disk fails. Holds `lock` so long.
     pub(super) async fn run(mut self, lock: Box<dyn Send + Sync>) {
+        let mut end = End { shared: self.shared.clone(), cause: "its task has ended".to_owned(), lock: Some(lock) };
         let outcome = self.work().await;
         tracing::debug!(process = %self.shared.name, "the journal's wear: {}", self.shared.wear());
-        let mut state = self.shared.lock();
-        state.stopped = Some(match outcome {
+        end.cause = match outcome {
             Ok(()) => "it was closed".to_owned(),
             Err(error) => error.to_string(),
-        });
-        // Whoever still waits hears `Stopped`: its transaction may be there or not.
-        state.pending = super::Pending::default();
-        drop(state);
+        };
         self.flying.clear();
-        drop(lock);
-        self.shared.durable.send_modify(|_| {});
     }
 
     async fn work(&mut self) -> Result<(), JournalError> {

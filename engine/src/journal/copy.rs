@@ -63,7 +63,9 @@ impl Task {
         assert!(self.flying.is_empty(), "copies were made while frames were on their way");
         let mut budget = self.shared.options.segment_bytes / 2;
         while let Some(number) = self.pin(pressing) {
-            let limit = budget.min(self.active.left() / 2);
+            // What comes next must fit still, whatever it is.
+            let largest = (self.shared.options.frame_bytes_max as u64).next_multiple_of(SECTOR);
+            let limit = budget.min(self.active.left() / 2).min(self.active.left().saturating_sub(largest));
             let Some(copies) = self.live_records(number, limit).await? else { return Ok(()) };
             let mut batches =
                 batches(copies, self.shared.options.frame_bytes_max - frame::HEADER).into_iter().peekable();

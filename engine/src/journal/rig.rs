@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
@@ -30,6 +30,8 @@ struct Inner {
     room: AtomicU64,
     /// How long a new spare takes.
     fill_ns: AtomicU64,
+    /// The next write panics.
+    panics: AtomicBool,
     now: AtomicU64,
     sleepers: Mutex<BTreeMap<u64, Vec<Waker>>>,
 }
@@ -83,6 +85,10 @@ impl Rig {
 
     pub(super) fn fill_ms(&self, ms: u64) {
         self.0.fill_ns.store(ms * MS, SeqCst);
+    }
+
+    pub(super) fn panic_at_write(&self) {
+        self.0.panics.store(true, SeqCst);
     }
 
     fn used(&self) -> u64 {
@@ -180,6 +186,7 @@ struct RigFile {
 
 impl RigFile {
     fn write(&self, at: u64, bufs: &[Bytes]) {
+        assert!(!self.rig.0.panics.swap(false, SeqCst), "a planned panic");
         let (at, bytes) = (at as usize, bufs.concat());
         let mut files = self.rig.0.files.lock().unwrap();
         // A file that was removed lives on unseen while it is open.

@@ -190,9 +190,12 @@ impl Task {
         self.sync().await?;
         self.segments.remove(&oldest);
         self.sealed.remove(&oldest);
-        self.shared.files.lock().expect("no code panics while it holds the files").open.remove(&oldest);
+        let file = self.shared.files.lock().expect("no code panics while it holds the files").open.remove(&oldest);
+        let size = file.expect("every segment in use is open").len().await;
+        let size = size.map_err(JournalError::io("read a segment's length"))?;
         let spare = self.shared.lock().spare;
-        if spare.is_none() {
+        // One of smaller segments, or that was cut short, has no room for what a segment begins with.
+        if spare.is_none() && size >= self.shared.options.segment_bytes {
             self.retry_at = None;
             let number = self.active.number + 1;
             reachable!(&*self.shared.env.probe, "journal.recycled", "an old segment that became the next one");

@@ -249,3 +249,39 @@ fn what_is_due_is_synced_before_a_spare_is_made() {
         }
     });
 }
+
+#[test]
+fn a_commit_task_that_panics_wakes_who_waits() {
+    run(|rig| async move {
+        let (journal, _) = rig.open().await.unwrap();
+        let waits = tokio::spawn({
+            let journal = journal.clone();
+            async move { journal.stopped().await }
+        });
+        rig.panic_at_write();
+        let packet = Record::Append { channel: "channel/c".into(), seq: Seq(1), packet: Bytes::from_static(b"p") };
+        let commit = journal.submit(vec![packet.clone()], Intent::Produce).unwrap();
+        assert!(matches!(commit.wait().await, Err(JournalError::Stopped { .. })));
+        assert!(matches!(waits.await.unwrap(), JournalError::Stopped { .. }));
+        assert_eq!(journal.submit(vec![packet], Intent::Produce).map(drop), Err(Full::Stopped));
+    });
+}
+
+#[test]
+fn a_segment_that_is_too_small_becomes_no_spare() {
+    run(|rig| async move {
+        filled(&rig, 300, 1000).await;
+        let larger = JournalOptions { segment_bytes: 256 << 10, frame_bytes_max: 64 << 10, ..options() };
+        let (journal, recovery) = Journal::open(&rig.env(), larger.clone()).await.unwrap();
+        let mut seq = recovery.next.0 - 1;
+        journal.append(vec![settled(seq)], Intent::Drain).await.unwrap().wait().await.unwrap();
+        for _ in 0..40 {
+            seq += 1;
+            append(&journal, seq, 60_000).await;
+            journal.append(vec![settled(seq)], Intent::Drain).await.unwrap().wait().await.unwrap();
+        }
+        journal.close().await;
+        let segments = rig.names().into_iter().filter(|name| name.starts_with("seg-"));
+        assert!(segments.into_iter().all(|name| rig.bytes(&name).len() as u64 >= larger.segment_bytes));
+    });
+}
