@@ -45,7 +45,7 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
         io::ErrorKind::WouldBlock => JournalError::Locked,
         _ => JournalError::io("lock the data directory")(error),
     })?;
-    let inventory = inventory(env, options).await?;
+    let mut inventory = inventory(env, options).await?;
     let files = open_all(env, &inventory.used).await?;
     let checkpoints = checkpoint::read(env).await;
     if inventory.used.is_empty() && !checkpoints.is_empty() {
@@ -58,6 +58,7 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
         return Err(JournalError::Foreign { name: segment::name(*number), why });
     }
     let newest = checkpoints.first().map(|checkpoint| checkpoint.generation);
+    inventory.name(&files, &checkpoints).await?;
     let Scanned { scan, tail, bytes, checkpoint } = scan_all(&inventory, &files, checkpoints).await?;
     let checkpoints = checkpoint::Writer::new(newest, bytes, options.segment_bytes);
     // How many records the destroyed start of the oldest segment held, nobody can tell.
@@ -254,6 +255,22 @@ struct Inventory {
     beheaded: BTreeMap<u64, Lsn>,
     /// Files of a segment's name without a frame.
     unused: Vec<u64>,
+}
+
+impl Inventory {
+    /// Gives the segments the journal's id where no header is left to tell: a checkpoint knows it whose frame is there.
+    async fn name(&mut self, files: &Segments, checkpoints: &[Checkpoint]) -> Result<(), JournalError> {
+        if self.used.iter().any(|header| header.journal != 0) {
+            return Ok(());
+        }
+        for checkpoint in checkpoints {
+            if stands(files, &checkpoint.stand).await? {
+                self.used.iter_mut().for_each(|header| header.journal = checkpoint.journal);
+                break;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What is in the directory. Refuses what doesn't belong there; nothing is written.

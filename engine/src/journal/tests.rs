@@ -285,3 +285,25 @@ fn a_segment_that_is_too_small_becomes_no_spare() {
         assert!(segments.into_iter().all(|name| rig.bytes(&name).len() as u64 >= larger.segment_bytes));
     });
 }
+
+#[test]
+fn a_rotten_header_does_not_change_whose_journal_it_is() {
+    run(|rig| async move {
+        let wide = JournalOptions { segment_bytes: 1 << 20, ..options() };
+        let (journal, recovery) = Journal::open(&rig.env(), wide.clone()).await.unwrap();
+        declare(&journal).await;
+        for seq in 1..=1200 {
+            append(&journal, seq, 1000).await;
+            journal.append(vec![settled(seq)], Intent::Drain).await.unwrap().wait().await.unwrap();
+        }
+        journal.close().await;
+        let names = rig.names();
+        assert!(names.iter().any(|name| name == checkpoint::SLOTS[0]), "{names:?}");
+        for number in names.iter().filter_map(|name| segment::number(name)) {
+            rig.edit(number, |bytes| bytes[0] ^= 1);
+        }
+        let (_, again) = Journal::open(&rig.env(), wide).await.unwrap();
+        assert_eq!((again.journal, again.lost), (recovery.journal, vec![]));
+        assert!(again.checkpoint.is_some() && recovery.journal != 0);
+    });
+}
