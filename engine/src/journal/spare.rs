@@ -25,6 +25,10 @@ pub(super) async fn open(env: &Env, number: u64) -> Result<Arc<dyn File>, Journa
 /// Allocates segment `number` in full, or leaves nothing. Completes a spare that a crash left half made.
 pub(super) async fn create(env: &Env, number: u64, bytes: u64) -> Result<Made, JournalError> {
     let name = segment::name(number);
+    if !has_room(env, &name, bytes).await {
+        remove(env, &name).await?;
+        return Ok(Made::NoRoom);
+    }
     match allocate(env, &name, bytes).await {
         Ok(()) => Ok(Made::Spare),
         // A disk that can't give a spare now is not a reason to stop: what is here can still drain.
@@ -34,6 +38,17 @@ pub(super) async fn create(env: &Env, number: u64, bytes: u64) -> Result<Made, J
         }
         Err(source) => Err(JournalError::Io { what: format!("allocate {name}"), source: Arc::new(source) }),
     }
+}
+
+/// False where the disk itself says that it has no room: a try would take what is left from everybody else on it. Not every disk
+/// knows how much that is.
+async fn has_room(env: &Env, name: &str, bytes: u64) -> bool {
+    let there = match env.disk.open(name, Open::Read).await {
+        Ok(file) => file.len().await.unwrap_or(0),
+        Err(_) => 0,
+    };
+    let free = env.disk.free_bytes().await.ok().filter(|free| *free > 0);
+    free.is_none_or(|free| there.saturating_add(free) >= bytes)
 }
 
 async fn allocate(env: &Env, name: &str, bytes: u64) -> io::Result<()> {

@@ -307,3 +307,16 @@ fn a_rotten_header_does_not_change_whose_journal_it_is() {
         assert!(again.checkpoint.is_some() && recovery.journal != 0);
     });
 }
+
+#[test]
+fn a_disk_that_says_it_has_no_room_is_left_alone() {
+    run(|rig| async move {
+        let (journal, _) = fill_up(&rig, &options()).await;
+        rig.log();
+        rig.env().clock.sleep(1000 * MS).await;
+        assert!(!rig.log().iter().any(|call| call.starts_with("fill")));
+        rig.room(0);
+        rig.env().clock.sleep(300 * MS).await;
+        assert_eq!(journal.has_room(2000, Intent::Produce), Ok(()));
+    });
+}
