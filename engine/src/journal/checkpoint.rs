@@ -100,12 +100,20 @@ fn encode(active: &Active, generation: u64, stand: &Stand, image: &Image) -> (By
     (head.freeze(), body)
 }
 
-/// Reads a slot; `None` when it is torn, rotten, empty or of another version.
-fn decode(mut bytes: Bytes) -> Option<Checkpoint> {
-    if bytes.len() < SECTOR as usize {
+/// What a slot's first sector says, whether or not the body is good: all up to there was durable once.
+pub(super) struct Proof {
+    pub(super) journal: u128,
+    generation: u64,
+    pub(super) stand: Stand,
+    body_crc: u32,
+    body_len: u64,
+}
+
+/// Reads a slot's first sector; `None` when it is torn, rotten, empty or of another version.
+fn proof(mut head: Bytes) -> Option<Proof> {
+    if head.len() < SECTOR as usize {
         return None;
     }
-    let mut head = bytes.split_to(SECTOR as usize);
     let (fields, crc) = head.split_at(SECTOR as usize - 4);
     if !fields.starts_with(MAGIC) || crc32c::crc32c(fields).to_le_bytes() != crc[..4] {
         return None;
@@ -117,9 +125,17 @@ fn decode(mut bytes: Bytes) -> Option<Checkpoint> {
     head.advance(6);
     let (journal, generation) = (head.get_u128_le(), head.get_u64_le());
     let at = At { segment: head.get_u64_le(), offset: head.get_u64_le() };
-    let (frame_crc, body_crc) = (head.get_u32_le(), head.get_u32_le());
+    let (crc, body_crc) = (head.get_u32_le(), head.get_u32_le());
     let (end, next, epoch) = (head.get_u64_le(), Lsn(head.get_u64_le()), head.get_u64_le());
-    let len = usize::try_from(head.get_u64_le()).ok().filter(|len| *len >= 8 && *len <= bytes.len())?;
+    let body_len = head.get_u64_le();
+    Some(Proof { journal, generation, stand: Stand { at, crc, end, next, epoch }, body_crc, body_len })
+}
+
+/// Reads a slot; `None` where it proves nothing, or its body is torn or rotten.
+fn decode(mut bytes: Bytes) -> Option<Checkpoint> {
+    let head = bytes.split_to(bytes.len().min(SECTOR as usize));
+    let Proof { journal, generation, stand, body_crc, body_len } = proof(head)?;
+    let len = usize::try_from(body_len).ok().filter(|len| *len >= 8 && *len <= bytes.len())?;
     let mut body = bytes.split_to(len);
     if crc32c::crc32c(&body) != body_crc {
         return None;
@@ -132,7 +148,7 @@ fn decode(mut bytes: Bytes) -> Option<Checkpoint> {
     }
     let (index, digest) = postcard::from_bytes(&body).ok()?;
     let image = Image::restore(index, snapshot);
-    Some(Checkpoint { journal, generation, stand: Stand { at, crc: frame_crc, end, next, epoch }, image, digest })
+    Some(Checkpoint { journal, generation, stand, image, digest })
 }
 
 /// The good ones among the two slots, newest first. One that can't be read is none.
@@ -147,18 +163,31 @@ pub(super) async fn read(env: &Env) -> Vec<Checkpoint> {
     good
 }
 
-/// Removes both slots, durably: the next opening reads everything.
+/// What the slots prove, also those that were voided.
+pub(super) async fn proofs(disk: &dyn Disk) -> Vec<Proof> {
+    let mut proofs = Vec::new();
+    for name in SLOTS {
+        let Ok(file) = disk.open(name, Open::Read).await else { continue };
+        let Ok(bytes) = file.read_at(0, SECTOR as usize).await else { continue };
+        proofs.extend(proof(bytes));
+    }
+    proofs
+}
+
+/// Destroys both bodies, durably: the next opening reads everything. What was durable once is still proven.
 ///
 /// # Errors
 /// When the disk fails.
 pub(super) async fn void(disk: &Arc<dyn Disk>) -> io::Result<()> {
     for name in SLOTS {
-        match disk.remove(name).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        match disk.open(name, Open::Write).await {
+            // The length of the records, larger than any body.
+            Ok(file) => file.write_sync(SECTOR, vec![Bytes::from_static(&[0xff; 8])]).await?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
-    disk.sync_dir("").await
+    Ok(())
 }
 
 /// Writes checkpoints, each into the slot that holds the older one.

@@ -201,7 +201,7 @@ impl Journal {
             // The next opening is to look at everything, and to say exactly what is lost.
             self.shared.lock().damaged = true;
             let voided = checkpoint::void(&self.shared.env.disk).await;
-            voided.map_err(JournalError::io("remove the checkpoints"))?;
+            voided.map_err(JournalError::io("void the checkpoints"))?;
             let why = "the frame's checksum doesn't match; the next start reports what is lost";
             let source = std::io::Error::new(std::io::ErrorKind::InvalidData, why);
             return Err(JournalError::Io { what, source: Arc::new(source) });

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::active::{Active, state_bodies, state_frames_bytes};
-use super::checkpoint::{self, Checkpoint, Stand};
+use super::checkpoint::{self, Checkpoint, Proof, Stand};
 use super::frame::{self, At, Found, Header, SECTOR};
 use super::image::Image;
 use super::read::Files;
@@ -48,7 +48,8 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
     let mut inventory = inventory(env, options).await?;
     let files = open_all(env, &inventory.used).await?;
     let checkpoints = checkpoint::read(env).await;
-    if inventory.used.is_empty() && !checkpoints.is_empty() {
+    let proofs = checkpoint::proofs(&*env.disk).await;
+    if inventory.used.is_empty() && !proofs.is_empty() {
         let why = "it is a checkpoint, and its segments are gone".to_owned();
         return Err(JournalError::Foreign { name: checkpoint::SLOTS[0].to_owned(), why });
     }
@@ -59,7 +60,7 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
     }
     let newest = checkpoints.first().map(|checkpoint| checkpoint.generation);
     inventory.name(&files, &checkpoints).await?;
-    let Scanned { scan, tail, bytes, checkpoint } = scan_all(&inventory, &files, checkpoints).await?;
+    let Scanned { scan, tail, bytes, checkpoint } = scan_all(&inventory, &files, checkpoints, &proofs).await?;
     let checkpoints = checkpoint::Writer::new(newest, bytes, options.segment_bytes);
     // How many records the destroyed start of the oldest segment held, nobody can tell.
     let first = inventory.used.first().filter(|_| checkpoint.is_none());
@@ -162,18 +163,19 @@ async fn scan_all(
     inventory: &Inventory,
     files: &Segments,
     checkpoints: Vec<Checkpoint>,
+    proofs: &[Proof],
 ) -> Result<Scanned, JournalError> {
     let used = &inventory.used;
     let Some(journal) = used.first().map(|header| header.journal) else {
         return Ok(Scanned { scan: Scan::new(), tail: Bytes::new(), bytes: 0, checkpoint: None });
     };
     let ours = checkpoints.into_iter().filter(|checkpoint| checkpoint.journal == journal);
-    let ours: Vec<Checkpoint> = ours.collect();
-    // What any of them stands on was durable once, whether or not it is still there.
-    let proven = ours.iter().map(|checkpoint| checkpoint.stand).max_by_key(|stand| stand.next);
+    // What any of them stood on was durable once, whether or not it is still there, or the checkpoint is.
+    let proven = proofs.iter().filter(|proof| proof.journal == journal).map(|proof| proof.stand);
+    let proven = proven.max_by_key(|stand| stand.next);
     // With a segment missing in between, what was lost shows in a full scan only.
     let whole = used.windows(2).all(|two| two[0].number + 1 == two[1].number);
-    for checkpoint in ours.into_iter().filter(|_| whole) {
+    for checkpoint in ours.filter(|_| whole) {
         if !stands(files, &checkpoint.stand).await? {
             continue;
         }

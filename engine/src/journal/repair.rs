@@ -50,8 +50,9 @@ pub async fn repair(disk: &Arc<dyn Disk>) -> Result<(Vec<Finding>, Vec<Moved>), 
     while let Some(step) = reader.next().await? {
         let Step::Finding(finding) = step else { continue };
         if finding.is_damage() && moved.is_empty() {
-            // They may point into what is moved; without them the next opening reads everything, and says what is lost.
-            checkpoint::void(disk).await.map_err(ReadError::io("remove the checkpoints"))?;
+            // They may point into what is moved; without them the next opening reads everything, and says what is lost. What they
+            // prove stays.
+            checkpoint::void(disk).await.map_err(ReadError::io("void the checkpoints"))?;
         }
         if finding.is_damage()
             && let Some(file) = put_away(disk, &finding).await?

@@ -320,3 +320,18 @@ fn a_disk_that_says_it_has_no_room_is_left_alone() {
         assert_eq!(journal.has_room(2000, Intent::Produce), Ok(()));
     });
 }
+
+#[test]
+fn an_end_that_is_gone_shows_by_the_checkpoints_also_after_a_repair() {
+    run(|rig| async move {
+        filled(&rig, 600, 1000).await;
+        let last = rig.names().iter().filter_map(|name| segment::number(name)).max().unwrap();
+        (last - 3..=last).for_each(|number| rig.drop_file(&segment::name(number)));
+        rig.edit(1, |bytes| bytes[2 * 512 + 70] ^= 1);
+        let (findings, _) = repair::repair(&rig.disk()).await.unwrap();
+        let lost = findings.last().unwrap().lost();
+        assert!(lost.start < lost.end, "{findings:?}");
+        let (_, recovery) = rig.open().await.unwrap();
+        assert_eq!((recovery.checkpoint, recovery.lost.last(), recovery.next), (None, Some(&lost), lost.end));
+    });
+}

@@ -120,6 +120,15 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// The journal ends at `at`: a checkpoint may know of more.
+    pub(super) fn check_end(&mut self, at: At) {
+        let proven = self.proven.take().filter(|proven| self.verifies && *proven > self.next);
+        let missing = |proven| Finding::Damaged { at, bytes: 0, lost: self.next..proven, quarantined: false };
+        self.findings.extend(proven.map(missing));
+    }
+}
+
 impl Current {
     /// Where the room for frames ends, and what lies behind it; `None` where no footer can.
     async fn footer(&mut self) -> Result<Option<(At, FooterFound)>, ReadError> {

@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Lsn;
 use super::footer::{Footer, Wanted};
 use super::frame::{self, At, Found, HEADER, Header, SECTOR};
 use super::record::{Record, RecordError};
 use super::segment::{self, Sector};
+use super::{Lsn, checkpoint};
 use crate::env::{Disk, Open};
 pub use finding::Finding;
 use footers::Check;
@@ -141,6 +141,8 @@ pub struct Reader {
     bytes: u64,
     wanted: Option<Wanted>,
     verifies: bool,
+    /// What the checkpoints knew to be durable before anything was read; `None` once it was held against the end.
+    proven: Option<Lsn>,
     check: Option<Check>,
     /// Of the segment that was begun last, to be told.
     footer: Option<Box<Footer>>,
@@ -169,10 +171,15 @@ impl Reader {
             bytes: 0,
             wanted: None,
             verifies: false,
+            proven: None,
             check: None,
             footer: None,
         };
+        // Before the segments: a writer may be at work.
+        let proofs = checkpoint::proofs(&*reader.disk).await;
         reader.waiting = reader.inventory(true).await?;
+        let ours = proofs.iter().filter(|proof| reader.journal.is_none_or(|journal| journal == proof.journal));
+        reader.proven = ours.map(|proof| proof.stand.next).max();
         let Some(first) = reader.waiting.first_key_value() else { return Err(ReadError::NoJournal) };
         (reader.number, reader.next) = (*first.0, first.1.base);
         Ok(reader)
@@ -221,7 +228,8 @@ impl Reader {
                 // All that it knew of may have been given back meanwhile.
                 self.extend().await?;
                 if self.waiting.is_empty() {
-                    return Ok(None);
+                    self.check_end(At { segment: self.number, offset: SECTOR });
+                    return Ok(self.findings.pop_front().map(Step::Finding));
                 }
                 continue;
             };
@@ -240,6 +248,7 @@ impl Reader {
                     }
                 }
                 Advance::Rest => {
+                    self.check_end(At { segment: current.number, offset: current.offset });
                     self.current = Some(current);
                     return Ok(self.findings.pop_front().map(Step::Finding));
                 }
