@@ -107,7 +107,11 @@ impl Task {
         segments: BTreeMap<u64, Lsn>,
         checkpoints: checkpoint::Writer,
     ) -> Self {
-        let next = shared.lock().durable;
+        let (next, is_full) = {
+            let state = shared.lock();
+            (state.durable, state.full)
+        };
+        let retry_at = is_full.then(|| shared.env.clock.mono().saturating_add(shared.options.full_retry_ns));
         let landed = active.stand(next);
         let now = shared.env.clock.unix_ns();
         let sealed = segments.keys().filter(|number| **number != active.number).map(|number| (*number, now)).collect();
@@ -119,7 +123,7 @@ impl Task {
             checkpoints,
             landed,
             said_full: false,
-            retry_at: None,
+            retry_at,
             flying: VecDeque::new(),
             next,
             synced: next,
@@ -238,6 +242,7 @@ impl Task {
             digest.frame(stand.at.offset, &header, &records);
         }
         self.confirm(&stand, records, waiters, header.count, bytes);
+        self.sync_if_due().await?;
         self.recycle().await?;
         self.spare_if_due().await?;
         self.checkpoint().await

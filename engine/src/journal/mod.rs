@@ -243,7 +243,11 @@ impl std::fmt::Debug for Shared {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no code panics while it holds the journal's state")
+        self.state.lock().unwrap_or_else(|poisoned| {
+            let state = poisoned.into_inner();
+            assert!(state.stopped.is_some(), "code panicked while it held the journal's state");
+            state
+        })
     }
 
     /// Asks for a sync, where those are not made for every commit.

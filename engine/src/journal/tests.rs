@@ -252,19 +252,27 @@ fn what_is_due_is_synced_before_a_spare_is_made() {
 
 #[test]
 fn a_commit_task_that_panics_wakes_who_waits() {
-    run(|rig| async move {
-        let (journal, _) = rig.open().await.unwrap();
-        let waits = tokio::spawn({
-            let journal = journal.clone();
-            async move { journal.stopped().await }
+    // In a write, and while it holds the state: channels don't go back.
+    for (seq, in_write) in [(2, true), (1, false)] {
+        run(|rig| async move {
+            let (journal, _) = rig.open().await.unwrap();
+            declare(&journal).await;
+            append(&journal, 1, 10).await;
+            let waits = tokio::spawn({
+                let journal = journal.clone();
+                async move { journal.stopped().await }
+            });
+            if in_write {
+                rig.panic_at_write();
+            }
+            let (channel, packet) = ("channel/c".into(), Bytes::from_static(b"p"));
+            let append = Record::Append { channel, seq: Seq(seq), packet };
+            let commit = journal.submit(vec![append.clone()], Intent::Produce).unwrap();
+            assert!(matches!(commit.wait().await, Err(JournalError::Stopped { .. })));
+            assert!(matches!(waits.await.unwrap(), JournalError::Stopped { .. }));
+            assert_eq!(journal.submit(vec![append], Intent::Produce).map(drop), Err(Full::Stopped));
         });
-        rig.panic_at_write();
-        let packet = Record::Append { channel: "channel/c".into(), seq: Seq(1), packet: Bytes::from_static(b"p") };
-        let commit = journal.submit(vec![packet.clone()], Intent::Produce).unwrap();
-        assert!(matches!(commit.wait().await, Err(JournalError::Stopped { .. })));
-        assert!(matches!(waits.await.unwrap(), JournalError::Stopped { .. }));
-        assert_eq!(journal.submit(vec![packet], Intent::Produce).map(drop), Err(Full::Stopped));
-    });
+    }
 }
 
 #[test]

@@ -38,7 +38,7 @@ use crate::lane;
 use crate::lane::near::Near;
 use crate::lane::take::{self, Desk, Seat};
 use crate::node::{Acks, Node, NodeContext, Registry, Sink, Source};
-use crate::packet::{Epoch, Seq};
+use crate::packet::Epoch;
 use crate::process::ChannelPlan;
 use dispatch::Dispatcher;
 use hosted::Hosted;
