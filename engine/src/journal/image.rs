@@ -59,7 +59,7 @@ pub(super) struct Index {
 pub struct Image {
     channels: BTreeMap<Name, Packets>,
     cursors: BTreeMap<Name, BTreeMap<Name, Cursor>>,
-    applied: BTreeMap<Name, BTreeMap<Seq, BTreeMap<(Name, Identity), u32>>>,
+    applied: BTreeMap<Name, BTreeMap<Seq, BTreeSet<(Name, Identity)>>>,
     state: BTreeMap<Name, BTreeMap<Bytes, Bytes>>,
     producers: BTreeMap<(Name, Name), (Epoch, Seq)>,
     dead_letters: Vec<DeadLetterEntry>,
@@ -100,9 +100,7 @@ impl Image {
             Record::Applied(Applied { stage, input, root, packet }) => {
                 let settled = self.cursor_any(&input, root);
                 if !settled {
-                    let taken = self.applied.entry(input).or_default().entry(root).or_default();
-                    // A packet may come to a stage by several ways.
-                    *taken.entry((stage, packet)).or_default() += 1;
+                    self.applied.entry(input).or_default().entry(root).or_default().insert((stage, packet));
                 }
             }
             Record::Put(Put { node, key, value }) => {
@@ -373,14 +371,9 @@ impl Image {
         self.cursors.get(input).is_some_and(|groups| groups.contains_key(group))
     }
 
-    /// What stages have taken of trees of `input` that are not settled yet: root, stage, packet, each as often as it was taken.
+    /// What stages have taken of trees of `input` that are not settled yet: root, stage, packet.
     pub fn applied(&self, input: &str) -> impl Iterator<Item = (Seq, &(Name, Identity))> {
-        let often = |(one, times): (_, &u32)| std::iter::repeat_n(one, *times as usize);
-        let of_root = move |(root, taken): (&Seq, _)| {
-            let root = *root;
-            BTreeMap::iter(taken).flat_map(often).map(move |one| (root, one))
-        };
-        self.applied.get(input).into_iter().flatten().flat_map(of_root)
+        self.applied.get(input).into_iter().flatten().flat_map(|(root, set)| set.iter().map(move |one| (*root, one)))
     }
 
     /// A node's keyed state.
@@ -462,9 +455,8 @@ impl Image {
             }
         }
         for (input, trees) in &self.applied {
-            for (root, taken) in trees {
-                let often = taken.iter().flat_map(|(one, times)| std::iter::repeat_n(one, *times as usize));
-                out.extend(often.map(|(stage, packet)| {
+            for (root, set) in trees {
+                out.extend(set.iter().map(|(stage, packet)| {
                     Record::Applied(Applied {
                         stage: stage.clone(),
                         input: input.clone(),

@@ -120,7 +120,7 @@ impl Input {
         let mut open = self.open();
         let root = |(seq, position)| {
             self.open_root(&mut open, seq, position);
-            Root { seq, branches: AtomicU32::new(1) }
+            Root { seq, branches: AtomicU32::new(1), wrote: Mutex::default() }
         };
         let roots: Vec<Root> = roots.map(root).collect();
         let trees = Arc::new(Trees { input: self.clone(), roots });
@@ -186,6 +186,8 @@ struct Trees {
 struct Root {
     seq: Seq,
     branches: AtomicU32,
+    /// What stages wrote of it while it is open. Where a stage gets one packet by several ways, it stands here as often.
+    wrote: Mutex<Vec<(Name, Identity)>>,
 }
 
 /// One tree, as each of its branches holds it.
@@ -215,6 +217,14 @@ impl Tree {
             let more = u32::try_from(more).expect("a node's outputs and edges are bounded");
             self.root().branches.fetch_add(more, Ordering::Relaxed);
         }
+    }
+
+    /// A stage wrote what it made of a packet; gives how often it had done so before.
+    fn wrote(&self, stage: &Name, packet: Identity) -> usize {
+        let mut wrote = self.root().wrote.lock().expect("no code panics while it holds a root");
+        let before = wrote.iter().filter(|(known, of)| known == stage && *of == packet).count();
+        wrote.push((stage.clone(), packet));
+        before
     }
 
     /// Ends a branch; true when it was the last.
@@ -333,6 +343,7 @@ impl Tx {
                     None => settled.push((input.clone(), vec![root])),
                 }
             } else if let Some((stage, packet)) = wrote {
+                let stage = nth(&stage, tree.wrote(&stage, packet));
                 records.push(Record::Applied(Applied { stage, input: input.name.clone(), root, packet }));
             }
         }
@@ -344,32 +355,45 @@ impl Tx {
     }
 }
 
-/// What a stage had written, before the last restart, of trees that are not settled.
+/// How the journal names a stage that writes what it made of one packet of a tree another time.
+fn nth(stage: &Name, before: usize) -> Name {
+    if before == 0 { stage.clone() } else { format!("{stage}{AGAIN}{before}").into() }
+}
+
+/// Stands in no stage's name.
+const AGAIN: char = '\0';
+
+/// What a stage had written, before the last restart, of trees that are not settled: how often of each packet.
 #[derive(Default)]
-pub(crate) struct Done(BTreeMap<(Name, Seq, Identity), u32>);
+pub(crate) struct Done {
+    stage: Name,
+    wrote: BTreeMap<(Name, Seq, Identity), u32>,
+}
 
 impl Done {
     pub(crate) fn of(stage: &str, inputs: &[Name], image: &Image) -> Self {
-        let mut done = BTreeMap::new();
+        let is_of = |name: &str| name.split_once(AGAIN).map_or(name, |(name, _)| name) == stage;
+        let mut wrote = BTreeMap::new();
         for input in inputs {
-            for (root, (_, packet)) in image.applied(input).filter(|(_, (name, _))| **name == *stage) {
-                *done.entry((input.clone(), root, *packet)).or_default() += 1;
+            for (root, (_, packet)) in image.applied(input).filter(|(_, (name, _))| is_of(name)) {
+                *wrote.entry((input.clone(), root, *packet)).or_default() += 1;
             }
         }
-        Done(done)
+        Done { stage: stage.into(), wrote }
     }
 
     /// True, as often as this packet of this tree was handled before the restart.
     pub(crate) fn take(&mut self, item: &Item) -> bool {
-        if self.0.is_empty() {
+        if self.wrote.is_empty() {
             return false;
         }
         let one = (item.tree.input().name.clone(), item.tree.seq(), item.packet.identity);
-        let Some(times) = self.0.get_mut(&one) else { return false };
+        let Some(times) = self.wrote.get_mut(&one) else { return false };
         *times -= 1;
         if *times == 0 {
-            self.0.remove(&one);
+            self.wrote.remove(&one);
         }
+        item.tree.wrote(&self.stage, item.packet.identity);
         true
     }
 }

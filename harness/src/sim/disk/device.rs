@@ -445,6 +445,9 @@ impl Device {
 
     pub(super) fn free(&mut self, now: u64) -> Reply<u64> {
         self.counts.operations += 1;
+        // Who asks for room and hears of less than the device has feels the quota.
+        let felt = self.faults.quota_bytes.is_some_and(|quota| quota < self.options.capacity_bytes);
+        self.faults.hits.quota += u64::from(felt);
         Reply { at_ns: now, result: Ok(self.free_bytes()) }
     }
 
