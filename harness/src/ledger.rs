@@ -400,15 +400,15 @@ impl Books<'_> {
     /// sinks that its node does not lead to; one that is `planted` has that class, or was given up before its node saw it.
     fn excuse(&self, sink: usize, packet_id: &str, missing: &str, planted: Option<Class>) -> Fate {
         let declared = |set: &BTreeSet<String>| set.contains(packet_id) || set.contains(missing);
-        let explains = |letter: &&Buried| {
+        let explains = |letter: &Buried| {
             let leads = self.expected.behind.get(format!("{}.{}", letter.host, letter.node).as_str());
             let given_up = [Class::AttemptsExhausted, Class::OrderingBlocked].map(Class::name);
             let fits = planted.is_none_or(|class| letter.class == class.name() || given_up.contains(&&*letter.class));
             fits && leads.is_none_or(|sinks| sinks.contains(&sink))
         };
-        let mut dead = [packet_id, missing].into_iter().filter_map(|id| self.dead.get(id)).flatten();
+        let dead = [packet_id, missing].into_iter().filter_map(|id| self.dead.get(id)).flatten();
         match () {
-            () if dead.any(|letter| explains(&letter)) => Fate::DeadLettered,
+            () if dead.copied().any(explains) => Fate::DeadLettered,
             () if [packet_id, missing].iter().any(|id| self.declared.shed.contains_key(*id)) => Fate::Shed,
             () if declared(&self.declared.expired) => Fate::Expired,
             () if declared(&self.declared.lost_reported) => Fate::LostReported,

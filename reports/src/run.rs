@@ -68,13 +68,16 @@ pub struct Stage {
     pub ns: u64,
 }
 
+/// An event of the load: its entry, and its number there.
+pub type EventName = (Arc<str>, u64);
+
 /// A seed run again without the faults of one group, all else equal: when its events came.
 #[derive(Clone, Debug, Default)]
 pub struct Twin {
     /// The faults that it is without, as the group names them.
     pub faults: Vec<String>,
     /// The delays of each event of the load: the sink, and how late it came there.
-    pub delays: BTreeMap<(Arc<str>, u64), Vec<(usize, Delay)>>,
+    pub delays: BTreeMap<EventName, Vec<(usize, Delay)>>,
     /// From here on it says nothing of events, by their intended arrival; `u64::MAX` for a whole one.
     pub until_ns: u64,
 }
@@ -114,8 +117,8 @@ pub enum Answer {
 /// One event of the load.
 #[derive(Clone, Debug)]
 pub struct EventRun {
-    /// Which event of the load: its entry, and its number there. A twin has the same.
-    pub event: (Arc<str>, u64),
+    /// Which event of the load it is. A twin has the same.
+    pub event: EventName,
     /// When it was meant to arrive.
     pub intended_ns: u64,
     /// When it was taken durably.

@@ -4,7 +4,7 @@ use seaworthy_reports::result::Verdict;
 
 #[test]
 fn a_scenario_is_a_test_in_one_line() {
-    seaworthy_harness::scenario("scenarios/nn_1_2.toml").seeds(1..=4).run().assert_pass();
+    seaworthy_harness::scenario("scenarios/nn_1_2.toml").seeds(1..=8).run().assert_pass();
 }
 
 #[test]

@@ -65,6 +65,8 @@ pub(super) struct Task {
     /// The last frame that the image holds.
     pub(super) landed: Stand,
     pub(super) said_full: bool,
+    /// The segment that was the active one when the journal was opened.
+    pub(super) opened_in: u64,
     /// When to look for room again, ns, while the disk is full.
     pub(super) retry_at: Option<u64>,
     pub(super) flying: VecDeque<Flight>,
@@ -112,7 +114,7 @@ impl Task {
             (state.durable, state.full)
         };
         let retry_at = is_full.then(|| shared.env.clock.mono().saturating_add(shared.options.full_retry_ns));
-        let landed = active.stand(next);
+        let (landed, opened_in) = (active.stand(next), active.number);
         let now = shared.env.clock.unix_ns();
         let sealed = segments.keys().filter(|number| **number != active.number).map(|number| (*number, now)).collect();
         Task {
@@ -123,6 +125,7 @@ impl Task {
             checkpoints,
             landed,
             said_full: false,
+            opened_in,
             retry_at,
             flying: VecDeque::new(),
             next,

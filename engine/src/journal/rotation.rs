@@ -191,11 +191,13 @@ impl Task {
         self.segments.remove(&oldest);
         self.sealed.remove(&oldest);
         let file = self.shared.files.lock().expect("no code panics while it holds the files").open.remove(&oldest);
-        let size = file.expect("every segment in use is open").len().await;
-        let size = size.map_err(JournalError::io("read a segment's length"))?;
+        // One of an earlier life may be smaller, or cut short: it has no room for what a segment begins with.
+        let whole = oldest > self.opened_in || {
+            let size = file.expect("every segment in use is open").len().await;
+            size.map_err(JournalError::io("read a segment's length"))? >= self.shared.options.segment_bytes
+        };
         let spare = self.shared.lock().spare;
-        // One of smaller segments, or that was cut short, has no room for what a segment begins with.
-        if spare.is_none() && size >= self.shared.options.segment_bytes {
+        if spare.is_none() && whole {
             self.retry_at = None;
             let number = self.active.number + 1;
             reachable!(&*self.shared.env.probe, "journal.recycled", "an old segment that became the next one");

@@ -43,12 +43,16 @@ pub(super) async fn create(env: &Env, number: u64, bytes: u64) -> Result<Made, J
 /// False where the disk itself says that it has no room: a try would take what is left from everybody else on it. Not every disk
 /// knows how much that is.
 async fn has_room(env: &Env, name: &str, bytes: u64) -> bool {
+    let Ok(free @ 1..) = env.disk.free_bytes().await else { return true };
+    if free >= bytes {
+        return true;
+    }
+    // Half of it may be there.
     let there = match env.disk.open(name, Open::Read).await {
         Ok(file) => file.len().await.unwrap_or(0),
         Err(_) => 0,
     };
-    let free = env.disk.free_bytes().await.ok().filter(|free| *free > 0);
-    free.is_none_or(|free| there.saturating_add(free) >= bytes)
+    there.saturating_add(free) >= bytes
 }
 
 async fn allocate(env: &Env, name: &str, bytes: u64) -> io::Result<()> {

@@ -306,7 +306,7 @@ impl Device {
             }
             Err(error) => {
                 inode.failures += 1;
-                let evicted = self.seed.draw("disk.eio.evicted", &[self.host_key, key, now]) % 2 == 0;
+                let evicted = self.seed.draw("disk.eio.evicted", &[self.host_key, key, now]).is_multiple_of(2);
                 let lost = inode.content.lose_dirty(evicted);
                 self.forgot_ns.push(now);
                 self.note(now, format!("a sync failed ({error}) and lost {lost} dirty sectors"));

@@ -351,9 +351,9 @@ impl Model {
     fn failed(&mut self, content: &[u8], n: usize, byte: u8) {
         self.grow(n);
         self.cached = content.to_vec();
-        for at in 0..n {
+        for (at, seen) in content.iter().enumerate().take(n) {
             self.unsynced[at].push(byte);
-            self.unsound[at] = content[at] == byte;
+            self.unsound[at] = *seen == byte;
         }
     }
 
