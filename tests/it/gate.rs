@@ -278,3 +278,48 @@ fn an_older_build_that_cannot_be_had_is_told() {
     assert!(told.contains("does not build under today's harness") && told.contains("its API differs"), "{told}");
     project.said("gate --rebuild HEAD --accept why", 2);
 }
+
+#[test]
+fn a_fault_that_never_acts_proves_nothing() {
+    let project = Project::new();
+    let late = "[faults.late]\nkind = \"host.crash\"\non = \"lab\"\nwhen = \"edge.uplink.backlog > 40000\"\n";
+    let cut = "[faults.cut]\nkind = \"net.cut\"\non = \"edge<->hub\"\nat = \"1s\"\nfor = \"500ms\"\n";
+    project.scenario("idle", &format!("{late}\n{cut}"), "\"lost\" = \"== 0\"");
+    assert!(project.said("sim scenarios/idle.toml", 4).contains("late took effect in no seed"));
+}
+
+#[test]
+fn a_rule_that_drops_more_than_was_promised_fails_and_an_unknown_one_is_refused() {
+    let project = Project::new();
+    let shedding = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/shedding.toml");
+    let shedding = fs::read_to_string(shedding).expect("the tree is whole");
+    project.write("scenarios/drops.toml", &shedding.replace("<= 60%", "<= 1%"));
+    let told = project.said("sim scenarios/drops.toml --seed 1", 1);
+    assert!(told.contains("inbox.drop_new dropped") && told.contains("promised are <= 1%"), "{told}");
+    project.write("scenarios/drops.toml", &shedding.replace("inbox.drop_new", "policy.shed"));
+    assert!(project.said("check scenarios/drops.toml", 2).contains("no rule is called `policy.shed`"));
+}
+
+#[test]
+fn what_fails_or_can_no_longer_be_told_is_worse_and_a_base_of_nothing_is_no_base() {
+    let project = Project::new();
+    project.said("sim scenarios/cut.toml --seeds 1..8 --out out", 0);
+    let result = "out/cut/result.json";
+    let changed = |to: &str, change: &dyn Fn(&mut Value)| {
+        project.write(to, &project.read(result));
+        project.change(to, change);
+    };
+    changed("failed.json", &|file| file["scenarios"][0]["seeds"][3]["verdict"] = "fail".into());
+    let told = project.said(&format!("compare {result} failed.json"), 3);
+    assert!(told.contains("failed seeds"), "{told}");
+    changed("gone.json", &|file| {
+        file["scenarios"][0]["phases"]["all"]["latency_ms"]["p50"] = json!({"na": "n < 2"});
+    });
+    assert!(project.said(&format!("compare {result} gone.json"), 3).contains("latency.p50 @all"));
+    changed("none.json", &|file| file["scenarios"] = json!([]));
+    project.said(&format!("compare none.json {result}"), 4);
+    changed("negative.json", &|file| {
+        file["scenarios"][0]["recovery"][0]["steady_from_heal_ms"]["p95"] = json!({"v": -1});
+    });
+    assert!(project.said(&format!("compare {result} negative.json"), 2).contains("which nothing can measure"));
+}
