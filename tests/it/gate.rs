@@ -321,5 +321,5 @@ fn what_fails_or_can_no_longer_be_told_is_worse_and_a_base_of_nothing_is_no_base
     changed("negative.json", &|file| {
         file["scenarios"][0]["recovery"][0]["steady_from_heal_ms"]["p95"] = json!({"v": -1});
     });
-    assert!(project.said(&format!("compare {result} negative.json"), 2).contains("which nothing can measure"));
+    assert!(project.said(&format!("compare {result} negative.json"), 2).contains("recovery(cut).steady"));
 }
