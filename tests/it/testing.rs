@@ -7,6 +7,13 @@ fn a_scenario_is_a_test_in_one_line() {
     seaworthy_harness::scenario("scenarios/nn_1_2.toml").seeds(1..=8).run().assert_pass();
 }
 
+/// Which of two ways is faster matters to a window, and a small segment can't hold all that is half done: with other faults than its
+/// own this scenario may fail, so nobody explores around it.
+#[test]
+fn a_window_counts_what_comes_by_two_ways_twice_and_no_more() {
+    seaworthy_harness::scenario("scenarios/narrow/diamond.toml").seeds(1..=8).run().assert_pass();
+}
+
 #[test]
 fn a_failure_says_what_broke_and_how_to_see_it_again() {
     let ran = seaworthy_harness::scenario("scenarios/must_fail/lose_effect.toml").seeds(1..=2).jobs(1).run();

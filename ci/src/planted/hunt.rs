@@ -13,6 +13,8 @@ use crate::outcome::Failed;
 const SHRINK_S: u32 = 120;
 /// How a watchdog's word begins.
 const SPINS: &str = "engine.spins";
+/// What a panic is found as.
+const ABORTED: &str = "engine.panic";
 /// Clock ticks a second, in which Linux tells CPU time to programs (`USER_HZ`).
 const TICKS: f64 = 100.0;
 
@@ -53,6 +55,10 @@ pub(super) fn hunt(
     let cpu_s = children_cpu_s()? - began;
     if spins(&ended) {
         return Ok(Hunted { check: Some(SPINS.to_owned()), cpu_s, ..Hunted::default() });
+    }
+    // A signal ended it: a panic of the engine within the end of another aborts the program, which then tells no plan.
+    if ended.code.is_none() {
+        return Ok(Hunted { check: Some(ABORTED.to_owned()), cpu_s, ..Hunted::default() });
     }
     let explored = said(ended, &[0, 1])?;
     let seeds = explored["trials"].as_u64().unwrap_or_default();
