@@ -211,7 +211,9 @@ fn duration_ns(prepared: &Prepared) -> Ns {
 /// reason each time is `channel.given_up`'s to say.
 fn is_promise(base: &Prepared, failure: &Failure) -> bool {
     let bounds = |objective: &Objective| matches!(objective.metric, Metric::Count(..)) && objective.limit.met(0.0);
-    if failure.check.starts_with("shed") || (failure.check.starts_with("dead_lettered") && base.gives_up()) {
+    // How much of a window power cuts take, too: what goes beyond it is `lost`.
+    let of_faults = ["shed", "lost.window"].iter().any(|check| failure.check.starts_with(check));
+    if of_faults || (failure.check.starts_with("dead_lettered") && base.gives_up()) {
         return false;
     }
     failure.at_ns.is_some()
