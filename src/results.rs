@@ -158,17 +158,16 @@ pub(crate) fn run_merge(args: &MergeArgs) -> Exit {
             }
         }
     }
-    if let Some(first) = numbers.first() {
-        if numbers.iter().any(|shard| shard.of != first.of) {
-            return refused(&args.shards.join(", "), "they are shards of different numbers of shards");
-        }
-        let there: BTreeSet<u32> = numbers.iter().map(|shard| shard.shard).collect();
-        let missing = (1..=first.of).filter(|number| !there.contains(number)).take(MISSING_TOLD);
-        let missing: Vec<String> = missing.map(|number| format!("{number}/{}", first.of)).collect();
-        if !missing.is_empty() {
-            show::problem(&Missing { shards: missing.join(", ") });
-            return Exit::Void;
-        }
+    let of = numbers.first().map_or(0, |first| first.of);
+    if numbers.iter().any(|shard| shard.of != of) {
+        return refused(&args.shards.join(", "), "they are shards of different numbers of shards");
+    }
+    let there: BTreeSet<u32> = numbers.iter().map(|shard| shard.shard).collect();
+    let missing = (1..=of).filter(|number| !there.contains(number)).take(MISSING_TOLD);
+    let missing: Vec<String> = missing.map(|number| format!("{number}/{of}")).collect();
+    if !missing.is_empty() {
+        show::problem(&Missing { shards: missing.join(", ") });
+        return Exit::Void;
     }
     let file = match merge(&results) {
         Ok(file) => file,

@@ -443,14 +443,14 @@ impl Leases {
             freed.extend(self.packets.range(Seq(seq.0 + 1)..).filter_map(later));
         }
         for seq in freed {
-            if let Stand::Leased { lease, member, .. } = &self.packets[&seq].stand {
+            let mut held_back = false;
+            if let Stand::Leased { lease, member, until_ns } = &self.packets[&seq].stand {
                 self.ended.push(Ended { seq, lease: *lease, member: member.clone(), why });
+                held_back = *until_ns == HELD_BACK;
             }
-            let packet = self.packets.get_mut(&seq).expect("it was held a moment ago");
-            let held_back = matches!(packet.stand, Stand::Leased { until_ns: HELD_BACK, .. });
-            packet.deliveries -= u32::from(held_back);
             self.unlease(seq);
             let packet = self.packets.get_mut(&seq).expect("it was held a moment ago");
+            packet.deliveries -= u32::from(held_back);
             packet.stand = Stand::Waiting { due_ns };
             self.waiting.insert(seq);
             self.timers.insert((due_ns, seq));

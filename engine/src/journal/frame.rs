@@ -64,6 +64,23 @@ impl Header {
         offset == SECTOR || self.count > 0 || !self.is_state
     }
 
+    /// True when it counts behind all below `next` in `epoch`, in a segment that ends at `until` where another follows. Not so what
+    /// an opening cut: of an older epoch, or above where the next segment begins.
+    #[must_use]
+    pub fn counts(&self, epoch: u64, next: Lsn, until: Option<Lsn>) -> bool {
+        self.epoch >= epoch && self.base >= next && until.is_none_or(|until| self.end() <= until)
+    }
+
+    /// The LSN at which segment `number` began, of which nothing before this frame, at `offset`, is left.
+    #[must_use]
+    pub fn segment_base(&self, number: u64, offset: u64) -> Lsn {
+        match number {
+            _ if offset == SECTOR => self.base,
+            1 => Lsn(0),
+            _ => self.base.min(self.durable_upto),
+        }
+    }
+
     /// Bytes that it takes in its segment.
     #[must_use]
     pub fn padded(&self) -> u64 {

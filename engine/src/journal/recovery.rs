@@ -313,16 +313,11 @@ async fn inventory(env: &Env, options: &JournalOptions) -> Result<Inventory, Jou
     // A segment whose header rotted still counts: its first frame says what the header said.
     let journal = used.first().map(|header| header.journal).unwrap_or_default();
     let mut beheaded = BTreeMap::new();
-    for (number, offset, Header { epoch, base, durable_upto, prev, .. }) in headless {
-        let is_start = offset == SECTOR;
-        if !is_start {
-            beheaded.insert(number, base);
+    for (number, offset, frame) in headless {
+        if offset > SECTOR {
+            beheaded.insert(number, frame.base);
         }
-        let base = match number {
-            _ if is_start => base,
-            1 => Lsn(0),
-            _ => base.min(durable_upto),
-        };
+        let (base, Header { epoch, prev, .. }) = (frame.segment_base(number, offset), frame);
         let (version, process) = (segment::VERSION, options.process.clone());
         used.push(SegmentHeader { version, journal, number, epoch, base, prev, size: 0, footer: 0, process });
     }

@@ -247,7 +247,7 @@ impl Scan {
     }
 
     fn counts(&self, frame: &Header) -> bool {
-        frame.epoch >= self.epoch && frame.base >= self.next && self.until.is_none_or(|until| frame.end() <= until)
+        frame.counts(self.epoch, self.next, self.until)
     }
 
     /// No frame counts at `at`. Is there anything behind it? Gives where to go on, if anywhere.

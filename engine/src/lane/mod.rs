@@ -55,8 +55,8 @@ pub trait Inlet: Send + Sync {
     /// held, all of it durable (0 for none). An older epoch than one seen is [`LaneError::Fenced`]; a producer that the
     /// channel has no link from is [`LaneError::UnknownChannel`].
     fn open(&self, producer: &str, epoch: Epoch) -> Fut<'static, Result<Seq, LaneError>>;
-    /// Stores packets from a number on, before which so many are lost for good, each with the epoch in which it entered, and completes with the last sequence
-    /// number held once all of them are durable. Packets already held are skipped. Several appends are in flight at a
+    /// Stores packets from a number on, before which so many are lost for good, each with the epoch in which it entered, and
+    /// completes with the last sequence number held once all of them are durable. Packets already held are skipped. Several appends are in flight at a
     /// time: they are called in order, and first polled in that order. Once one failed, those behind it fail with
     /// [`LaneError::OutOfSequence`] and store nothing. After [`LaneError::Full`] the same packets come again.
     fn append(

@@ -37,7 +37,7 @@ pub(crate) async fn source(
     source.start(Resume { floor, position, above }).await.map_err(failed)?;
     let producer = producer(&shared.process, &node);
     let payload_bytes_max = shared.payload_bytes_max();
-    let beside_bytes_max = shared.packet_bytes_max() - payload_bytes_max;
+    let beside_bytes_max = shared.beside_bytes_max();
     loop {
         let entries = tokio::select! {
             biased;

@@ -118,9 +118,9 @@ impl Shared {
         self.journal.frame_bytes_max() / 2
     }
 
-    /// Largest packet, with its names, key and `meta`.
-    pub(crate) fn packet_bytes_max(&self) -> usize {
-        self.payload_bytes_max() / 4 * 5
+    /// What may stand beside a payload at most: names, key and `meta`.
+    pub(crate) fn beside_bytes_max(&self) -> usize {
+        self.payload_bytes_max() / 4
     }
 
     /// Completes once `stop` was called.

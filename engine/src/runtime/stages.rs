@@ -128,7 +128,7 @@ impl NodeTask {
         let made = |(_, emitted): &(_, Emitted)| match emitted {
             // What goes beside a payload has room of its own, up to a bound.
             Emitted::New(draft) => {
-                let beside = draft.beside_bytes().saturating_sub(self.shared.packet_bytes_max() - limit);
+                let beside = draft.beside_bytes().saturating_sub(self.shared.beside_bytes_max());
                 draft.payload.len() + beside
             }
             Emitted::Pass(_) => 0,

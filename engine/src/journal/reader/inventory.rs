@@ -93,11 +93,7 @@ impl Reader {
                 let mut current = Current { number, start: start.clone(), window, offset: SECTOR };
                 let Some(frame) = current.first(wholly).await? else { return Ok(None) };
                 let beheaded = current.offset > SECTOR;
-                let base = match number {
-                    _ if !beheaded => frame.base,
-                    1 => Lsn(0),
-                    _ => frame.base.min(frame.durable_upto),
-                };
+                let base = frame.segment_base(number, current.offset);
                 // Perhaps its writer has just begun it, and the header was not there yet.
                 current.window.forget();
                 let what = format!("read {name}");

@@ -359,10 +359,9 @@ impl Reader {
         Some(Frame { at, header, body })
     }
 
-    /// Not so what an opening cut: of an older epoch, or above where the next segment begins.
     fn counts(&self, frame: &Header) -> bool {
         let until = self.waiting.first_key_value().map(|(_, next)| next.base);
-        frame.epoch >= self.epoch && frame.base >= self.next && until.is_none_or(|until| frame.end() <= until)
+        frame.counts(self.epoch, self.next, until)
     }
 
     /// Nothing that counts stands here. Is there anything behind it?
