@@ -182,6 +182,10 @@ impl Outbox for Window {
         Epoch(1)
     }
 
+    fn journal(&self) -> Option<u128> {
+        None
+    }
+
     fn floor(&self) -> Seq {
         Seq(self.0.lock().settled)
     }

@@ -12,7 +12,7 @@ use crate::json::Outline;
 /// Text that is never changed, and cheap to clone: up to 23 bytes stand in place, more are shared.
 pub use smol_str::{SmolStr, ToSmolStr};
 
-/// Who brought a packet in: a hash of process and source node.
+/// Who brought a packet in: a hash of process, source node and journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProducerId(pub u64);
 

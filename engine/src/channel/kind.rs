@@ -221,7 +221,7 @@ impl From<Rejection> for ChannelError {
         match rejection {
             Rejection::Fenced { offered, current } => ChannelError::Fenced { epoch: offered, current },
             Rejection::OutOfSequence { first, expected } => ChannelError::OutOfSequence { found: first, expected },
-            unopened @ Rejection::Unopened { .. } => ChannelError::Failed(Box::new(unopened)),
+            other @ (Rejection::Unopened { .. } | Rejection::TooMany) => ChannelError::Failed(Box::new(other)),
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::packet::{Epoch, Seq};
 
-/// The producers of all channels of a host. Part of the journal's snapshots; it changes only by [`Producers::open`] and
+/// The producers of all channels of a host. It changes only by [`Producers::open`] and
 /// [`Producers::accept`], so a journal that repeats these records rebuilds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Producers {
@@ -17,6 +17,26 @@ pub struct Producers {
 struct Producer {
     epoch: Epoch,
     last: Seq,
+}
+
+/// The epoch of a count that goes on under another name: it fences all others.
+const RETIRED: Epoch = Epoch(u64::MAX);
+/// Most journals of one process that a channel knows.
+pub const JOURNALS_MAX: usize = 1024;
+const AT: char = '@';
+
+/// Under which name a channel counts what a process sends: `edge`, or `edge@JOURNAL` where it says which journal it counts in.
+/// A machine that was replaced begins at number 1 again, and means other packets by it.
+#[must_use]
+pub fn name(process: &str, journal: Option<u128>) -> String {
+    assert!(!process.contains(AT), "{process} is no name of a process");
+    journal.map_or_else(|| process.to_owned(), |journal| format!("{process}{AT}{journal:032x}"))
+}
+
+/// The process of such a name.
+#[must_use]
+pub fn process(name: &str) -> &str {
+    name.split_once(AT).map_or(name, |(process, _)| process)
 }
 
 /// What may be stored of a batch.
@@ -39,6 +59,9 @@ pub enum Rejection {
         /// The epoch that holds.
         current: Epoch,
     },
+    /// More journals of one process opened the channel than it keeps count of.
+    #[error("could not take another journal of the producer: {JOURNALS_MAX} are known")]
+    TooMany,
     /// The producer never opened the channel in this epoch.
     #[error("could not take epoch {offered}: it was never opened", offered = .offered.0)]
     Unopened {
@@ -57,19 +80,39 @@ pub enum Rejection {
 
 impl Producers {
     /// Opens a channel for a producer and fences its older epochs; returns the last sequence number held, 0 for none.
-    /// Opening the same epoch again is fine.
+    /// Opening the same epoch again is fine. Where a process did not say which journal it counts in before (an older release), the
+    /// first that it names goes on with that count.
     ///
     /// # Errors
-    /// [`Rejection::Fenced`] when a newer epoch was opened before.
+    /// [`Rejection::Fenced`] when a newer epoch was opened before, [`Rejection::TooMany`] beyond [`JOURNALS_MAX`].
     pub fn open(&mut self, channel: &str, producer: &str, epoch: Epoch) -> Result<Seq, Rejection> {
-        match self.get(channel, producer) {
+        let nameless = process(producer);
+        let before = self.get(channel, nameless).filter(|before| before.epoch != RETIRED);
+        match self.get(channel, producer).or(before) {
             Some(known) if epoch < known.epoch => Err(Rejection::Fenced { offered: epoch, current: known.epoch }),
+            None if self.journals(channel, nameless) >= JOURNALS_MAX => Err(Rejection::TooMany),
             known => {
                 let last = known.map_or(Seq(0), |known| known.last);
+                if producer != nameless
+                    && let Some(before) = before
+                {
+                    self.set(channel, nameless, Producer { epoch: RETIRED, ..before });
+                }
                 self.set(channel, producer, Producer { epoch, last });
                 Ok(last)
             }
         }
+    }
+
+    /// The count of a process that another name goes on with, as it must be kept: its epoch and its last number.
+    #[must_use]
+    pub fn retired(&self, channel: &str, producer: &str) -> Option<(Epoch, Seq)> {
+        let before = self.get(channel, process(producer)).filter(|before| before.epoch == RETIRED)?;
+        Some((before.epoch, before.last))
+    }
+
+    fn journals(&self, channel: &str, of: &str) -> usize {
+        self.channels.get(channel).map_or(0, |known| known.keys().filter(|name| process(name) == of).count())
     }
 
     /// Judges `count` packets from `first`, before which the producer lost `lost` numbers for good; changes nothing. Call
@@ -100,6 +143,11 @@ impl Producers {
         let expected = expected.max(first);
         let skip = (expected.0 - first.0).min(count);
         Ok(Accept { skip, last: Seq(expected.0 - 1 + count - skip) })
+    }
+
+    /// Notes what a journal says of a producer.
+    pub fn restore(&mut self, channel: &str, producer: &str, epoch: Epoch, last: Seq) {
+        self.set(channel, producer, Producer { epoch, last });
     }
 
     /// Notes that all up to `last` is held. Less than what is held changes nothing, so repeating a record is fine.
@@ -164,6 +212,40 @@ mod tests {
         assert_eq!(producers.open(CHANNEL, NAME, Epoch(1)), Err(fenced));
         assert_eq!(offer(&producers, 1, 8, 1), Err(fenced));
         assert_eq!(producers.open("other", NAME, Epoch(1)), Ok(Seq(0)), "channels know nothing of each other");
+    }
+
+    #[test]
+    fn another_journal_is_another_count() {
+        let mut producers = Producers::default();
+        let (first, second) = (name(NAME, Some(7)), name(NAME, Some(8)));
+        assert_eq!((process(&first), process(NAME)), (NAME, NAME));
+        assert_eq!(producers.open(CHANNEL, &first, Epoch(5)), Ok(Seq(0)));
+        producers.accept(CHANNEL, &first, Seq(9));
+        assert_eq!(producers.open(CHANNEL, &second, Epoch(1)), Ok(Seq(0)), "it begins anew, and nobody fences it");
+        producers.accept(CHANNEL, &second, Seq(2));
+        assert_eq!(producers.open(CHANNEL, &first, Epoch(6)), Ok(Seq(9)), "the old one may still have something");
+        for journal in 9..7 + JOURNALS_MAX as u128 {
+            assert_eq!(producers.open(CHANNEL, &name(NAME, Some(journal)), Epoch(1)), Ok(Seq(0)));
+        }
+        assert_eq!(producers.open(CHANNEL, &name(NAME, Some(0)), Epoch(1)), Err(Rejection::TooMany));
+        assert_eq!(producers.open(CHANNEL, &second, Epoch(2)), Ok(Seq(2)), "known ones come in");
+        assert_eq!(producers.open(CHANNEL, &name("van", Some(0)), Epoch(1)), Ok(Seq(0)));
+    }
+
+    #[test]
+    fn the_first_journal_named_goes_on_with_the_count_of_an_older_release() {
+        let mut producers = Producers::default();
+        producers.open(CHANNEL, NAME, Epoch(3)).unwrap();
+        producers.accept(CHANNEL, NAME, Seq(9));
+        let (first, second) = (name(NAME, Some(7)), name(NAME, Some(8)));
+        let fenced = Rejection::Fenced { offered: Epoch(2), current: Epoch(3) };
+        assert_eq!(producers.open(CHANNEL, &first, Epoch(2)), Err(fenced));
+        assert_eq!(producers.retired(CHANNEL, &first), None);
+        assert_eq!(producers.open(CHANNEL, &first, Epoch(4)), Ok(Seq(9)));
+        assert_eq!(producers.retired(CHANNEL, &first), Some((RETIRED, Seq(9))));
+        assert_eq!(producers.open(CHANNEL, &second, Epoch(1)), Ok(Seq(0)));
+        let fenced = Rejection::Fenced { offered: Epoch(5), current: RETIRED };
+        assert_eq!(producers.open(CHANNEL, NAME, Epoch(5)), Err(fenced), "its count is another's now");
     }
 
     #[derive(Clone, Debug)]

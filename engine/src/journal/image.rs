@@ -382,6 +382,13 @@ impl Image {
         self.state.get(node).cloned().unwrap_or_default()
     }
 
+    /// The producers of a channel: name, epoch and last accepted number of each.
+    pub fn producers(&self, channel: &str) -> impl Iterator<Item = (&str, (Epoch, Seq))> {
+        let from = (Name::from(channel), Name::from(""));
+        let all = self.producers.range(from..).take_while(move |((of, _), _)| **of == *channel);
+        all.map(|((_, producer), known)| (&**producer, *known))
+    }
+
     /// Epoch and last accepted number of a producer in a channel.
     #[must_use]
     pub fn producer(&self, channel: &str, producer: &str) -> Option<(Epoch, Seq)> {

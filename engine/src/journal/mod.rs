@@ -226,6 +226,7 @@ impl State {
 struct Shared {
     env: Env,
     options: JournalOptions,
+    id: u128,
     name: Place,
     state: Mutex<State>,
     files: Mutex<read::Files>,
@@ -296,6 +297,7 @@ impl Journal {
         let (durable, _) = watch::channel(opened.recovery.next.0);
         let shared = Arc::new(Shared {
             env: env.clone(),
+            id: opened.recovery.journal,
             name: options.process.as_str().into(),
             state: Mutex::new(State {
                 image: opened.image,
@@ -456,6 +458,12 @@ impl Journal {
                 return Err(self.shared.lock().stopped());
             }
         }
+    }
+
+    /// Which journal it is; drawn once, when it was created.
+    #[must_use]
+    pub fn id(&self) -> u128 {
+        self.shared.id
     }
 
     /// Looks at the confirmed state: channels, cursors, node state, producers.

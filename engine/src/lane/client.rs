@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
@@ -103,7 +104,10 @@ async fn converse(
 }
 
 fn hello(env: &Env, process: &str, outboxes: &[Arc<dyn Outbox>]) -> Hello {
-    let opening = |outbox: &Arc<dyn Outbox>| Opening { channel: outbox.channel().into(), epoch: outbox.epoch().0 };
+    let opening = |outbox: &Arc<dyn Outbox>| {
+        let journal = outbox.journal().map(|id| Bytes::copy_from_slice(&id.to_be_bytes())).unwrap_or_default();
+        Opening { channel: outbox.channel().into(), epoch: outbox.epoch().0, journal }
+    };
     let channels = outboxes.iter().map(opening).collect();
     Hello { protocol: Some(PROTOCOL), process: process.into(), channels, token: env.net.token() }
 }
@@ -215,7 +219,7 @@ impl Session<'_> {
                 self.report(i, &error);
                 match (i, error) {
                     (_, LaneError::Duplicate { .. } | LaneError::Full { .. }) => Ok(()),
-                    (Some(i), error @ (LaneError::Fenced { .. } | LaneError::UnknownChannel { .. })) => {
+                    (Some(i), error) if error.closes() => {
                         self.tubes[i].close();
                         tracing::warn!(error = &error as &dyn std::error::Error, "a channel of the lane rests");
                         Ok(())

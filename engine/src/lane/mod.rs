@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::channel::producer::Rejection;
+use crate::channel::producer::{JOURNALS_MAX, Rejection};
 use crate::env::{Clock, Fut};
 use crate::packet::{Epoch, Seq};
 
@@ -36,6 +36,8 @@ pub trait Outbox: Send + Sync {
     fn channel(&self) -> &str;
     /// The producer's epoch, as of the opening of its journal; constant.
     fn epoch(&self) -> Epoch;
+    /// Which journal it is in, as its numbers are that journal's; constant. `None` where the process has only ever one.
+    fn journal(&self) -> Option<u128>;
     /// All up to it are acked durably by the host, as recorded by [`Outbox::settle`].
     fn floor(&self) -> Seq;
     /// Reads packets from `from` on, with consecutive sequence numbers and the epoch in which each entered; waits until
@@ -51,7 +53,7 @@ pub trait Outbox: Send + Sync {
 pub trait Inlet: Send + Sync {
     /// The channel's name.
     fn channel(&self) -> &str;
-    /// Opens the channel for a producer: fences its older epochs durably and returns the last sequence number that is
+    /// Opens the channel for a producer, named as by [`crate::channel::producer::name`]: fences its older epochs durably and returns the last sequence number that is
     /// held, all of it durable (0 for none). An older epoch than one seen is [`LaneError::Fenced`]; a producer that the
     /// channel has no link from is [`LaneError::UnknownChannel`].
     fn open(&self, producer: &str, epoch: Epoch) -> Fut<'static, Result<Seq, LaneError>>;
@@ -136,6 +138,12 @@ pub enum LaneError {
     /// The host has no such channel.
     #[error("could not find channel {channel} at the host")]
     UnknownChannel {
+        /// The channel.
+        channel: String,
+    },
+    /// The host knows too many journals of this process; it needs another name.
+    #[error("could not publish to {channel}: the host knows {JOURNALS_MAX} journals of this process")]
+    TooMany {
         /// The channel.
         channel: String,
     },
@@ -228,11 +236,17 @@ impl LaneError {
         let channel = channel.to_owned();
         match rejection {
             Rejection::Fenced { offered, current } => LaneError::Fenced { channel, epoch: offered, current },
+            Rejection::TooMany => LaneError::TooMany { channel },
             Rejection::Unopened { .. } => LaneError::Protocol("packets of an epoch that was never opened"),
             Rejection::OutOfSequence { first, expected } => {
                 LaneError::OutOfSequence { channel, found: first, expected }
             }
         }
+    }
+
+    /// Whether it concerns one channel, which then rests on this connection while the others go on.
+    pub(crate) fn closes(&self) -> bool {
+        matches!(self, LaneError::Fenced { .. } | LaneError::UnknownChannel { .. } | LaneError::TooMany { .. })
     }
 
     /// A short name for counters and probe events, e.g. `lane.fenced`.
@@ -251,6 +265,7 @@ impl LaneError {
             LaneError::Unauthenticated { .. } => "lane.unauthenticated",
             LaneError::Protocol(_) => "lane.protocol",
             LaneError::UnknownChannel { .. } => "lane.unknown_channel",
+            LaneError::TooMany { .. } => "lane.too_many",
             LaneError::Fenced { .. } => "lane.fenced",
             LaneError::OutOfSequence { .. } => "lane.out_of_sequence",
             LaneError::Duplicate { .. } => "lane.duplicate",

@@ -116,6 +116,10 @@ pub fn agree_to_take(theirs: Option<v1::ProtocolRange>) -> Result<u32, LaneError
 pub fn check_hello(hello: &v1::Hello) -> Result<u32, LaneError> {
     let protocol = agree(hello.protocol)?;
     let named = |name: &str| !name.is_empty() && name.len() <= NAME_BYTES_MAX;
+    // An `@` would set a journal apart.
+    if hello.process.contains('@') {
+        return Err(LaneError::Protocol("a process name holds an @"));
+    }
     if !named(&hello.process) || !hello.channels.iter().all(|opening| named(&opening.channel)) {
         return Err(LaneError::Protocol("a name is empty or too long"));
     }
@@ -124,6 +128,9 @@ pub fn check_hello(hello: &v1::Hello) -> Result<u32, LaneError> {
     }
     if hello.channels.len() > CHANNELS_MAX {
         return Err(LaneError::Protocol("too many channels"));
+    }
+    if hello.channels.iter().any(|opening| !matches!(opening.journal.len(), 0 | 16)) {
+        return Err(LaneError::Protocol("a journal is 16 bytes, or none"));
     }
     let mut names: Vec<&str> = hello.channels.iter().map(|opening| opening.channel.as_str()).collect();
     names.sort_unstable();
@@ -183,6 +190,7 @@ pub fn refusal(error: &LaneError) -> Option<v1::Refuse> {
         LaneError::Fenced { channel, epoch, current } => (channel, RefuseCode::Fenced, epoch.0, current.0),
         LaneError::Full { channel } => (channel, RefuseCode::Full, 0, 0),
         LaneError::UnknownChannel { channel } => (channel, RefuseCode::UnknownChannel, 0, 0),
+        LaneError::TooMany { channel } => (channel, RefuseCode::TooMany, 0, 0),
         LaneError::Version { ours, .. } => {
             return Some(v1::Refuse {
                 code: RefuseCode::Version.into(),
@@ -217,6 +225,7 @@ pub fn refused(refuse: v1::Refuse) -> LaneError {
         }
         RefuseCode::Full => LaneError::Full { channel },
         RefuseCode::UnknownChannel => LaneError::UnknownChannel { channel },
+        RefuseCode::TooMany => LaneError::TooMany { channel },
         RefuseCode::Version => LaneError::Version { ours: PROTOCOL, theirs: refuse.protocol.unwrap_or_default() },
         RefuseCode::Unauthenticated => {
             LaneError::Unauthenticated { why: refuse.message.chars().take(WORDS_CHARS_MAX).collect() }
@@ -251,6 +260,7 @@ mod tests {
             LaneError::Fenced { channel: channel(), epoch: Epoch(1), current: Epoch(2) },
             LaneError::Full { channel: channel() },
             LaneError::UnknownChannel { channel: channel() },
+            LaneError::TooMany { channel: channel() },
             LaneError::Unauthenticated { why: "lab has the certificate of edge".into() },
         ] {
             let there = refused(refusal(&error).unwrap());

@@ -22,6 +22,7 @@ use super::take::server::{Desks, Server};
 use super::take::{self, Desk};
 use super::wire::{self, Line};
 use super::{Inlet, LaneError, Mailbox, door};
+use crate::channel::producer;
 use crate::env::{Env, Fut, Work};
 use crate::observe::{Event as Observed, What};
 use crate::packet::{Epoch, Seq};
@@ -136,11 +137,13 @@ struct Session {
 }
 
 /// A channel that a Hello asked for, and what came of it.
-type Openings = (Arc<dyn Inlet>, Epoch, Result<Seq, LaneError>);
+type Openings = (Arc<dyn Inlet>, String, Epoch, Result<Seq, LaneError>);
 
 /// One open channel of a connection.
 struct Port {
     inlet: Arc<dyn Inlet>,
+    /// Whose numbers these are: the process, and which journal of it.
+    producer: String,
     epoch: Epoch,
     /// False once it was fenced.
     open: bool,
@@ -235,7 +238,7 @@ impl Session {
         match event {
             Event::Appended(i, result) => self.appended(i, result),
             Event::Retry(i) => {
-                self.ports[i].append_again(&self.producer);
+                self.ports[i].append_again();
                 Ok(())
             }
             Event::Opened(openings) => self.welcome(openings),
@@ -286,16 +289,18 @@ impl Session {
         let mut wanted = Vec::new();
         for opening in hello.channels {
             match self.shared.inlets.get(&opening.channel) {
-                Some(inlet) => wanted.push((inlet.clone(), Epoch(opening.epoch))),
+                Some(inlet) => {
+                    let journal = <[u8; 16]>::try_from(&opening.journal[..]).ok().map(u128::from_be_bytes);
+                    wanted.push((inlet.clone(), producer::name(&self.producer, journal), Epoch(opening.epoch)));
+                }
                 None => self.refuse(None, &LaneError::UnknownChannel { channel: opening.channel }),
             }
         }
-        let producer = self.producer.clone();
         self.opening = Some(Box::pin(async move {
             let mut openings = Vec::new();
-            for (inlet, epoch) in wanted {
+            for (inlet, producer, epoch) in wanted {
                 let opened = inlet.open(&producer, epoch).await;
-                openings.push((inlet, epoch, opened));
+                openings.push((inlet, producer, epoch, opened));
             }
             openings
         }));
@@ -305,14 +310,14 @@ impl Session {
     fn welcome(&mut self, openings: Vec<Openings>) -> Result<(), LaneError> {
         self.opening = None;
         let mut channels = Vec::new();
-        for (inlet, epoch, result) in openings {
+        for (inlet, producer, epoch, result) in openings {
             match result {
                 Ok(last) => {
                     let channel = inlet.channel().to_owned();
                     channels.push(Opened { channel, last: last.0, credits: Some(CREDITS) });
-                    self.ports.push(Port::new(inlet, epoch, last));
+                    self.ports.push(Port::new(inlet, producer, epoch, last));
                 }
-                Err(error @ (LaneError::Fenced { .. } | LaneError::UnknownChannel { .. })) => self.refuse(None, &error),
+                Err(error) if error.closes() => self.refuse(None, &error),
                 Err(error) => return Err(error),
             }
         }
@@ -344,7 +349,7 @@ impl Session {
             return Err(LaneError::Protocol("published beyond the credits"));
         }
         let known = expected.0 - found.0;
-        port.take(publish, known as usize, &self.producer);
+        port.take(publish, known as usize);
         if known > 0 {
             let channel = self.ports[i].inlet.channel().to_owned();
             self.refuse(Some(i), &LaneError::Duplicate { channel, found, expected });
@@ -405,9 +410,10 @@ impl Session {
 }
 
 impl Port {
-    fn new(inlet: Arc<dyn Inlet>, epoch: Epoch, last: Seq) -> Self {
+    fn new(inlet: Arc<dyn Inlet>, producer: String, epoch: Epoch, last: Seq) -> Self {
         Port {
             inlet,
+            producer,
             epoch,
             open: true,
             next: last.next(),
@@ -423,7 +429,7 @@ impl Port {
     }
 
     /// Takes a batch whose first `known` packets came before, and sends it on its way unless it must queue.
-    fn take(&mut self, mut publish: Publish, known: usize, producer: &str) {
+    fn take(&mut self, mut publish: Publish, known: usize) {
         if known >= publish.packets.len() {
             return;
         }
@@ -441,21 +447,21 @@ impl Port {
             bytes,
         });
         if !self.full {
-            self.append(self.held.len() - 1, producer);
+            self.append(self.held.len() - 1);
         }
     }
 
-    fn append(&mut self, i: usize, producer: &str) {
+    fn append(&mut self, i: usize) {
         let batch = &self.held[i];
         let packets = batch.packets.iter().map(|packet| (batch.entered, packet.clone())).collect();
-        self.appends.push_back(self.inlet.append(producer, self.epoch, (batch.first, batch.lost), packets));
+        self.appends.push_back(self.inlet.append(&self.producer, self.epoch, (batch.first, batch.lost), packets));
     }
 
-    fn append_again(&mut self, producer: &str) {
+    fn append_again(&mut self) {
         self.retry = None;
         self.full = false;
         for i in 0..self.held.len() {
-            self.append(i, producer);
+            self.append(i);
         }
     }
 

@@ -8,7 +8,7 @@ use super::inputs::{Numbers, channel_name};
 use super::lanes::journal_error;
 use super::shared::{Shared, Tried, plain};
 use crate::channel::dedup::{self, Judged, KeyHash, Keys, Remembered};
-use crate::channel::producer::Producers;
+use crate::channel::producer::{self, Producers};
 use crate::journal::letter::Origin;
 use crate::journal::record::{BusinessKeys, Name, Producer, identity_of};
 use crate::journal::{Commit, Intent, Record};
@@ -56,11 +56,8 @@ impl Hosted {
         let name = channel_name(&plan.id);
         let mut producers = Producers::default();
         let last = shared.journal.image(|image| {
-            for producer in &plan.producers {
-                if let Some((epoch, last)) = image.producer(&name, producer) {
-                    producers.open(&plan.id, producer, epoch).expect("an empty table fences nobody");
-                    producers.accept(&plan.id, producer, last);
-                }
+            for (producer, (epoch, last)) in image.producers(&name) {
+                producers.restore(&plan.id, producer, epoch, last);
             }
             image.last_given(&name)
         });
@@ -86,9 +83,11 @@ impl Hosted {
             .producers
             .open(&self.channel, producer, epoch)
             .map_err(|rejection| LaneError::rejected(&self.channel, rejection))?;
-        let record = self.producer(producer, epoch, last);
+        let mut records = vec![self.producer(producer, epoch, last)];
+        let retired = self.ends().producers.retired(&self.channel, producer);
+        records.extend(retired.map(|(epoch, last)| self.producer(producer::process(producer), epoch, last)));
         // Durable also when nothing changed: what was accepted before this is then durable too.
-        let commit = self.shared.journal.append(vec![record], Intent::Drain).await;
+        let commit = self.shared.journal.append(records, Intent::Drain).await;
         commit.map_err(journal_error(&self.channel))?.synced().await.map_err(journal_error(&self.channel))?;
         Ok(last)
     }

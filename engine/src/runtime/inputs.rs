@@ -17,10 +17,9 @@ use crate::packet::{Epoch, Fields, Identity, Packet, ProducerId, Seq, SmolStr};
 /// Characters of a name that the dead letter of a packet that is too large keeps.
 const NAME_CHARS_KEPT: usize = 64;
 
-/// The producer that a source node is.
-#[must_use]
-pub fn producer(process: &str, node: &str) -> ProducerId {
-    ProducerId(xxhash_rust::xxh3::xxh3_64(format!("{process}\0{node}").as_bytes()))
+/// The producer that a source node is. It counts in its journal: on another one, the same numbers are other packets.
+fn producer(process: &str, node: &str, journal: u128) -> ProducerId {
+    ProducerId(xxhash_rust::xxh3::xxh3_64(format!("{process}\0{node}\0{journal:032x}").as_bytes()))
 }
 
 /// Runs a source until its input ends or the engine stops.
@@ -35,7 +34,7 @@ pub(crate) async fn source(
     let failed = |error: NodeError| EngineError::Source { node: node.to_string(), error };
     let (floor, position, above) = (cursor.floor, cursor.position.clone(), cursor.above().collect());
     source.start(Resume { floor, position, above }).await.map_err(failed)?;
-    let producer = producer(&shared.process, &node);
+    let producer = producer(&shared.process, &node, shared.journal.id());
     let payload_bytes_max = shared.payload_bytes_max();
     let beside_bytes_max = shared.beside_bytes_max();
     loop {

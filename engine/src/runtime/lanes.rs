@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::hosted::Hosted;
 use super::inputs::channel_name;
+use crate::channel::producer;
 use crate::env::Fut;
 use crate::journal::record::{Name, Settle, identity_of};
 use crate::journal::{Intent, Journal, JournalError, Record};
@@ -39,6 +40,10 @@ impl Outbox for JournalOutbox {
 
     fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    fn journal(&self) -> Option<u128> {
+        Some(self.journal.id())
     }
 
     fn floor(&self) -> Seq {
@@ -109,7 +114,7 @@ impl Inlet for JournalInlet {
 
     fn open(&self, producer: &str, epoch: Epoch) -> Fut<'static, Result<Seq, LaneError>> {
         let (hosted, producer) = (self.hosted.clone(), producer.to_owned());
-        let known = self.producers.contains(&producer);
+        let known = self.producers.iter().any(|process| process == producer::process(&producer));
         Box::pin(async move {
             if known {
                 hosted.open(&producer, epoch).await

@@ -51,7 +51,7 @@ use stages::{ChannelTask, Durable, NodeTask, SinkTask};
 use tree::{Done, Input};
 
 pub use error::EngineError;
-pub use inputs::{channel_name as journal_channel, producer as producer_id};
+pub use inputs::channel_name as journal_channel;
 pub use orphans::{Kept, Orphan, orphans, park_all};
 pub use places::kept;
 

@@ -107,7 +107,7 @@ impl Edge {
     async fn connect(net: &TestNet, clock: &Arc<dyn Clock>) -> Edge {
         let (mut client, _) = wire::dial(net, clock, "hub").await.unwrap();
         let mailbox = Mailbox::default();
-        let channels = vec![Opening { channel: "uplink".into(), epoch: 1 }];
+        let channels = vec![Opening { channel: "uplink".into(), epoch: 1, journal: Bytes::new() }];
         let hello =
             Hello { protocol: Some(protocol::PROTOCOL), process: "edge".into(), channels, ..Default::default() };
         mailbox.push(0, None, protocol::from_producer(from_producer::Message::Hello(hello)));

@@ -168,9 +168,9 @@ impl World {
         self.channels.iter().find(named).is_some_and(remote)
     }
 
-    /// Whether a host keeps what others rely on: a channel that lives there, or the numbers of a producer.
+    /// Whether a host keeps what others rely on: a channel that lives there.
     pub(super) fn keeps(&self, host: &str) -> bool {
-        self.channels.iter().any(|channel| channel.host == host || channel.producers.iter().any(|end| end == host))
+        self.channels.iter().any(|channel| channel.host == host)
     }
 
     fn unknown(&self, what: &'static str, name: &str, known: Vec<String>, at: &Span) -> ScenarioError {

@@ -27,8 +27,8 @@ pub(super) fn unfair(faults: &[Fault], world: &World) -> Vec<Unfair> {
         if let Some(host) = host_of(fault, replaces).filter(|host| world.keeps(host)) {
             found.push(Unfair {
                 fault: fault.id.clone(),
-                why: format!("{host} keeps a channel's packets or numbers, which go with its disk"),
-                help: "replace a host that only takes from channels",
+                why: format!("{host} keeps a channel's packets, which go with its disk"),
+                help: "replace a host that no channel lives on",
             });
         }
     }

@@ -87,6 +87,7 @@ pub fn cases(world: &World) -> Vec<Case> {
             beside(&mut faults, world, kind.id, &on);
             let expect = match kind.id {
                 "node.panic" | "load.poison" => "\"dead_lettered\" = \">= 0\"\n",
+                "host.wipe" => "\"lost.reported\" = \">= 0\"\n",
                 _ => "",
             };
             cases.push(Case { kind: kind.id, on, faults, expect });

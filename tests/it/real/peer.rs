@@ -41,7 +41,7 @@ pub(crate) fn net(process: &str, keys: Option<&Path>, listen: Option<SocketAddr>
 
 /// A Hello of `process` for the uplink.
 pub(crate) fn hello(net: &OsNet, process: &str, epoch: u64) -> Hello {
-    let channels = vec![Opening { channel: "uplink".into(), epoch }];
+    let channels = vec![Opening { channel: "uplink".into(), epoch, journal: Bytes::new() }];
     Hello { protocol: Some(protocol::PROTOCOL), process: process.into(), channels, token: net.token() }
 }
 

@@ -69,7 +69,7 @@ impl Connection {
         let hello = Hello {
             protocol: Some(PROTOCOL),
             process: producer.to_owned(),
-            channels: vec![Opening { channel: channel.to_owned(), epoch: epoch.0 }],
+            channels: vec![Opening { channel: channel.to_owned(), epoch: epoch.0, journal: Bytes::new() }],
             token: env.net.token(),
         };
         mailbox.push(heartbeat.sent(), None, protocol::from_producer(from_producer::Message::Hello(hello)));

@@ -216,7 +216,7 @@ impl Peer {
 }
 
 fn hello(epoch: u64) -> v1::Hello {
-    let channels = vec![v1::Opening { channel: "uplink".into(), epoch }];
+    let channels = vec![v1::Opening { channel: "uplink".into(), epoch, journal: Bytes::new() }];
     v1::Hello { protocol: Some(PROTOCOL), process: "edge".into(), channels, token: Bytes::new() }
 }
 

@@ -452,6 +452,9 @@ impl Outbox for Tap {
     fn epoch(&self) -> Epoch {
         self.0.epoch
     }
+    fn journal(&self) -> Option<u128> {
+        None
+    }
     fn floor(&self) -> Seq {
         Seq(self.0.settled())
     }
