@@ -20,6 +20,8 @@ use crate::process::{ChannelOptions, OnPoison, Order};
 
 /// Most packets that may stand with blocked keys; then the group stands, too.
 const STANDING_MAX: usize = 1 << 16;
+/// Most bytes of packets that a member holds, beyond which it gets none. The one that goes beyond may be as large as any.
+const HELD_BYTES_MAX: usize = 8 << 20;
 /// When a lease ends that was granted and not handed out: not by itself.
 const HELD_BACK: u64 = u64::MAX;
 /// Most keys that are parked; of further ones only the poison itself becomes a dead letter.
@@ -55,6 +57,8 @@ struct Member {
     /// Most that it wants to hold; 0 while it is away.
     credits: usize,
     held: usize,
+    /// Bytes of those.
+    held_bytes: usize,
     /// The how many-th grant it got last: among equals, the one whose turn is longest ago takes the next.
     turn: u64,
     /// It holds a packet on its last delivery, and nothing else meanwhile.
@@ -64,6 +68,7 @@ struct Member {
 #[derive(Debug)]
 struct Packet {
     key: Option<u64>,
+    bytes: usize,
     deliveries: u32,
     /// When it was first delivered, by this table.
     first_ns: Option<u64>,
@@ -140,17 +145,17 @@ impl Leases {
         self.packets.get(&seq).is_some_and(|packet| packet.stand == Stand::Blocked)
     }
 
-    /// Takes in a packet of the channel that the group has not settled, and that was delivered so often before.
+    /// Takes in a packet of so many bytes that the group has not settled, and that was delivered so often before.
     ///
     /// # Panics
     /// When it is here already.
-    pub fn offer(&mut self, seq: Seq, key: Option<u64>, deliveries: u32) {
+    pub fn offer(&mut self, seq: Seq, key: Option<u64>, deliveries: u32, bytes: usize) {
         let key = match self.options.order {
             Order::None => None,
             Order::Key => key,
             Order::Strict => Some(0),
         };
-        let new = Packet { key, deliveries, first_ns: None, stand: Stand::Waiting { due_ns: 0 } };
+        let new = Packet { key, bytes, deliveries, first_ns: None, stand: Stand::Waiting { due_ns: 0 } };
         assert!(self.packets.insert(seq, new).is_none(), "packet {seq} was offered twice");
         self.waiting.insert(seq);
         self.judge(seq);
@@ -182,7 +187,7 @@ impl Leases {
         }
         let credits = credits.max(1);
         let known = self.members.entry(member.clone());
-        let known = known.or_insert(Member { session, credits, held: 0, turn: 0, alone: false });
+        let known = known.or_insert(Member { session, credits, held: 0, held_bytes: 0, turn: 0, alone: false });
         (known.session, known.credits) = (session, credits);
         self.generation
     }
@@ -274,7 +279,7 @@ impl Leases {
         packet.deliveries += 1;
         packet.first_ns.get_or_insert(now_ns);
         packet.stand = Stand::Leased { lease, member: member.clone(), until_ns };
-        let (key, deliveries) = (packet.key, packet.deliveries);
+        let (key, deliveries, bytes) = (packet.key, packet.deliveries, packet.bytes);
         let suspect = self.is_suspect(deliveries);
         self.timers.insert((until_ns, seq));
         self.waiting.remove(&seq);
@@ -283,6 +288,7 @@ impl Leases {
         let last = self.is_last(deliveries);
         let holder = self.members.get_mut(member).expect("who takes is a member");
         holder.held += 1;
+        holder.held_bytes += bytes;
         holder.turn = self.grants;
         holder.alone |= last;
         if let Some(key) = key {
@@ -461,12 +467,13 @@ impl Leases {
     fn unlease(&mut self, seq: Seq) {
         let Some(packet) = self.packets.get_mut(&seq) else { return };
         let Stand::Leased { member, until_ns, .. } = &packet.stand else { return };
-        let (member, until_ns, key) = (member.clone(), *until_ns, packet.key);
+        let (member, until_ns, key, bytes) = (member.clone(), *until_ns, packet.key, packet.bytes);
         packet.stand = Stand::Waiting { due_ns: 0 };
         self.timers.remove(&(until_ns, seq));
         self.leased -= 1;
         let known = self.members.get_mut(&member).expect("who holds is a member");
         known.held -= 1;
+        known.held_bytes -= bytes;
         known.alone &= known.held > 0;
         if let Some(key) = key {
             let holder = self.keys.get_mut(&key).expect("a key with leases has a holder");
@@ -533,7 +540,7 @@ impl Leases {
 
 impl Member {
     fn is_free(&self) -> bool {
-        self.held < self.credits && !self.alone
+        self.held < self.credits && self.held_bytes < HELD_BYTES_MAX && !self.alone
     }
 }
 

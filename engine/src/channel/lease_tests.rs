@@ -46,7 +46,7 @@ fn ack(leases: &mut Leases, member: &str, lease: u64, seqs: &[u64]) -> Verdict {
 #[test]
 fn members_share_the_load_within_the_bound() {
     let mut leases = leases(options(Order::None));
-    (1..=6).for_each(|seq| leases.offer(Seq(seq), None, 0));
+    (1..=6).for_each(|seq| leases.offer(Seq(seq), None, 0, 1));
     assert_eq!(leases.room(), 2);
     assert!(granted(&mut leases, 0).is_empty(), "nobody is there");
     join(&mut leases, "hub", 1);
@@ -59,7 +59,7 @@ fn members_share_the_load_within_the_bound() {
 #[test]
 fn a_key_stays_with_its_holder_and_the_others_flow() {
     let mut leases = leases(ChannelOptions { max_deliver: Some(9), ..options(Order::Key) });
-    [7, 7, 8, 7].iter().zip(1..).for_each(|(key, seq)| leases.offer(Seq(seq), Some(*key), 0));
+    [7, 7, 8, 7].iter().zip(1..).for_each(|(key, seq)| leases.offer(Seq(seq), Some(*key), 0, 1));
     join(&mut leases, "hub", 1);
     join(&mut leases, "lab", 1);
     assert_eq!(granted(&mut leases, 0), [got("hub", &[1, 2, 4]), got("lab", &[3])]);
@@ -77,7 +77,7 @@ fn a_key_stays_with_its_holder_and_the_others_flow() {
 #[test]
 fn strict_is_one_member_at_a_time() {
     let mut leases = leases(options(Order::Strict));
-    (1..=3).for_each(|seq| leases.offer(Seq(seq), Some(seq), 0));
+    (1..=3).for_each(|seq| leases.offer(Seq(seq), Some(seq), 0, 1));
     join(&mut leases, "hub", 1);
     join(&mut leases, "lab", 1);
     assert_eq!(granted(&mut leases, 0), [got("hub", &[1, 2, 3])]);
@@ -86,7 +86,7 @@ fn strict_is_one_member_at_a_time() {
 #[test]
 fn only_the_live_lease_of_this_generation_settles() {
     let mut leases = leases(options(Order::None));
-    leases.offer(Seq(1), None, 0);
+    leases.offer(Seq(1), None, 0, 1);
     join(&mut leases, "hub", 1);
     let old = leases.generation();
     let grant = leases.grant(0, 1).remove(0);
@@ -104,7 +104,7 @@ fn only_the_live_lease_of_this_generation_settles() {
     assert_eq!(settle(2, generation, grant.lease), 1);
     assert_eq!(settle(2, generation, grant.lease), 0, "settled already");
     // What it no longer knows of is free at once.
-    leases.offer(Seq(2), None, 0);
+    leases.offer(Seq(2), None, 0, 1);
     leases.grant(0, 1);
     leases.join(&"hub".into(), 3, 100, &BTreeSet::new(), 0);
     assert_eq!(
@@ -117,7 +117,7 @@ fn only_the_live_lease_of_this_generation_settles() {
 #[test]
 fn retry_waits_and_extend_prolongs() {
     let mut leases = leases(options(Order::None));
-    leases.offer(Seq(1), None, 0);
+    leases.offer(Seq(1), None, 0, 1);
     join(&mut leases, "hub", 1);
     let lease = leases.grant(0, 1)[0].lease;
     let generation = leases.generation();
@@ -138,7 +138,7 @@ fn retry_waits_and_extend_prolongs() {
 #[test]
 fn the_last_delivery_goes_alone() {
     let mut leases = leases(ChannelOptions { max_deliver: Some(3), ..options(Order::None) });
-    (1..=3).for_each(|seq| leases.offer(Seq(seq), None, 2));
+    (1..=3).for_each(|seq| leases.offer(Seq(seq), None, 2, 1));
     join(&mut leases, "hub", 1);
     assert_eq!(granted(&mut leases, 0), [got("hub", &[1])], "one of them kills: which one shows alone");
     // It did kill: the member comes back and knows of nothing.
@@ -152,16 +152,16 @@ fn the_last_delivery_goes_alone() {
 fn a_poisoned_key_is_parked_or_blocked() {
     let of = |on_poison| ChannelOptions { max_deliver: Some(1), on_poison, ..options(Order::Key) };
     let mut parking = leases(of(OnPoison::ParkKey));
-    [7, 7, 8].iter().zip(1..).for_each(|(key, seq)| parking.offer(Seq(seq), Some(*key), u32::from(seq == 1)));
+    [7, 7, 8].iter().zip(1..).for_each(|(key, seq)| parking.offer(Seq(seq), Some(*key), u32::from(seq == 1), 1));
     assert_eq!(parking.spent(), [(Seq(1), Spent::Exhausted), (Seq(2), Spent::KeyParked)]);
     assert_eq!(parking.parked().iter().collect::<Vec<_>>(), [&7]);
     join(&mut parking, "hub", 1);
     assert_eq!(granted(&mut parking, 0), [got("hub", &[3])]);
-    parking.offer(Seq(4), Some(7), 0);
+    parking.offer(Seq(4), Some(7), 0, 1);
     assert_eq!(parking.spent().last(), Some(&(Seq(4), Spent::KeyParked)));
 
     let mut blocking = leases(of(OnPoison::BlockKey));
-    [7, 7, 8].iter().zip(1..).for_each(|(key, seq)| blocking.offer(Seq(seq), Some(*key), u32::from(seq == 1)));
+    [7, 7, 8].iter().zip(1..).for_each(|(key, seq)| blocking.offer(Seq(seq), Some(*key), u32::from(seq == 1), 1));
     join(&mut blocking, "hub", 1);
     assert_eq!(granted(&mut blocking, 0), [got("hub", &[3])]);
     assert!(blocking.spent().is_empty());
@@ -171,11 +171,11 @@ fn a_poisoned_key_is_parked_or_blocked() {
 fn a_blocked_key_leaves_the_window_to_the_others() {
     let options = ChannelOptions { max_deliver: Some(1), on_poison: OnPoison::BlockKey, ..options(Order::Key) };
     let mut leases = leases(options);
-    leases.offer(Seq(1), Some(7), 1);
-    (2..=100).for_each(|seq| leases.offer(Seq(seq), Some(7), 0));
+    leases.offer(Seq(1), Some(7), 1, 1);
+    (2..=100).for_each(|seq| leases.offer(Seq(seq), Some(7), 0, 1));
     assert!(leases.is_standing(Seq(1)) && leases.is_standing(Seq(100)));
     assert_eq!(leases.room(), 8, "none of them takes part of what is looked at");
-    leases.offer(Seq(101), Some(8), 0);
+    leases.offer(Seq(101), Some(8), 0, 1);
     join(&mut leases, "hub", 1);
     assert_eq!(granted(&mut leases, 0), [got("hub", &[101])]);
     (1..=100).for_each(|seq| leases.forget(Seq(seq)));
@@ -185,11 +185,11 @@ fn a_blocked_key_leaves_the_window_to_the_others() {
 #[test]
 fn a_last_delivery_gets_its_turn_under_load() {
     let mut leases = leases(ChannelOptions { max_deliver: Some(2), ..options(Order::None) });
-    leases.offer(Seq(2), None, 0);
+    leases.offer(Seq(2), None, 0, 1);
     join(&mut leases, "hub", 1);
     let busy = leases.grant(0, 1).remove(0);
-    leases.offer(Seq(1), None, 1);
-    leases.offer(Seq(3), None, 0);
+    leases.offer(Seq(1), None, 1, 1);
+    leases.offer(Seq(3), None, 0, 1);
     assert!(granted(&mut leases, 0).is_empty(), "3 would keep the member from ever holding nothing");
     ack(&mut leases, "hub", busy.lease, &[2]);
     assert_eq!(granted(&mut leases, 0), [got("hub", &[1])]);
@@ -268,7 +268,7 @@ proptest! {
                 Action::Offer { key } => {
                     if leases.room() > 0 {
                         offered += 1;
-                        leases.offer(Seq(offered), key, 0);
+                        leases.offer(Seq(offered), key, 0, 1);
                         model.keys.insert(offered, if order == Order::Strict { Some(0) } else { key });
                     }
                 }
@@ -381,7 +381,7 @@ proptest! {
 fn a_lease_has_all_its_time_from_when_it_is_handed_out() {
     let mut leases = leases(options(Order::None));
     join(&mut leases, "hub", 1);
-    (1..=2).for_each(|seq| leases.offer(Seq(seq), None, 0));
+    (1..=2).for_each(|seq| leases.offer(Seq(seq), None, 0, 1));
     let grants = leases.grant(0, 100);
     leases.hold_back(&grants);
     leases.expire(1_000 * SECOND);
@@ -396,4 +396,22 @@ fn a_lease_has_all_its_time_from_when_it_is_handed_out() {
     join(&mut leases, "hub", 2);
     assert!(!leases.hand_out(&grants[1], 1_010 * SECOND));
     assert_eq!([1, 2].map(|seq| leases.deliveries(Seq(seq)).0), [1, 0]);
+}
+
+#[test]
+fn a_member_holds_no_more_bytes_than_fit() {
+    let mut leases = leases(ChannelOptions { max_ack_pending: 100, ..options(Order::None) });
+    (1..=4).for_each(|seq| leases.offer(Seq(seq), None, 0, HELD_BYTES_MAX / 2));
+    leases.offer(Seq(5), None, 0, 5 * HELD_BYTES_MAX);
+    join(&mut leases, "hub", 1);
+    assert_eq!(granted(&mut leases, 0), [got("hub", &[1, 2])]);
+    leases.forget(Seq(1));
+    assert_eq!(granted(&mut leases, 0), [got("hub", &[3])]);
+    leases.forget(Seq(2));
+    leases.forget(Seq(3));
+    assert_eq!(granted(&mut leases, 0), [got("hub", &[4, 5])], "one may be larger");
+    leases.offer(Seq(6), None, 0, 1);
+    assert!(granted(&mut leases, 0).is_empty());
+    leases.forget(Seq(5));
+    assert_eq!(granted(&mut leases, 0), [got("hub", &[6])]);
 }

@@ -12,6 +12,8 @@ use crate::graph::plan::Plan;
 use crate::graph::spec::Kind;
 use crate::graph::suggest::{instead, nearest};
 use crate::graph::yaml::Tree;
+use crate::lane::protocol::CHANNELS_MAX;
+use crate::lane::wire::CONNECTIONS_MAX;
 use crate::node::Registry;
 
 /// Processes and channels, ready to start.
@@ -124,6 +126,7 @@ pub(crate) fn load(
         }
     }
     check_ends(&spec, &graphs, &mut findings);
+    check_lanes(&spec, &mut findings);
 
     let mut found = findings.found;
     found.extend(graphs.iter_mut().flat_map(|(_, graph)| std::mem::take(&mut graph.found)));
@@ -243,6 +246,37 @@ fn check_ends(spec: &ProcessGraphSpec, graphs: &[(&str, GraphLoad)], findings: &
                     let graph = graph.file.name().to_owned();
                     findings.add(side.span, ProcessProblem::MissingEnd { process, channel, graph, does, kind });
                 }
+            }
+        }
+    }
+}
+
+/// What a host's lanes carry: more would never be let in.
+fn check_lanes(spec: &ProcessGraphSpec, findings: &mut Findings) {
+    if findings.found.iter().any(Diagnostic::is_error) {
+        return;
+    }
+    // By host: how many channels each producer puts into, and how often a member takes its share of one.
+    let mut lanes: BTreeMap<String, (BTreeMap<String, usize>, usize)> = BTreeMap::new();
+    for channel in spec.channels.iter().map(|channel| plan_channel(spec, channel)) {
+        let (producers, seats) = lanes.entry(channel.host.clone()).or_default();
+        for producer in channel.producers.iter().filter(|producer| **producer != channel.host) {
+            *producers.entry(producer.clone()).or_default() += 1;
+        }
+        let members = channel.groups.iter().flat_map(|group| &group.members);
+        *seats += members.filter(|member| **member != channel.host).count();
+    }
+    let span = |id: &str| spec.processes.iter().find(|process| process.id.value == id).map(|process| process.id.span);
+    for (host, (producers, seats)) in lanes {
+        let count = producers.len() + seats;
+        if let Some(span) = span(&host).filter(|_| count > CONNECTIONS_MAX) {
+            let (host, max) = (host.clone(), CONNECTIONS_MAX);
+            findings.add(span, ProcessProblem::TooManyConnections { host, count, max });
+        }
+        for (producer, count) in producers {
+            if let Some(span) = span(&producer).filter(|_| count > CHANNELS_MAX) {
+                let (host, max) = (host.clone(), CHANNELS_MAX);
+                findings.add(span, ProcessProblem::TooManyChannels { producer, host, count, max });
             }
         }
     }

@@ -235,3 +235,43 @@ proptest::proptest! {
         proptest::prop_assert_eq!(loaded.planned.is_none(), loaded.is_refused());
     }
 }
+
+#[test]
+fn what_a_hosts_lanes_cannot_carry_is_refused() {
+    let file = |edges: usize, channels: usize| {
+        let list = |what: &str, lines: Vec<String>| format!("{what}:\n  - {}\n", lines.join("\n  - "));
+        let edge = |n: usize| format!("{{id: e{n}, graph: edge.yaml}}");
+        let processes = (0..edges).map(edge).chain([String::from("{id: hub, graph: g/hub.yaml}")]);
+        let channel = |n: usize| format!("{{id: c{n}, kind: journal}}");
+        let links = (0..edges).flat_map(|e| (0..channels).map(move |c| (e, c)));
+        let links = links.map(|(e, c)| format!("{{producer: e{e}, consumer: hub, channel: c{c}}}"));
+        let lists = [
+            list("processes", processes.collect()),
+            list("channels", (0..channels).map(channel).collect()),
+            list("links", links.collect()),
+        ];
+        format!("version: 1\n{}", lists.concat())
+    };
+    let ends = |kind: &str, rest: &str, channels: usize| {
+        let end = |n| format!("  - {{id: n{n}, kind: {kind}, plugin: \"std:channel\", config: {{channel: c{n}}}}}\n");
+        let nodes: String = (0..channels).map(end).collect();
+        let edge = |n| {
+            if kind == "sink" {
+                format!("  - {{from: feed, to: n{n}}}\n")
+            } else {
+                format!("  - {{from: n{n}, to: out}}\n")
+            }
+        };
+        let edges: String = (0..channels).map(edge).collect();
+        format!("version: 2\nnodes:\n{nodes}  - {rest}\nedges:\n{edges}")
+    };
+    let check = |edges, channels, expected: &[(&str, &str, usize)]| {
+        let edge = ends("sink", "{id: feed, kind: source, plugin: \"t:source\", config: {path: a}}", channels);
+        let hub = ends("source", "{id: out, kind: sink, plugin: \"t:sink\"}", channels);
+        check_errors(&file(edges, channels), &edge, &hub, expected);
+    };
+    check(64, 1, &[]);
+    check(65, 1, &[("process::too_many_connections", "dir/p.yaml", 68)]);
+    check(1, 64, &[]);
+    check(1, 65, &[("process::too_many_channels", "dir/p.yaml", 3)]);
+}

@@ -77,6 +77,20 @@ pub enum ProcessProblem {
         help("add `- {{producer: ..., consumer: ..., channel: {channel}}}` to `links`, or remove the channel")
     )]
     UnlinkedChannel { channel: String },
+    #[error("process `{producer}` puts into {count} channels of `{host}`: a connection carries {max}")]
+    #[diagnostic(
+        code(process::too_many_channels),
+        help("give some of them another `host`, or let another process put into them")
+    )]
+    TooManyChannels { producer: String, host: String, count: usize, max: usize },
+    #[error("process `{host}` keeps channels for {count} connections: it takes {max}")]
+    #[diagnostic(
+        code(process::too_many_connections),
+        help(
+            "give some of its channels another `host`; each producer has one connection, each member one for each channel"
+        )
+    )]
+    TooManyConnections { host: String, count: usize, max: usize },
     #[error("the graph of `{process}` has no node that {does} channel `{channel}`")]
     #[diagnostic(
         code(process::missing_end),

@@ -192,7 +192,7 @@ impl Dispatcher {
                 continue;
             }
             let key = Glance::at(&packet).ok().and_then(|glance| glance.key.map(|key| xxh3_64(key.as_bytes())));
-            self.leases.offer(seq, key, deliveries);
+            self.leases.offer(seq, key, deliveries, packet.len());
             if !self.leases.is_standing(seq) {
                 self.cache_bytes += packet.len();
                 self.cache.insert(seq, packet);

@@ -161,7 +161,7 @@ impl Group {
         let room = self.leases.room();
         for (seq, packet) in packets.range(self.next..).take(room) {
             let key = Glance::at(packet).ok().and_then(|glance| glance.key.map(|key| xxh3_64(key.as_bytes())));
-            self.leases.offer(*seq, key, 0);
+            self.leases.offer(*seq, key, 0, packet.len());
             self.next = seq.next();
         }
     }
