@@ -49,6 +49,16 @@ pub enum JournalError {
         /// The disk's answer.
         source: Arc<io::Error>,
     },
+    /// The disk did not give a segment.
+    #[error(
+        "could not read {name}: {source}; where that stays so, `seaworthy queue fsck --repair` moves what can't be read out of the way, and says what is lost"
+    )]
+    Unread {
+        /// The file.
+        name: String,
+        /// The disk's answer.
+        source: Arc<io::Error>,
+    },
     /// A transaction larger than a frame.
     #[error("could not append {bytes} bytes in one transaction: the limit is {limit}")]
     TooLarge {
@@ -78,6 +88,10 @@ pub enum JournalError {
 impl JournalError {
     pub(super) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> JournalError {
         move |source| JournalError::Io { what: what.into(), source: Arc::new(source) }
+    }
+
+    pub(super) fn unread(name: &str) -> impl FnOnce(io::Error) -> JournalError {
+        move |source| JournalError::Unread { name: name.to_owned(), source: Arc::new(source) }
     }
 }
 

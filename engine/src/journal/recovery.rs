@@ -204,7 +204,7 @@ async fn stands(files: &Segments, stand: &Stand) -> Result<bool, JournalError> {
     let Some(file) = files.get(&stand.at.segment).filter(|_| stand.end > stand.at.offset) else { return Ok(false) };
     let len = usize::try_from(stand.end - stand.at.offset).expect("a frame fits in memory");
     let read = file.read_at(stand.at.offset, len).await;
-    let bytes = read.map_err(JournalError::io(format!("read {}", segment::name(stand.at.segment))))?;
+    let bytes = read.map_err(JournalError::unread(&segment::name(stand.at.segment)))?;
     Ok(matches!(frame::parse(stand.at, &bytes), Found::Frame(header, _) if header.crc == stand.crc))
 }
 
@@ -241,7 +241,7 @@ async fn read_from(file: &Arc<dyn File>, number: u64, from: u64) -> Result<Piece
     let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
     let len = usize::try_from(size.saturating_sub(from)).expect("a segment fits in memory");
     let read = file.read_at(from, len).await;
-    let bytes = read.map_err(JournalError::io(format!("read {}", segment::name(number))))?;
+    let bytes = read.map_err(JournalError::unread(&segment::name(number)))?;
     Ok(Piece { from, bytes })
 }
 
@@ -289,7 +289,7 @@ async fn inventory(env: &Env, options: &JournalOptions) -> Result<Inventory, Jou
             return Err(JournalError::Foreign { name, why: "no journal writes a file of that name".into() });
         };
         let file = env.disk.open(&name, Open::Read).await.map_err(JournalError::io(format!("open {name}")))?;
-        let start = file.read_at(0, SECTOR as usize).await.map_err(JournalError::io(format!("read {name}")))?;
+        let start = file.read_at(0, SECTOR as usize).await.map_err(JournalError::unread(&name))?;
         match segment::decode(number, &start) {
             Sector::Header(header) => {
                 if let Some(first) = used.first()

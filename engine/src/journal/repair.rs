@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::checkpoint;
 use super::frame::SECTOR;
-use super::reader::{Finding, PARTIAL, QUARANTINE, ReadError, Reader, Step};
+use super::reader::{Finding, PARTIAL, QUARANTINE, ReadError, Reader, Step, salvage};
 use super::segment;
 use crate::env::{Disk, File, Open};
 
@@ -106,7 +106,7 @@ async fn put_away_bytes(
 async fn copy(from: &Arc<dyn File>, to: &Arc<dyn File>, offset: u64, bytes: u64) -> io::Result<()> {
     let mut at = 0;
     while at < bytes {
-        let piece = from.read_at(offset + at, PIECE.min(bytes - at) as usize).await?;
+        let piece = salvage::read_at(&**from, offset + at, PIECE.min(bytes - at) as usize).await?;
         if piece.is_empty() {
             break;
         }

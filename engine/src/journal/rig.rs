@@ -1,6 +1,6 @@
 //! A machine in memory for the journal's own tests: files whose bytes a test may change, and a clock that jumps when all is idle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -30,6 +30,8 @@ struct Inner {
     room: AtomicU64,
     /// How long a new spare takes.
     fill_ns: AtomicU64,
+    /// Blocks of 4 KiB that can't be read until they are written: file and number.
+    bad: Mutex<BTreeSet<(String, usize)>>,
     /// The next write panics.
     panics: AtomicBool,
     now: AtomicU64,
@@ -77,6 +79,11 @@ impl Rig {
     /// What was called since the last time.
     pub(super) fn log(&self) -> Vec<String> {
         std::mem::take(&mut self.0.log.lock().unwrap())
+    }
+
+    /// A block of a segment can't be read any more, until it is written.
+    pub(super) fn spoil(&self, number: u64, offset: usize) {
+        self.0.bad.lock().unwrap().insert((segment::name(number), offset / 4096));
     }
 
     pub(super) fn room(&self, bytes: u64) {
@@ -193,6 +200,8 @@ impl RigFile {
         let Some(content) = files.get_mut(&self.path) else { return };
         content.resize(content.len().max(at + bytes.len()), 0);
         content[at..at + bytes.len()].copy_from_slice(&bytes);
+        let mut bad = self.rig.0.bad.lock().unwrap();
+        bad.retain(|(path, block)| *path != self.path || !(at / 4096..=(at + bytes.len()) / 4096).contains(block));
     }
 }
 
@@ -204,6 +213,10 @@ impl File for RigFile {
         let files = self.rig.0.files.lock().unwrap();
         let content = files.get(&self.path).map_or(&[][..], Vec::as_slice);
         let from = content.len().min(at as usize);
+        let blocks = (self.path.clone(), from / 4096)..(self.path.clone(), content.len().min(from + n).div_ceil(4096));
+        if blocks.start < blocks.end && self.rig.0.bad.lock().unwrap().range(blocks).next().is_some() {
+            return ready(Err(io::Error::from_raw_os_error(5)));
+        }
         ready(Ok(Bytes::copy_from_slice(&content[from..content.len().min(from + n)])))
     }
     fn write_at(&self, at: u64, bufs: Vec<Bytes>) -> Io<()> {

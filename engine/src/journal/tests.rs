@@ -85,6 +85,29 @@ fn a_destroyed_start_can_be_repaired() {
 }
 
 #[test]
+fn a_block_that_cannot_be_read_is_told_and_repaired() {
+    run(|rig| async move {
+        let packets = 300;
+        filled(&rig, packets, 1000).await;
+        let all = frames(&rig, 2);
+        let (offset, frame) = &all[all.len() / 2];
+        rig.spoil(2, *offset as usize);
+        let refused = rig.open().await.map(drop);
+        assert!(matches!(&refused, Err(JournalError::Unread { .. })), "it may be readable the next time: {refused:?}");
+        let (findings, lsns) = read(&rig).await;
+        let lost: Vec<_> = findings.iter().map(Finding::lost).filter(|lost| lost.start < lost.end).collect();
+        let [gone] = &lost[..] else { panic!("{findings:?}") };
+        assert!(gone.contains(&frame.base) && gone.end.0 - gone.start.0 < 9, "{gone:?}");
+        let whole = (0..=packets).filter(|lsn| !gone.contains(&Lsn(*lsn))).collect::<Vec<_>>();
+        assert_eq!(lsns, whole);
+        let (_, moved) = repair::repair(&rig.disk()).await.unwrap();
+        assert_eq!(moved.len(), 1, "{moved:?}");
+        let (_, recovery) = rig.open().await.unwrap();
+        assert_eq!((recovery.lost, recovery.next), (lost, Lsn(packets + 1)));
+    });
+}
+
+#[test]
 fn the_destroyed_start_of_the_oldest_segment_is_said() {
     run(|rig| async move {
         filled(&rig, 300, 1000).await;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::window::Window;
-use super::{Current, Finding, PARTIAL, QUARANTINE, ReadError, Reader};
+use super::{Current, Finding, PARTIAL, QUARANTINE, ReadError, Reader, salvage};
 use crate::env::Open;
 use crate::journal::frame::{Found, Header, SECTOR};
 use crate::journal::segment::{self, Sector, SegmentHeader};
@@ -80,7 +80,8 @@ impl Reader {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(ReadError::io(format!("open {name}"))(error)),
         };
-        let sectors = file.read_at(0, 2 * SECTOR as usize).await.map_err(ReadError::io(format!("read {name}")))?;
+        let sectors =
+            salvage::read_at(&*file, 0, 2 * SECTOR as usize).await.map_err(ReadError::io(format!("read {name}")))?;
         match segment::decode(number, &sectors) {
             Sector::Header(header) => Ok(Some(Start::of(header))),
             Sector::Version(found) => {

@@ -7,6 +7,7 @@
 mod finding;
 mod footers;
 mod inventory;
+pub(super) mod salvage;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::salvage;
 use crate::env::{File, Io};
 
 /// Bytes of a piece.
@@ -43,7 +44,7 @@ impl Window {
 
     /// `n` bytes from `offset` on, as they are on the disk now, past the pieces; fewer at the end of the file.
     pub(super) async fn aside(&self, offset: u64, n: u64) -> io::Result<Bytes> {
-        self.file.read_at(offset, n.min(self.size.saturating_sub(offset)) as usize).await
+        salvage::read_at(&*self.file, offset, n.min(self.size.saturating_sub(offset)) as usize).await
     }
 
     /// `n` bytes from `offset` on, a whole sector; fewer only at the end of the file.
@@ -85,7 +86,11 @@ impl Window {
         }
         self.at = at;
         self.piece = match self.ahead.pop_front() {
-            Some(reading) => reading.await?,
+            // Once more where it failed, block by block.
+            Some(reading) => match reading.await {
+                Ok(piece) => piece,
+                Err(_) => salvage::read_at(&*self.file, at, PIECE as usize).await?,
+            },
             None => Bytes::new(),
         };
         if self.piece.len() as u64 != PIECE {
