@@ -129,6 +129,8 @@ pub enum ToMember {
         seqs: Vec<Seq>,
         /// All up to it are settled by the group.
         floor: Seq,
+        /// Beyond it, what the group has settled around these packets, whoever took it: from and to, ascending. May be left out.
+        around: Vec<(Seq, Seq)>,
     },
     /// A settle changed nothing, or a lease has ended.
     Fenced {

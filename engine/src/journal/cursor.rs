@@ -47,6 +47,18 @@ impl Cursor {
         }
     }
 
+    /// What is settled above the floor around `seq`, itself included: from and to.
+    #[must_use]
+    pub fn around(&self, seq: Seq) -> Option<(Seq, Seq)> {
+        self.above.range(..=seq).next_back().filter(|(_, to)| **to >= seq).map(|(from, to)| (*from, *to))
+    }
+
+    /// True when all of `from..=to` is settled.
+    #[must_use]
+    pub fn covers(&self, from: Seq, to: Seq) -> bool {
+        to <= self.floor || self.around(to).is_some_and(|(start, _)| start <= from.max(self.floor.next()))
+    }
+
     /// What is settled above the floor, ascending.
     pub fn above(&self) -> impl Iterator<Item = (Seq, Seq)> {
         self.above.iter().map(|(from, to)| (*from, *to))
@@ -81,6 +93,15 @@ mod tests {
                 }
                 let floor = (1..).take_while(|seq| model.contains(seq)).last().unwrap_or(0);
                 prop_assert_eq!(cursor.floor, Seq(floor));
+                for seq in 1..70 {
+                    let covered = |to: u64| (seq..=to).all(|one| model.contains(&one));
+                    prop_assert!((seq..70).all(|to| cursor.covers(Seq(seq), Seq(to)) == covered(to)));
+                    let around = (seq > floor && model.contains(&seq)).then(|| {
+                        let from = (1..=seq).rev().take_while(|one| model.contains(one)).last().unwrap();
+                        (Seq(from), Seq((seq..).take_while(|one| model.contains(one)).last().unwrap()))
+                    });
+                    prop_assert_eq!(cursor.around(Seq(seq)), around);
+                }
             }
         }
     }

@@ -87,7 +87,7 @@ struct Open {
 enum After {
     Joined { member: MemberName, session: u64, generation: u64, floor: Seq },
     Granted(Vec<Grant>),
-    Settled { member: MemberName, session: u64, lease: u64, seqs: Vec<Seq>, floor: Seq },
+    Settled { member: MemberName, session: u64, lease: u64, seqs: Vec<Seq>, floor: Seq, around: Vec<(Seq, Seq)> },
     Nothing,
 }
 
@@ -289,7 +289,10 @@ impl Dispatcher {
             return Ok(());
         }
         let (member, floor) = (member.clone(), self.cursor.floor);
-        self.submit(records, After::Settled { member, session, lease, seqs: done, floor }).await
+        let mut around: Vec<(Seq, Seq)> = done.iter().filter_map(|seq| self.cursor.around(*seq)).collect();
+        around.sort_unstable();
+        around.dedup();
+        self.submit(records, After::Settled { member, session, lease, seqs: done, floor, around }).await
     }
 
     /// The record that settles packets, and whatever was passed over before.
@@ -431,8 +434,8 @@ impl Dispatcher {
                 }
             }
             After::Granted(grants) => self.hand_out(grants).await?,
-            After::Settled { member, session, lease, seqs, floor } => {
-                self.tell(&member, session, ToMember::Settled { lease, seqs, floor });
+            After::Settled { member, session, lease, seqs, floor, around } => {
+                self.tell(&member, session, ToMember::Settled { lease, seqs, floor, around });
             }
             After::Nothing => {}
         }

@@ -16,6 +16,7 @@ use super::shared::{BATCH, Shared};
 use super::tree::{Input, Tx};
 use crate::channel::lease::Outcome;
 use crate::env::{Clock, Fut};
+use crate::journal::image::Cursor;
 use crate::journal::record::{Name, Retired, Settle as Settled};
 use crate::journal::{Intent, Journal, Lsn, Record};
 use crate::lane::LaneError;
@@ -52,7 +53,8 @@ struct State {
     incarnation: Option<u64>,
     /// It has changed, and the journal is yet to know.
     anew: bool,
-    floor: Seq,
+    /// What the group is done with, whoever took it, as far as it was told since the last packets were begun.
+    passed: Cursor,
     held: BTreeMap<Seq, Held>,
     /// Granted, and not begun.
     queue: VecDeque<(Seq, Bytes)>,
@@ -98,21 +100,21 @@ impl Taken {
         Taken(Arc::new(Inner { channel, group, credits, clock, journal, extend_ns, state, granted, told }))
     }
 
-    /// What is to be done next, with at most `max` packets, and how far the group has come.
-    async fn next(&self, max: usize) -> (Seq, Next) {
+    /// What is to be done next, with at most `max` packets, and what the group is done with.
+    async fn next(&self, max: usize) -> (Vec<(Seq, Seq)>, Next) {
         loop {
             let granted = self.0.granted.notified();
             {
                 let mut state = self.0.state();
                 if let (true, Some(incarnation)) = (state.anew, state.incarnation) {
                     state.anew = false;
-                    return (Seq(0), Next::Anew(incarnation));
+                    return (Vec::new(), Next::Anew(incarnation));
                 }
                 if !state.queue.is_empty() {
                     let count = state.queue.len().min(max);
                     let packets: Vec<(Seq, Bytes)> = state.queue.drain(..count).collect();
                     state.working.extend(packets.iter().map(|(seq, _)| *seq));
-                    return (state.floor, Next::Packets(packets));
+                    return (std::mem::take(&mut state.passed).ranges(), Next::Packets(packets));
                 }
             }
             granted.await;
@@ -204,9 +206,11 @@ impl State {
             self.held.clear();
             self.queue.clear();
             self.unsynced.clear();
+            self.passed = Cursor::default();
         }
         self.joined = true;
-        (self.generation, self.floor) = (generation, floor);
+        self.generation = generation;
+        self.pass(floor, &[]);
         for (seq, held) in self.held.iter().filter(|(_, held)| held.done) {
             self.tell.entry(held.lease).or_default().push(*seq);
         }
@@ -243,8 +247,16 @@ impl State {
         }
     }
 
-    fn settled(&mut self, lease: u64, seqs: &[Seq], floor: Seq) {
-        self.floor = self.floor.max(floor);
+    /// Its own journal would grow with each packet that it took, while one of another member stands at the floor.
+    fn pass(&mut self, floor: Seq, around: &[(Seq, Seq)]) {
+        if floor > Seq(0) {
+            self.passed.settle(Seq(1), floor);
+        }
+        around.iter().for_each(|(from, to)| self.passed.settle(*from, *to));
+    }
+
+    fn settled(&mut self, lease: u64, seqs: &[Seq], floor: Seq, around: &[(Seq, Seq)]) {
+        self.pass(floor, around);
         for seq in seqs {
             if self.held.get(seq).is_some_and(|held| held.lease == lease) {
                 self.held.remove(seq);
@@ -281,7 +293,7 @@ impl Seat for Taken {
             match message {
                 ToMember::Joined { generation, incarnation, floor } => state.join(generation, incarnation, floor)?,
                 ToMember::Granted { lease, packets } => state.grant(self.0.credits, lease, packets)?,
-                ToMember::Settled { lease, seqs, floor } => state.settled(lease, &seqs, floor),
+                ToMember::Settled { lease, seqs, floor, around } => state.settled(lease, &seqs, floor, &around),
                 ToMember::Fenced { generation, still_held, lease, seqs } => {
                     state.fence(generation, still_held, lease, &seqs);
                 }
@@ -326,7 +338,7 @@ pub(super) async fn run(
     outputs: Vec<Arc<Inbox>>,
 ) -> Result<(), EngineError> {
     loop {
-        let (floor, next) = tokio::select! {
+        let (passed, next) = tokio::select! {
             biased;
             () = shared.stopped() => break,
             next = async {
@@ -346,7 +358,7 @@ pub(super) async fn run(
                 continue;
             }
         };
-        input.pass(floor);
+        input.pass(&passed);
         // Done before, and the host never heard of it.
         let known: Vec<Seq> = packets.extract_if(.., |(seq, _)| input.has(*seq)).map(|(seq, _)| seq).collect();
         let items = stored_items(&input, packets)?;

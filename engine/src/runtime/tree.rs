@@ -71,13 +71,16 @@ impl Input {
         self.open().cursor.has(seq)
     }
 
-    /// The group is done with all up to `floor`, whoever took them.
-    pub(crate) fn pass(&self, floor: Seq) {
-        let mut open = self.open();
-        if floor > open.cursor.floor {
-            open.cursor.settle(Seq(1), floor);
-            // Ranges swallow each other: only the newest floor is written.
-            open.gaps = vec![(Seq(1), floor)];
+    /// The group is done with these, whoever took them: from and to.
+    pub(crate) fn pass(&self, passed: &[(Seq, Seq)]) {
+        let open = &mut *self.open();
+        for (from, to) in
+            passed.iter().filter(|(from, to)| !open.cursor.covers(*from, *to)).copied().collect::<Vec<_>>()
+        {
+            open.cursor.settle(from, to);
+            // Ranges swallow each other: only the newest of them is written.
+            open.gaps.retain(|(start, end)| *start < from || *end > to);
+            open.gaps.push((from, to));
         }
     }
 

@@ -489,7 +489,7 @@ impl Member for SpoiledMember {
         if self.is_fooled(&settle) {
             let mut known = lock(&self.known);
             known.hidden.extend(&seqs);
-            self.extra.push_back(ToMember::Settled { lease, seqs, floor: known.floor });
+            self.extra.push_back(ToMember::Settled { lease, seqs, floor: known.floor, around: Vec::new() });
             return nothing;
         }
         self.member.settle(settle)

@@ -125,7 +125,7 @@ impl Group {
         let done: Vec<Done> = verdict.took.into_iter().map(|seq| (seq, given_up.clone())).collect();
         done.iter().for_each(|(seq, _)| self.done(*seq));
         if !answered.is_empty() {
-            self.tell(member, ToMember::Settled { lease, seqs: answered, floor: self.floor });
+            self.tell(member, ToMember::Settled { lease, seqs: answered, floor: self.floor, around: Vec::new() });
         }
         done
     }

@@ -138,8 +138,9 @@ pub(super) fn to_member(message: ToMember, process: &str) -> from_desk::Message 
             let delivery = |(seq, delivery, packet): (Seq, u32, _)| v1::Delivery { seq: seq.0, delivery, packet };
             from_desk::Message::Granted(v1::Granted { lease, packets: packets.into_iter().map(delivery).collect() })
         }
-        ToMember::Settled { lease, seqs, floor } => {
-            from_desk::Message::Settled(v1::Settled { lease, ranges: ranges(&seqs), floor: floor.0 })
+        ToMember::Settled { lease, seqs, floor, around } => {
+            let around = around.into_iter().map(|(from, to)| v1::Range { from: from.0, to: to.0 }).collect();
+            from_desk::Message::Settled(v1::Settled { lease, ranges: ranges(&seqs), floor: floor.0, around })
         }
         ToMember::Fenced { generation, still_held, lease, seqs } => {
             from_desk::Message::Fenced(v1::Fenced { generation, lease, ranges: ranges(&seqs), still_held })
@@ -170,7 +171,16 @@ pub(super) fn granted(granted: v1::Granted) -> Result<ToMember, LaneError> {
 }
 
 pub(super) fn settled(settled: &v1::Settled) -> Result<ToMember, LaneError> {
-    Ok(ToMember::Settled { lease: settled.lease, seqs: seqs(&settled.ranges)?, floor: floor(settled.floor)? })
+    let range = |range: &v1::Range| {
+        let (from, to) = (floor(range.from)?, floor(range.to)?);
+        if from == Seq(0) || from > to {
+            Err(LaneError::Protocol("a range that begins behind its end"))
+        } else {
+            Ok((from, to))
+        }
+    };
+    let around = settled.around.iter().map(range).collect::<Result<_, _>>()?;
+    Ok(ToMember::Settled { lease: settled.lease, seqs: seqs(&settled.ranges)?, floor: floor(settled.floor)?, around })
 }
 
 pub(super) fn fenced(fenced: &v1::Fenced) -> Result<ToMember, LaneError> {
@@ -194,6 +204,18 @@ mod tests {
             let messages = settles(&said);
             assert_eq!(messages[0].ranges.len(), 2);
             assert_eq!(settle(messages[0].clone()).unwrap(), said);
+        }
+    }
+
+    #[test]
+    fn what_is_settled_around_comes_as_it_was_told() {
+        let around = vec![(Seq(3), Seq(9)), (Seq(20), Seq(20))];
+        let told = ToMember::Settled { lease: 5, seqs: vec![Seq(4), Seq(20)], floor: Seq(1), around };
+        let from_desk::Message::Settled(message) = to_member(told.clone(), "hub") else { panic!("not said") };
+        assert_eq!(settled(&message).unwrap(), told);
+        for (from, to) in [(0, 3), (5, 4), (1, u64::MAX)] {
+            let bad = v1::Settled { around: vec![v1::Range { from, to }], ..message.clone() };
+            assert!(settled(&bad).is_err(), "{from} to {to}");
         }
     }
 
