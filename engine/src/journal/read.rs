@@ -1,7 +1,7 @@
 //! Reading packets back: from memory while the reader keeps up, else whole frames from disk, verified.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 
@@ -14,15 +14,30 @@ use crate::env::File;
 use crate::packet::Seq;
 use crate::reachable;
 
-/// The open segments, and the last frame that was read.
+/// The open segments, and what was read last.
 pub(super) struct Files {
     pub(super) open: BTreeMap<u64, Arc<dyn File>>,
+    /// The last frame.
     cached: Option<(At, Vec<Appended>)>,
+    /// The bytes from a place on, of which that frame was the first: those behind it are likely to be next.
+    piece: Option<(At, Bytes)>,
 }
 
 impl Files {
     pub(super) fn of(open: BTreeMap<u64, Arc<dyn File>>) -> Files {
-        Files { open, cached: None }
+        Files { open, cached: None, piece: None }
+    }
+}
+
+impl Files {
+    /// A frame that was read along with one before it. The piece may be older than the frame, and then doesn't hold it.
+    fn read_along(&self, at: At) -> Option<Bytes> {
+        let (from, piece) = self.piece.as_ref().filter(|(from, _)| from.segment == at.segment)?;
+        let offset = usize::try_from(at.offset.checked_sub(from.offset)?).ok()?;
+        match frame::parse(at, &piece.slice(offset.min(piece.len())..)) {
+            Found::Frame(_, body) => Some(body),
+            Found::Nothing | Found::Bad(_) => None,
+        }
     }
 }
 
@@ -178,20 +193,28 @@ impl Journal {
         packets_max: usize,
     ) -> Result<Vec<(Seq, Bytes)>, JournalError> {
         let pick = |records: &[Appended]| pick(records, channel, from, packets_max);
-        let file = {
-            let files = self.shared.files.lock().expect("no code panics while it holds the files");
+        let (file, along) = {
+            let files = self.files();
             if let Some((cached, records)) = &files.cached
                 && *cached == at
             {
                 return Ok(pick(records));
             }
-            files.open.get(&at.segment).cloned()
+            (files.open.get(&at.segment).cloned(), files.read_along(at))
         };
         let Some(file) = file else { return Ok(Vec::new()) };
         let what = format!("read segment {} at {}", at.segment, at.offset);
-        let limit = self.shared.options.frame_bytes_max.next_multiple_of(frame::SECTOR as usize);
-        let bytes = file.read_at(at.offset, limit).await.map_err(JournalError::io(what.clone()))?;
-        let Found::Frame(_, mut body) = frame::parse(at, &bytes) else {
+        let body = match along {
+            Some(body) => Some(body),
+            None => {
+                let limit = self.shared.options.frame_bytes_max.next_multiple_of(frame::SECTOR as usize);
+                let piece = file.read_at(at.offset, limit).await.map_err(JournalError::io(what.clone()))?;
+                let mut files = self.files();
+                files.piece = Some((at, piece));
+                files.read_along(at)
+            }
+        };
+        let Some(mut body) = body else {
             // Settled or copied forward while we read, its segment is somebody else's.
             let here = |packets: &Packets| packets.next(from) == Some((from, at));
             let needed = self.image(|image| image.channel(channel).is_some_and(here));
@@ -220,8 +243,12 @@ impl Journal {
             }
         }
         let picked = pick(&records);
-        self.shared.files.lock().expect("no code panics while it holds the files").cached = Some((at, records));
+        self.files().cached = Some((at, records));
         Ok(picked)
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.shared.files.lock().expect("no code panics while it holds the files")
     }
 }
 
