@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, Semaphore};
 
-use super::tree::Item;
+use super::tree::{Done, Item};
 use crate::graph::{InboxSpec, Overflow};
 use crate::journal::record::Name;
 
@@ -20,6 +20,8 @@ pub(crate) struct Inbox {
     arrived: Notify,
     senders: AtomicUsize,
     spec: InboxSpec,
+    /// What its node had written before the restart: that is not handled again, and takes no place here.
+    done: Mutex<Done>,
 }
 
 /// Why an item was turned away.
@@ -34,7 +36,7 @@ pub(crate) enum Turned {
 }
 
 impl Inbox {
-    pub(crate) fn new(node: &Name, spec: InboxSpec) -> Arc<Self> {
+    pub(crate) fn new(node: &Name, spec: InboxSpec, done: Done) -> Arc<Self> {
         Arc::new(Inbox {
             node: node.clone(),
             queue: Mutex::new(VecDeque::new()),
@@ -42,11 +44,18 @@ impl Inbox {
             arrived: Notify::new(),
             senders: AtomicUsize::new(0),
             spec,
+            done: Mutex::new(done),
         })
     }
 
     fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Item>> {
         self.queue.lock().expect("no code panics while it holds an inbox")
+    }
+
+    /// Takes out what its node is done with since before the restart.
+    pub(crate) fn take_done(&self, items: &mut Vec<Item>) -> Vec<Item> {
+        let mut done = self.done.lock().expect("no code panics while it looks what is done");
+        if done.is_empty() { Vec::new() } else { items.extract_if(.., |item| done.take(item)).collect() }
     }
 
     /// Adds a sender; the inbox ends when all have left.

@@ -308,7 +308,6 @@ impl Builder {
 
     fn build(&mut self, mut options: EngineOptions) -> Result<(), EngineError> {
         let nodes = std::mem::take(&mut options.plan.nodes);
-        let inboxes: Vec<Arc<Inbox>> = nodes.iter().map(|node| Inbox::new(&node.id, node.inbox)).collect();
         let process = options.plan.process.clone();
         let hosted: Vec<&ChannelPlan> = options.channels.iter().filter(|channel| channel.host == process).collect();
         let keys_max = KEYS_MAX / hosted.len().max(1);
@@ -317,11 +316,15 @@ impl Builder {
         };
         self.hosted = hosted.iter().map(host).collect();
         let inputs: Vec<Name> = nodes.iter().filter_map(|node| input_name(node, &process, &options.channels)).collect();
+        let inbox = |node: &PlannedNode| {
+            let done = self.shared.journal.image(|image| Done::of(&node.id, &inputs, image));
+            Inbox::new(&node.id, node.inbox, done)
+        };
+        let inboxes: Vec<Arc<Inbox>> = nodes.iter().map(inbox).collect();
         for (node, inbox) in nodes.iter().zip(&inboxes) {
             let outputs: Vec<Arc<Inbox>> = node.outputs.iter().map(|to| inboxes[*to].clone()).collect();
             outputs.iter().for_each(|inbox| inbox.join());
-            let done = self.shared.journal.image(|image| Done::of(&node.id, &inputs, image));
-            self.node(node, Wiring { inbox: inbox.clone(), outputs, done }, &mut options)?;
+            self.node(node, Wiring { inbox: inbox.clone(), outputs }, &mut options)?;
         }
         self.lanes(&options);
         Ok(())
@@ -335,7 +338,7 @@ impl Builder {
             node: node.id.to_string(),
         };
         let (shared, name, in_flight_max) = (self.shared.clone(), node.id.clone(), options.in_flight_max);
-        let Wiring { inbox, outputs, done } = wiring;
+        let Wiring { inbox, outputs } = wiring;
         let (plugin, config) = (node.plugin.clone(), node.config.clone());
         match &node.role {
             Role::Source => {
@@ -395,8 +398,7 @@ impl Builder {
                     }
                     None => outputs,
                 };
-                self.work
-                    .push(NodeTask { shared, name, node: built, rebuild, durable, done, inbox, outputs }.run().boxed());
+                self.work.push(NodeTask { shared, name, node: built, rebuild, durable, inbox, outputs }.run().boxed());
             }
             Role::ChannelOut { channel } => {
                 let into = match self.hosted.get(channel) {
@@ -407,14 +409,14 @@ impl Builder {
                         stages::Into::Outbox { channel, numbers }
                     }
                 };
-                self.work.push(ChannelTask { shared, name, into, done, inbox }.run().boxed());
+                self.work.push(ChannelTask { shared, name, into, inbox }.run().boxed());
             }
             Role::Sink => {
                 let sink = match options.stand_ins.remove(&*name) {
                     Some(StandIn::Sink(sink)) => sink,
                     _ => options.registry.build_sink(&plugin, &context, config)?,
                 };
-                self.work.push(SinkTask { shared, name, sink, done, inbox }.run().boxed());
+                self.work.push(SinkTask { shared, name, sink, inbox }.run().boxed());
             }
         }
         Ok(())
@@ -499,5 +501,4 @@ impl Builder {
 struct Wiring {
     inbox: Arc<Inbox>,
     outputs: Vec<Arc<Inbox>>,
-    done: Done,
 }

@@ -302,11 +302,22 @@ impl Shared {
         };
         items.iter().for_each(|item| item.tree.fork(others.len()));
         for inbox in others {
-            let turned = inbox.push(items.clone()).await;
-            self.turn_away(inbox, turned, tx, events).await?;
+            self.put(inbox, items.clone(), tx, events).await?;
         }
-        let turned = last.push(items).await;
-        self.turn_away(last, turned, tx, events).await
+        self.put(last, items, tx, events).await
+    }
+
+    /// Puts items into an inbox; the branches of those that it needs no more, or turns away, end here.
+    async fn put(
+        &self,
+        inbox: &Inbox,
+        mut items: Vec<Item>,
+        tx: &mut Tx,
+        events: &mut Events,
+    ) -> Result<(), EngineError> {
+        inbox.take_done(&mut items).iter().for_each(|item| tx.end(&inbox.node, item, Vec::new()));
+        let turned = inbox.push(items).await;
+        self.turn_away(inbox, turned, tx, events).await
     }
 }
 

@@ -11,7 +11,7 @@ use super::hosted::Hosted;
 use super::inbox::Inbox;
 use super::inputs::Numbers;
 use super::shared::{BATCH, Shared, Tried, panic_text};
-use super::tree::{Done, Item, Tx};
+use super::tree::{Item, Tx};
 use crate::journal::Record;
 use crate::journal::record::{Name, Put};
 use crate::node::{Class, Emitted, Node, NodeError, Output, RegistryError, Sink};
@@ -38,7 +38,6 @@ pub(crate) struct NodeTask {
     pub(crate) node: Box<dyn Node>,
     pub(crate) rebuild: Rebuild,
     pub(crate) durable: Option<Durable>,
-    pub(crate) done: Done,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) outputs: Vec<Arc<Inbox>>,
 }
@@ -50,10 +49,6 @@ impl NodeTask {
             let (mut tx, mut events) = (Tx::default(), self.shared.events(&self.name));
             let (mut out, mut onward) = (Output::default(), Vec::with_capacity(items.len()));
             for item in items {
-                if self.done.take(&item) {
-                    tx.end(&self.name, &item, Vec::new());
-                    continue;
-                }
                 out.clear();
                 match self.call(&item.packet, &mut out)? {
                     Ok(()) if self.durable.is_some() => {
@@ -191,7 +186,6 @@ pub(crate) struct ChannelTask {
     pub(crate) shared: Arc<Shared>,
     pub(crate) name: Name,
     pub(crate) into: Into,
-    pub(crate) done: Done,
     pub(crate) inbox: Arc<Inbox>,
 }
 
@@ -214,10 +208,6 @@ impl ChannelTask {
             self.shared.charge(&self.name, &items).await;
             let mut tx = Tx::default();
             for item in items {
-                if self.done.take(&item) {
-                    tx.end(&self.name, &item, Vec::new());
-                    continue;
-                }
                 match &mut self.into {
                     Into::Outbox { channel, numbers } => {
                         let (channel, seq) = (channel.clone(), numbers.next());
@@ -241,7 +231,6 @@ pub(crate) struct SinkTask {
     pub(crate) shared: Arc<Shared>,
     pub(crate) name: Name,
     pub(crate) sink: Box<dyn Sink>,
-    pub(crate) done: Done,
     pub(crate) inbox: Arc<Inbox>,
 }
 
@@ -253,14 +242,6 @@ impl SinkTask {
         while let Some(mut items) = self.inbox.take(BATCH).await {
             self.shared.charge(&self.name, &items).await;
             let mut tx = Tx::default();
-            items.retain(|item| {
-                // A dead letter of this sink, from before a restart.
-                let done = self.done.take(item);
-                if done {
-                    tx.end(&self.name, item, Vec::new());
-                }
-                !done
-            });
             let mut wait = RETRY_FIRST_NS;
             // Of the first of them.
             let mut tried = Tried::ONCE;

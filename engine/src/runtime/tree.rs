@@ -385,11 +385,13 @@ impl Done {
         Done { stage: stage.into(), wrote }
     }
 
+    /// True when nothing is left of it, as mostly.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.wrote.is_empty()
+    }
+
     /// True, as often as this packet of this tree was handled before the restart.
     pub(crate) fn take(&mut self, item: &Item) -> bool {
-        if self.wrote.is_empty() {
-            return false;
-        }
         let one = (item.tree.input().name.clone(), item.tree.seq(), item.packet.identity);
         let Some(times) = self.wrote.get_mut(&one) else { return false };
         *times -= 1;
