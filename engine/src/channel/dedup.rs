@@ -9,6 +9,14 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 /// Most keys that a host remembers, for all its channels: about 1.3 MiB of its journal's small state.
 pub const KEYS_MAX: usize = 1 << 15;
 
+/// Most keys that a host remembers with segments of that size: they take at most a quarter of one, as all of the small state is to
+/// fit half of one.
+#[must_use]
+pub fn keys_max(segment_bytes: u64) -> usize {
+    const KEY_BYTES: u64 = 40;
+    usize::try_from(segment_bytes / 4 / KEY_BYTES).unwrap_or(KEYS_MAX).min(KEYS_MAX)
+}
+
 /// A key's hash.
 pub type KeyHash = u128;
 
@@ -90,6 +98,12 @@ impl Keys {
     #[must_use]
     pub fn knows(&self, key: KeyHash) -> bool {
         self.known.contains_key(&key)
+    }
+
+    /// When the newest one came.
+    #[must_use]
+    pub fn newest(&self) -> Option<i64> {
+        self.by_time.last().map(|(at, _)| *at)
     }
 
     /// How many are remembered.

@@ -8,8 +8,8 @@ use super::record::{Name, Record};
 use crate::channel::dedup::{KeyHash, Keys, Remembered};
 use crate::packet::Seq;
 
-/// Most keys that one record of a snapshot holds.
-const KEYS_A_RECORD: usize = 1024;
+/// Most keys that one record of a snapshot holds: a frame of 8 KiB has room for it.
+const KEYS_A_RECORD: usize = 256;
 
 /// See [`Record::Generation`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

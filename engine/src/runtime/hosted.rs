@@ -31,6 +31,8 @@ pub(crate) struct Hosted {
     name: Name,
     horizon_ns: i64,
     keys_max: usize,
+    /// What the clock and the monotonic clock said when it was opened: keys age by the latter, whatever the former does meanwhile.
+    opened: (i64, u64),
     ends: Mutex<Ends>,
 }
 
@@ -61,11 +63,14 @@ impl Hosted {
             }
             image.last_given(&name)
         });
+        // A clock that went back must not make new keys older than those that are known.
+        let newest = shared.journal.image(|image| image.keys(&name).and_then(Keys::newest)).unwrap_or(i64::MIN);
+        let opened = (shared.env.clock.unix_ns().max(newest), shared.env.clock.mono());
         let leased = plan.groups.iter().any(|group| plan.is_leased(group));
         let last = if forgetful && leased { Seq((last.0 / JUMP + 1) * JUMP) } else { last };
         let horizon_ns = i64::try_from(plan.options.dedup_horizon_ns).expect("a file's times are at most 30 days");
         let ends = Mutex::new(Ends { producers, numbers: Numbers::after(last), fresh: Keys::default() });
-        Hosted { shared: shared.clone(), channel: plan.id.clone(), name, horizon_ns, keys_max, ends }
+        Hosted { shared: shared.clone(), channel: plan.id.clone(), name, horizon_ns, keys_max, opened, ends }
     }
 
     pub(crate) fn channel(&self) -> &str {
@@ -197,7 +202,7 @@ impl Hosted {
     /// `from` is the producer whose numbers the packets have; those that are made here have none.
     fn admit(&self, ends: &mut Ends, from: Option<&Name>, packets: impl Iterator<Item = (Seq, Bytes)>) -> Admitted {
         let mut admitted = Admitted { records: Vec::new(), keys: Vec::new(), events: Vec::new(), appends: false };
-        let now = self.shared.env.clock.unix_ns();
+        let now = self.now();
         let (mut remembered, since) = (Vec::new(), now.saturating_sub(self.horizon_ns));
         for (seq, packet) in packets {
             let source = || from.map(|input| Origin { input: input.clone(), seq });
@@ -252,6 +257,13 @@ impl Hosted {
             known => known,
         };
         (judged, Some((key, payload)))
+    }
+
+    /// By which keys age, unix ns.
+    fn now(&self) -> i64 {
+        let (unix_ns, mono_ns) = self.opened;
+        let since_ns = self.shared.env.clock.mono().saturating_sub(mono_ns);
+        unix_ns.saturating_add(i64::try_from(since_ns).unwrap_or(i64::MAX))
     }
 
     /// From when on keys are remembered: for the horizon, or as many as may be.

@@ -28,7 +28,7 @@ use std::sync::{Arc, Weak};
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
 
-use crate::channel::dedup::KEYS_MAX;
+use crate::channel::dedup;
 use crate::env::{Disk, Env};
 use crate::graph::{Plan, PlannedNode, Role};
 use crate::journal::letter::Runtime;
@@ -310,7 +310,7 @@ impl Builder {
         let nodes = std::mem::take(&mut options.plan.nodes);
         let process = options.plan.process.clone();
         let hosted: Vec<&ChannelPlan> = options.channels.iter().filter(|channel| channel.host == process).collect();
-        let keys_max = KEYS_MAX / hosted.len().max(1);
+        let keys_max = dedup::keys_max(options.journal.segment_bytes) / hosted.len().max(1);
         let host = |plan: &&ChannelPlan| {
             (plan.id.clone(), Arc::new(Hosted::new(&self.shared, plan, keys_max, self.forgetful)))
         };

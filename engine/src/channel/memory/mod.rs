@@ -150,7 +150,8 @@ impl Shared {
 
     fn publish(&self, opened: &Opened, first: Seq, packets: Vec<Bytes>) -> Result<Seq, ChannelError> {
         kind::check_publish(first, &packets)?;
-        let now = self.clock.unix_ns();
+        // It has one life only.
+        let now = i64::try_from(self.clock.mono()).unwrap_or(i64::MAX);
         self.change(|state, _| {
             let count = packets.len() as u64;
             let accept = state.producers.offer(&self.plan.id, &opened.name, opened.epoch, (first, 0), count)?;
