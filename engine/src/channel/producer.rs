@@ -19,8 +19,6 @@ struct Producer {
     last: Seq,
 }
 
-/// The epoch of a count that goes on under another name: it fences all others.
-const RETIRED: Epoch = Epoch(u64::MAX);
 /// Most journals of one process that a channel knows.
 pub const JOURNALS_MAX: usize = 1024;
 const AT: char = '@';
@@ -80,39 +78,45 @@ pub enum Rejection {
 
 impl Producers {
     /// Opens a channel for a producer and fences its older epochs; returns the last sequence number held, 0 for none.
-    /// Opening the same epoch again is fine. Where a process did not say which journal it counts in before (an older release), the
-    /// first that it names goes on with that count.
+    /// Opening the same epoch again is fine.
     ///
     /// # Errors
     /// [`Rejection::Fenced`] when a newer epoch was opened before, [`Rejection::TooMany`] beyond [`JOURNALS_MAX`].
     pub fn open(&mut self, channel: &str, producer: &str, epoch: Epoch) -> Result<Seq, Rejection> {
-        let nameless = process(producer);
-        let before = self.get(channel, nameless).filter(|before| before.epoch != RETIRED);
-        match self.get(channel, producer).or(before) {
+        match self.known(channel, producer) {
             Some(known) if epoch < known.epoch => Err(Rejection::Fenced { offered: epoch, current: known.epoch }),
-            None if self.journals(channel, nameless) >= JOURNALS_MAX => Err(Rejection::TooMany),
+            None if self.of_process(channel, process(producer)).count() >= JOURNALS_MAX => Err(Rejection::TooMany),
             known => {
                 let last = known.map_or(Seq(0), |known| known.last);
-                if producer != nameless
-                    && let Some(before) = before
-                {
-                    self.set(channel, nameless, Producer { epoch: RETIRED, ..before });
-                }
                 self.set(channel, producer, Producer { epoch, last });
                 Ok(last)
             }
         }
     }
 
-    /// The count of a process that another name goes on with, as it must be kept: its epoch and its last number.
-    #[must_use]
-    pub fn retired(&self, channel: &str, producer: &str) -> Option<(Epoch, Seq)> {
-        let before = self.get(channel, process(producer)).filter(|before| before.epoch == RETIRED)?;
-        Some((before.epoch, before.last))
+    /// What is known of a producer. A process that does not tell its journal (another release), and the only journal that it ever
+    /// told, are one.
+    fn known(&self, channel: &str, producer: &str) -> Option<Producer> {
+        let of = process(producer);
+        let mut told = self.of_process(channel, of).filter(|(name, _)| *name != of);
+        let (one, more) = (told.next(), told.next().is_some());
+        let twin = match one {
+            _ if more => None,
+            Some((_, one)) if producer == of => Some(one),
+            Some((name, _)) if name != producer => None,
+            _ => self.get(channel, of),
+        };
+        match (self.get(channel, producer), twin) {
+            (Some(own), Some(twin)) => {
+                Some(Producer { epoch: own.epoch.max(twin.epoch), last: own.last.max(twin.last) })
+            }
+            (own, twin) => own.or(twin),
+        }
     }
 
-    fn journals(&self, channel: &str, of: &str) -> usize {
-        self.channels.get(channel).map_or(0, |known| known.keys().filter(|name| process(name) == of).count())
+    fn of_process(&self, channel: &str, of: &str) -> impl Iterator<Item = (&str, Producer)> {
+        let all = self.channels.get(channel).into_iter().flatten();
+        all.filter(move |(name, _)| process(name) == of).map(|(name, known)| (name.as_str(), *known))
     }
 
     /// Judges `count` packets from `first`, before which the producer lost `lost` numbers for good; changes nothing. Call
@@ -129,7 +133,7 @@ impl Producers {
         count: u64,
     ) -> Result<Accept, Rejection> {
         assert!(first > Seq(0), "sequence numbers begin at 1, not {first}");
-        let known = match self.get(channel, producer) {
+        let known = match self.known(channel, producer) {
             Some(known) if epoch < known.epoch => {
                 return Err(Rejection::Fenced { offered: epoch, current: known.epoch });
             }
@@ -233,19 +237,22 @@ mod tests {
     }
 
     #[test]
-    fn the_first_journal_named_goes_on_with_the_count_of_an_older_release() {
+    fn a_process_that_tells_no_journal_and_the_only_one_that_it_told_are_one() {
         let mut producers = Producers::default();
         producers.open(CHANNEL, NAME, Epoch(3)).unwrap();
         producers.accept(CHANNEL, NAME, Seq(9));
         let (first, second) = (name(NAME, Some(7)), name(NAME, Some(8)));
         let fenced = Rejection::Fenced { offered: Epoch(2), current: Epoch(3) };
         assert_eq!(producers.open(CHANNEL, &first, Epoch(2)), Err(fenced));
-        assert_eq!(producers.retired(CHANNEL, &first), None);
-        assert_eq!(producers.open(CHANNEL, &first, Epoch(4)), Ok(Seq(9)));
-        assert_eq!(producers.retired(CHANNEL, &first), Some((RETIRED, Seq(9))));
-        assert_eq!(producers.open(CHANNEL, &second, Epoch(1)), Ok(Seq(0)));
-        let fenced = Rejection::Fenced { offered: Epoch(5), current: RETIRED };
-        assert_eq!(producers.open(CHANNEL, NAME, Epoch(5)), Err(fenced), "its count is another's now");
+        assert_eq!(producers.open(CHANNEL, &first, Epoch(4)), Ok(Seq(9)), "the release that tells it");
+        let fenced = Rejection::Fenced { offered: Epoch(3), current: Epoch(4) };
+        assert_eq!(offer(&producers, 3, 10, 1), Err(fenced));
+        producers.accept(CHANNEL, &first, Seq(12));
+        assert_eq!(producers.open(CHANNEL, NAME, Epoch(5)), Ok(Seq(12)), "the older release again");
+        producers.accept(CHANNEL, NAME, Seq(14));
+        assert_eq!(producers.open(CHANNEL, &first, Epoch(6)), Ok(Seq(14)));
+        assert_eq!(producers.open(CHANNEL, &second, Epoch(1)), Ok(Seq(0)), "a machine that was replaced");
+        assert_eq!(producers.open(CHANNEL, &first, Epoch(7)), Ok(Seq(14)));
     }
 
     #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use super::inputs::{Numbers, channel_name};
 use super::lanes::journal_error;
 use super::shared::{Shared, Tried, plain};
 use crate::channel::dedup::{self, Judged, KeyHash, Keys, Remembered};
-use crate::channel::producer::{self, Producers};
+use crate::channel::producer::Producers;
 use crate::journal::letter::Origin;
 use crate::journal::record::{BusinessKeys, Name, Producer, identity_of};
 use crate::journal::{Commit, Intent, Record};
@@ -88,11 +88,9 @@ impl Hosted {
             .producers
             .open(&self.channel, producer, epoch)
             .map_err(|rejection| LaneError::rejected(&self.channel, rejection))?;
-        let mut records = vec![self.producer(producer, epoch, last)];
-        let retired = self.ends().producers.retired(&self.channel, producer);
-        records.extend(retired.map(|(epoch, last)| self.producer(producer::process(producer), epoch, last)));
+        let record = self.producer(producer, epoch, last);
         // Durable also when nothing changed: what was accepted before this is then durable too.
-        let commit = self.shared.journal.append(records, Intent::Drain).await;
+        let commit = self.shared.journal.append(vec![record], Intent::Drain).await;
         commit.map_err(journal_error(&self.channel))?.synced().await.map_err(journal_error(&self.channel))?;
         Ok(last)
     }
