@@ -417,10 +417,14 @@ impl Sink for RecordingSink {
                 let refused = NodeError::new(Class::SinkUnavailable, "the outside system is unavailable (a fault)");
                 return vec![Err(refused); batch.len()];
             }
-            for packet in batch {
+            let write = |packet: &Packet| {
+                if self.endpoint.is_rejected(&packet.packet_id) {
+                    return Err(NodeError::new(Class::SinkPermanent, "the outside system refuses it (a fault)"));
+                }
                 self.endpoint.effect(&packet.packet_id, packet.key.as_deref(), packet.payload.clone());
-            }
-            vec![Ok(()); batch.len()]
+                Ok(())
+            };
+            batch.iter().map(write).collect()
         })
     }
 }

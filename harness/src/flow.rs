@@ -18,9 +18,9 @@ use crate::sim::clock::SimClock;
 use crate::sim::disk::{DiskOptions, SimDisk};
 use crate::sim::seed::KeyedSeed;
 
-/// Packets over which a fault made a node panic, so that they became dead letters: the node as `host.node`, of members the
-/// first, and the packet's name.
-pub type Panicked = BTreeSet<(String, String)>;
+/// Packets that became dead letters because a fault made a node panic over them, or a sink refuse them: the node as `host.node`,
+/// of members the first, and the packet's name.
+pub type Struck = BTreeSet<(String, String)>;
 
 /// A node that can't handle some packets.
 struct Panicking {
@@ -43,7 +43,7 @@ impl Node for Panicking {
 /// # Panics
 /// When a node that was checked can't be built.
 #[must_use]
-pub fn of(plan: &ProcessPlan, members: &Members, registry: &Registry, panicked: &Panicked) -> Flow {
+pub fn of(plan: &ProcessPlan, members: &Members, registry: &Registry, struck: &Struck) -> Flow {
     let all: Vec<(&str, &PlannedNode)> = plan
         .processes
         .iter()
@@ -68,9 +68,13 @@ pub fn of(plan: &ProcessPlan, members: &Members, registry: &Registry, panicked: 
     let place: BTreeMap<usize, usize> = order.iter().enumerate().map(|(new, old)| (*old, new)).collect();
     let nodes = order.iter().map(|old| {
         let (host, node) = all[*old];
+        let over = || {
+            let over = struck.iter().filter(|(at, _)| *at == format!("{host}.{}", node.id));
+            over.map(|(_, packet_id)| packet_id.clone()).collect::<BTreeSet<String>>()
+        };
         let what = match &node.role {
             Role::Source => FlowWhat::Entry,
-            Role::Sink => FlowWhat::Sink,
+            Role::Sink => FlowWhat::Sink { refuses: over() },
             Role::ChannelIn { .. } => FlowWhat::Pipe,
             Role::ChannelOut { .. } => FlowWhat::Channel(BTreeMap::new()),
             Role::Node | Role::StatefulNode => {
@@ -79,8 +83,7 @@ pub fn of(plan: &ProcessPlan, members: &Members, registry: &Registry, panicked: 
                     NodeContext { files: env.disk.clone(), env, process: host.to_owned(), node: node.id.to_string() };
                 let built = registry.build_node(&node.plugin, &context, node.config.clone());
                 let inner = built.unwrap_or_else(|error| panic!("node {host}.{} was checked, but: {error}", node.id));
-                let over = panicked.iter().filter(|(at, _)| *at == format!("{host}.{}", node.id));
-                let over: BTreeSet<String> = over.map(|(_, packet_id)| packet_id.clone()).collect();
+                let over = over();
                 FlowWhat::Node(if over.is_empty() { inner } else { Box::new(Panicking { inner, over }) })
             }
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use seaworthy_engine::observe::Event;
-use seaworthy_engine::packet::Seq;
+use seaworthy_engine::packet::{Identity, Seq};
 
 /// What reached an endpoint that the harness owns: an outside system's memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,12 +112,17 @@ pub struct History {
     pub reported_lost: Vec<(String, String)>,
     /// Frames that faults made rot: the host, and the packets that were in it. What a host reports as lost lies in them.
     pub rotted: Vec<(String, BTreeSet<String>)>,
-    /// Packets over which faults made nodes panic: the node as `host.node`, and the packet's name.
-    pub panicked: Vec<(String, String)>,
+    /// Packets over which faults made nodes panic, or which they made sinks refuse for good: the node as `host.node`, and the
+    /// packet's name.
+    pub struck: Vec<(String, String)>,
     /// Machines that were replaced: the host, and the packets that it alone held.
     pub wiped: Vec<(String, BTreeSet<String>)>,
     /// Dead letters that an independent reader found in the journals, each once, sorted.
     pub dead_letters: Vec<Buried>,
+    /// Dead letters as the journals on the simulated disks hold them at the end, in order.
+    pub letters: Vec<Letter>,
+    /// What is wrong with the journals on the simulated disks at the end.
+    pub unsound: Vec<Unsound>,
     /// Samples of used disk space: host, virtual ns, bytes.
     pub disk_used: Vec<(String, u64, u64)>,
     /// Software that ended by panic or error: host, virtual ns, message.
@@ -132,6 +137,40 @@ pub struct History {
     pub drained: bool,
     /// Backlog samples: virtual ns and packets accepted but not yet visible, as the system's gauges say.
     pub backlog: Vec<(u64, u64)>,
+}
+
+/// A dead letter, as the engine's own reader tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// The host whose journal holds it.
+    pub host: String,
+    /// The packet's identity.
+    pub identity: Identity,
+    /// The packet's name.
+    pub packet_id: String,
+    /// Its key.
+    pub key: Option<String>,
+    /// Its payload.
+    pub content: Bytes,
+    /// Its number where it came from.
+    pub seq: Option<Seq>,
+    /// The class.
+    pub class: String,
+    /// The node, channel or tool that gave it up.
+    pub node: String,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// Something that is wrong with a journal, as the engine's own reader tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsound {
+    /// The host whose journal it is.
+    pub host: String,
+    /// The finding.
+    pub what: String,
+    /// Whether a write that was cut short explains it.
+    pub torn: bool,
 }
 
 /// A dead letter, as it lies in a journal.

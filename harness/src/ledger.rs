@@ -44,6 +44,8 @@ pub struct Ledger {
     pub sinks: Vec<Account>,
     /// [`Declared::shed`].
     pub shed: BTreeMap<String, String>,
+    /// [`Expected::letters`].
+    pub letters: BTreeMap<(String, Arc<str>), Vec<Copy>>,
 }
 
 /// One sink's account.
@@ -227,7 +229,7 @@ pub fn join(history: &History, expected: &Expected, declared: &Declared) -> Resu
     history.dead_letters.iter().for_each(|letter| dead.entry(&letter.packet_id).or_default().push(letter));
     let books = Books { history, expected, declared, answers: &answers, offers: &offers, fates, dead };
     let sinks = (0..expected.sinks.len()).map(|sink| books.account(sink)).collect::<Result<_, _>>()?;
-    Ok(Ledger { answers, sinks, shed: declared.shed.clone() })
+    Ok(Ledger { answers, sinks, shed: declared.shed.clone(), letters: expected.letters.clone() })
 }
 
 /// Where what a sink holds parts from what was expected, in one line.
@@ -384,9 +386,9 @@ impl Books<'_> {
                     }
                     missing
                 }
-                Some(Expect::DeadLettered { at: node, class }) => {
-                    planted = Some(*class);
-                    Some(format!("the dead letter of {} ({} at {node})", offer.packet_id, class.name()))
+                Some(Expect::DeadLettered { at: node, class, packet_id }) => {
+                    planted = Some((*class, packet_id.as_str()));
+                    Some(format!("the dead letter of {packet_id} ({} at {node})", class.name()))
                 }
             };
             if let Some(missing) = missing {
@@ -398,15 +400,17 @@ impl Books<'_> {
 
     /// What a missing effect comes under: an end that was declared, still in flight, or lost. A dead letter says nothing of
     /// sinks that its node does not lead to; one that is `planted` has that class, or was given up before its node saw it.
-    fn excuse(&self, sink: usize, packet_id: &str, missing: &str, planted: Option<Class>) -> Fate {
+    fn excuse(&self, sink: usize, packet_id: &str, missing: &str, planted: Option<(Class, &str)>) -> Fate {
         let declared = |set: &BTreeSet<String>| set.contains(packet_id) || set.contains(missing);
         let explains = |letter: &Buried| {
             let leads = self.expected.behind.get(format!("{}.{}", letter.host, letter.node).as_str());
             let given_up = [Class::AttemptsExhausted, Class::OrderingBlocked].map(Class::name);
-            let fits = planted.is_none_or(|class| letter.class == class.name() || given_up.contains(&&*letter.class));
+            let fits =
+                planted.is_none_or(|(class, _)| letter.class == class.name() || given_up.contains(&&*letter.class));
             fits && leads.is_none_or(|sinks| sinks.contains(&sink))
         };
-        let dead = [packet_id, missing].into_iter().filter_map(|id| self.dead.get(id)).flatten();
+        let named = planted.map_or(missing, |(_, named)| named);
+        let dead = [packet_id, named].into_iter().filter_map(|id| self.dead.get(id)).flatten();
         match () {
             () if dead.copied().any(explains) => Fate::DeadLettered,
             () if [packet_id, missing].iter().any(|id| self.declared.shed.contains_key(*id)) => Fate::Shed,

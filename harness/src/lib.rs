@@ -26,6 +26,7 @@ pub mod run;
 pub mod scenario;
 pub mod sim;
 mod stand_in;
+mod still;
 pub mod story;
 pub mod system;
 pub mod testing;

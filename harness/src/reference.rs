@@ -39,7 +39,10 @@ pub enum FlowWhat {
     /// A node of the graph, freshly built.
     Node(Box<dyn Node>),
     /// An endpoint that the harness owns; it holds the payload of what reaches it.
-    Sink,
+    Sink {
+        /// The packets, by name, that it refuses for good.
+        refuses: BTreeSet<String>,
+    },
     /// Hands packets on unchanged: where a channel is taken from.
     Pipe,
     /// Where a graph puts packets into a channel: it stores each business key once, and knows the payload that came with it.
@@ -86,6 +89,8 @@ pub struct Expected {
     pub reach: BTreeMap<Arc<str>, Vec<usize>>,
     /// The sinks (by index) behind each node, itself included.
     pub behind: BTreeMap<Arc<str>, BTreeSet<usize>>,
+    /// The packets that become dead letters, by name and node, as they come there.
+    pub letters: BTreeMap<(String, Arc<str>), Vec<Copy>>,
     /// What each event that takes part should come to at each of those, in the same order.
     pub events: BTreeMap<EventKey, Vec<Expect>>,
 }
@@ -105,6 +110,8 @@ pub enum Expect {
         at: Arc<str>,
         /// Why.
         class: Class,
+        /// The packet's name there.
+        packet_id: String,
     },
 }
 
@@ -117,6 +124,13 @@ pub struct Copy {
     pub key: Option<String>,
     /// Its payload.
     pub content: Bytes,
+}
+
+impl Copy {
+    fn of(packet: &Packet) -> Copy {
+        let key = packet.key.as_ref().map(ToString::to_string);
+        Copy { packet_id: packet.packet_id.to_string(), key, content: packet.payload.clone() }
+    }
 }
 
 /// An output that an event was folded into.
@@ -133,7 +147,7 @@ pub struct Fold {
 struct Trail {
     copies: BTreeMap<usize, Vec<Copy>>,
     folded_at: BTreeSet<usize>,
-    dead_at: Vec<(usize, Class)>,
+    dead_at: Vec<(usize, Class, String)>,
 }
 
 /// Members of a node's open windows: (node, state key) to events.
@@ -145,16 +159,24 @@ struct Walk<'a> {
     open: Open,
     /// By (event, node): the outputs that took the event over.
     folds: BTreeMap<(usize, usize), Vec<Fold>>,
+    letters: BTreeMap<(String, Arc<str>), Vec<Copy>>,
 }
 
 impl Walk<'_> {
+    /// A node can't handle a packet.
+    fn bury(&mut self, at: usize, packet: &Packet, class: Class, trail: &mut Trail) {
+        trail.dead_at.push((at, class, packet.packet_id.to_string()));
+        let letter = (packet.packet_id.to_string(), self.flow.nodes[at].address.clone());
+        self.letters.entry(letter).or_default().push(Copy::of(packet));
+    }
+
     fn give(&mut self, at: usize, event: usize, packet: &Packet, trail: &mut Trail) {
         let sends = match &mut self.flow.nodes[at].what {
-            FlowWhat::Sink => {
-                let content = packet.payload.clone();
-                let key = packet.key.as_ref().map(ToString::to_string);
-                let copy = Copy { packet_id: packet.packet_id.to_string(), key, content };
-                trail.copies.entry(at).or_default().push(copy);
+            FlowWhat::Sink { refuses } if refuses.contains(packet.packet_id.as_str()) => {
+                return self.bury(at, packet, Class::SinkPermanent, trail);
+            }
+            FlowWhat::Sink { .. } => {
+                trail.copies.entry(at).or_default().push(Copy::of(packet));
                 return;
             }
             FlowWhat::Entry | FlowWhat::Pipe => vec![("out", packet.clone())],
@@ -163,8 +185,7 @@ impl Walk<'_> {
                 Some(key) => match known.get(key) {
                     Some(payload) if *payload == packet.payload => vec![],
                     Some(_) => {
-                        trail.dead_at.push((at, Class::Conflict));
-                        return;
+                        return self.bury(at, packet, Class::Conflict, trail);
                     }
                     None => {
                         known.insert(key.clone(), packet.payload.clone());
@@ -175,8 +196,7 @@ impl Walk<'_> {
             FlowWhat::Node(node) => {
                 let mut out = Output::default();
                 if let Err(error) = node.process(packet, &mut out) {
-                    trail.dead_at.push((at, error.class));
-                    return;
+                    return self.bury(at, packet, error.class, trail);
                 }
                 self.fold(at, event, &out);
                 if out.folded {
@@ -242,7 +262,7 @@ impl Walk<'_> {
 pub(crate) fn reachable(flow: &Flow) -> Vec<BTreeSet<usize>> {
     let mut reach = vec![BTreeSet::new(); flow.nodes.len()];
     for at in (0..flow.nodes.len()).rev() {
-        if matches!(flow.nodes[at].what, FlowWhat::Sink) {
+        if matches!(flow.nodes[at].what, FlowWhat::Sink { .. }) {
             reach[at].insert(at);
         }
         for wire in &flow.nodes[at].wires {
@@ -262,7 +282,8 @@ pub(crate) fn reachable(flow: &Flow) -> Vec<BTreeSet<usize>> {
 #[must_use]
 pub fn evaluate(flow: &mut Flow, events: Vec<LoadEvent>) -> Expected {
     let reach = reachable(flow);
-    let sinks: Vec<usize> = (0..flow.nodes.len()).filter(|at| matches!(flow.nodes[*at].what, FlowWhat::Sink)).collect();
+    let sinks: Vec<usize> =
+        (0..flow.nodes.len()).filter(|at| matches!(flow.nodes[*at].what, FlowWhat::Sink { .. })).collect();
     let entries: BTreeMap<Arc<str>, usize> = (0..flow.nodes.len())
         .filter(|at| matches!(flow.nodes[*at].what, FlowWhat::Entry))
         .map(|at| (flow.nodes[at].address.clone(), at))
@@ -273,7 +294,7 @@ pub fn evaluate(flow: &mut Flow, events: Vec<LoadEvent>) -> Expected {
     let keys: Vec<EventKey> = events.iter().map(|event| (event.entry.clone(), event.seq)).collect();
     let mut last: BTreeMap<Arc<str>, Seq> = BTreeMap::new();
     let mut trails = Vec::with_capacity(events.len());
-    let mut walk = Walk { flow, keys: &keys, open: Open::new(), folds: BTreeMap::new() };
+    let mut walk = Walk { flow, keys: &keys, open: Open::new(), folds: BTreeMap::new(), letters: BTreeMap::new() };
     for (index, LoadEvent { entry, seq, draft }) in events.into_iter().enumerate() {
         let before = last.insert(entry.clone(), seq);
         assert!(before.is_none_or(|before| before < seq), "{entry} {seq} comes after {before:?}");
@@ -288,9 +309,10 @@ pub fn evaluate(flow: &mut Flow, events: Vec<LoadEvent>) -> Expected {
         );
         trails.push(trail);
     }
-    let folds = walk.folds;
+    let (folds, letters) = (walk.folds, walk.letters);
 
     let mut expected = Expected {
+        letters,
         sinks: sinks.iter().map(|at| addresses[*at].clone()).collect(),
         behind: flow
             .nodes
@@ -306,8 +328,12 @@ pub fn evaluate(flow: &mut Flow, events: Vec<LoadEvent>) -> Expected {
             if let Some(copies) = trail.copies.remove(sink) {
                 return Expect::Visible(copies);
             }
-            if let Some((at, class)) = trail.dead_at.iter().find(|(at, _)| reach[*at].contains(sink)) {
-                return Expect::DeadLettered { at: addresses[*at].clone(), class: *class };
+            if let Some((at, class, packet_id)) = trail.dead_at.iter().find(|(at, ..)| reach[*at].contains(sink)) {
+                return Expect::DeadLettered {
+                    at: addresses[*at].clone(),
+                    class: *class,
+                    packet_id: packet_id.clone(),
+                };
             }
             let mut windows = trail.folded_at.iter().filter(|at| reach[**at].contains(sink)).peekable();
             if windows.peek().is_none() {
@@ -390,9 +416,9 @@ pub(crate) mod tests {
                 node("edge.strong", FlowWhat::Node(Box::new(Strong)), &[2]),
                 node("edge.up", FlowWhat::Pipe, &[3]),
                 node("hub.up", FlowWhat::Pipe, &[4, 5]),
-                node("hub.raw", FlowWhat::Sink, &[]),
+                node("hub.raw", FlowWhat::Sink { refuses: BTreeSet::new() }, &[]),
                 node("hub.tally", FlowWhat::Node(Box::new(Tally::default())), &[6]),
-                node("hub.sums", FlowWhat::Sink, &[]),
+                node("hub.sums", FlowWhat::Sink { refuses: BTreeSet::new() }, &[]),
             ],
         }
     }
@@ -420,7 +446,7 @@ pub(crate) mod tests {
             key: Some("k".into()),
             content: Bytes::copy_from_slice(content.as_bytes()),
         };
-        let dead = Expect::DeadLettered { at: "edge.strong".into(), class: Class::DecodeFailed };
+        let dead = Expect::DeadLettered { at: "edge.strong".into(), class: Class::DecodeFailed, packet_id: "c".into() };
         let fold = Fold { closer: ("edge.feed".into(), Seq(4)), packet_id: "k@0".into() };
         assert_eq!(of(1), [Expect::Visible(vec![copy("a", "10")]), Expect::Folded(vec![fold])]);
         assert_eq!(of(2), [Expect::Absorbed, Expect::Absorbed]);

@@ -166,22 +166,25 @@ pub(super) fn deliveries(case: &Case<'_>) -> Vec<(Ns, String)> {
 
 /// What was counted when its host went down may not have been handed out any more: so much less for each restart.
 pub(super) fn given_up(case: &Case<'_>) -> Vec<(Ns, String)> {
-    let mut handed: BTreeMap<Slot, u64> = BTreeMap::new();
+    // How often, and in which life of the host first.
+    let mut handed: BTreeMap<Slot, (u64, u64)> = BTreeMap::new();
     let mut found = Vec::new();
     // Also what was undone was handed out.
     for (probed, slot) in case.history.events.iter().filter_map(|probed| at_channel(case, probed)) {
         let wanted = match &probed.event.what {
             What::Granted { .. } => {
-                *handed.entry(slot).or_default() += 1;
+                handed.entry(slot).or_insert((0, probed.incarnation)).0 += 1;
                 continue;
             }
             What::DeadLettered { reason } if **reason == *Class::AttemptsExhausted.name() => {
                 let Some(Leased { max_deliver: Some(max) }) = case.channels[slot.0].leased else { continue };
-                (u64::from(max) + 1).saturating_sub(probed.incarnation)
+                // What was counted, and never handed out, may have been in the life before the first.
+                let first = handed.get(&slot).map_or(1, |(_, first)| first.saturating_sub(1).max(1));
+                u64::from(max).saturating_sub(probed.incarnation - first)
             }
             _ => continue,
         };
-        let times = handed.get(&slot).copied().unwrap_or(0);
+        let times = handed.get(&slot).map_or(0, |(times, _)| *times);
         if times < wanted {
             let (seq, at) = (slot.1, seconds(probed.at_ns));
             let ChannelAt { host, channel, .. } = &case.channels[slot.0];

@@ -1,5 +1,6 @@
 //! `durability`: what was accepted before a host went down survives it. Names the fault that stands between.
 //! `journal.recovered`: an opening goes on no earlier than what the journal had said is durable.
+//! `journal.sound`: a reader finds nothing wrong with a journal at the end that no fault explains.
 
 use std::collections::BTreeMap;
 
@@ -58,6 +59,15 @@ pub(super) fn recovered(case: &Case<'_>) -> Vec<(Ns, String)> {
         }
     }
     found
+}
+
+/// What a fault made rot explains all that is wrong there. A footer may be torn where its writer did not come to an end.
+pub(super) fn sound(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let history = case.history;
+    let rotted = |host: &str| history.rotted.iter().any(|(rotted, _)| rotted == host);
+    let fell = |host: &str| history.ends.iter().chain(&history.forgot).any(|(fell, _)| fell == host);
+    let unexplained = history.unsound.iter().filter(|one| !(rotted(&one.host) || one.torn && fell(&one.host)));
+    unexplained.map(|one| (history.end_ns, format!("the journal of {}: {}", one.host, one.what))).collect()
 }
 
 /// The host that a step took down, and how.

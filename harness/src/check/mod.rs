@@ -7,6 +7,7 @@ mod channel;
 mod durability;
 mod exits;
 mod lease;
+mod letters;
 mod lost;
 mod order;
 mod probe;
@@ -185,7 +186,7 @@ impl Case<'_> {
 type Judge = fn(&Case<'_>) -> Vec<(Ns, String)>;
 
 /// The built-in checks by name. Each has a sabotage in `scenarios/must_fail/`.
-const CHECKS: [(&str, Judge); 26] = [
+const CHECKS: [(&str, Judge); 28] = [
     ("lost", lost::silent),
     ("lost.reported", lost::reported),
     ("lost.window", lost::window),
@@ -195,10 +196,12 @@ const CHECKS: [(&str, Judge); 26] = [
     ("rejected", budget::rejected),
     ("shed", budget::shed),
     ("dead_lettered", budget::dead_lettered),
+    ("dead_letter.record", letters::judge),
     ("bounds.backlog", bounds::backlog),
     ("bounds.disk", bounds::disk),
     ("durability", durability::judge),
     ("journal.recovered", durability::recovered),
+    ("journal.sound", durability::sound),
     ("probe.contradiction", probe::judge),
     ("channel.committed_once", channel::committed_once),
     ("channel.floor", channel::floor),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 use seaworthy_engine::journal::Durability;
+use seaworthy_engine::node::Class;
 use seaworthy_engine::observe::{Event, What};
 use seaworthy_engine::packet::{Epoch, Identity, ProducerId, Seq};
 use seaworthy_reports::phases::Phase;
@@ -15,7 +16,7 @@ use seaworthy_reports::run::{Answer, Fate};
 
 use super::*;
 use crate::figures::{SeedFacts, seed_run};
-use crate::history::{Applied, Buried, DiskFact, Effect, Probed};
+use crate::history::{Applied, Buried, DiskFact, Effect, Letter, Probed, Unsound};
 use crate::ledger::{Declared, LedgerError, answers, join, taking_part};
 use crate::outside;
 use crate::plan::{Action, Start, Step, Tuning};
@@ -158,6 +159,79 @@ fn an_opening_goes_on_no_earlier_than_what_was_durable() {
         },
         &[],
     );
+}
+
+#[test]
+fn a_journal_that_no_fault_spoilt_is_sound() {
+    let spoilt = |torn: bool| {
+        move |history: &mut History| {
+            history.unsound.push(Unsound { host: "hub".into(), what: "seg-000000000001.swj is missing".into(), torn });
+        }
+    };
+    let missing = [("journal.sound", "the journal of hub: seg-000000000001.swj is missing")];
+    trips(spoilt(false), &missing);
+    trips(spoilt(true), &missing);
+    let fell = |torn: bool| {
+        move |history: &mut History| {
+            spoilt(torn)(history);
+            history.ends.push(("hub".into(), 5 * S));
+        }
+    };
+    trips(fell(true), &[]);
+    trips(fell(false), &missing);
+    trips(
+        |history| {
+            spoilt(false)(history);
+            history.rotted.push(("hub".into(), BTreeSet::new()));
+        },
+        &[],
+    );
+}
+
+#[test]
+fn a_dead_letter_says_what_happened() {
+    let letter = |node: &str, class: Class, attempts| Letter {
+        host: "hub".into(),
+        identity: Identity::Entered { producer: ProducerId(7), epoch: Epoch(1), pseq: Seq(4) },
+        packet_id: "q4".into(),
+        key: Some("k".into()),
+        content: Bytes::from_static(b"13"),
+        seq: Some(Seq(4)),
+        class: class.name().into(),
+        node: node.into(),
+        attempts,
+    };
+    let sink = |attempts| letter("raw", Class::SinkPermanent, attempts);
+    let refused = |history: &mut History| {
+        let reason = Class::SinkUnavailable.name().into();
+        history.events.push(probed("hub", 5 * S, What::Refused { reason }, "raw", 4, 4));
+    };
+    trips(|history| history.letters.push(sink(1)), &[]);
+    let more = [("dead_letter.record", "the dead letter of q4 (hub.raw) counts 2 tries, there were 1")];
+    trips(|history| history.letters.push(sink(2)), &more);
+    trips(
+        |history| {
+            refused(history);
+            history.letters.push(sink(2));
+        },
+        &[],
+    );
+    trips(
+        |history| history.letters.extend([sink(1), sink(1)]),
+        &[("dead_letter.record", "the dead letter of q4 (hub.raw) is there twice")],
+    );
+    let pool = |attempts| letter("pool", Class::AttemptsExhausted, attempts);
+    let granted = |history: &mut History| {
+        history.events.push(probed("hub", 5 * S, What::Granted { to: None }, "pool", 4, 4));
+    };
+    let given_up = |attempts| {
+        move |history: &mut History| {
+            granted(history);
+            history.letters.push(pool(attempts));
+        }
+    };
+    trips(given_up(1), &[]);
+    trips(given_up(2), &[("dead_letter.record", "the dead letter of q4 (hub.pool) counts 2 tries, there were 1")]);
 }
 
 #[test]

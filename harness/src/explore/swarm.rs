@@ -99,7 +99,7 @@ fn family(kind: &str) -> &str {
 fn is_fair(kind: &Kind, scenario: &Scenario) -> bool {
     let allows = |metric: Metric| scenario.expect.iter().any(|objective| objective.what == metric);
     match kind.id {
-        "node.panic" | "load.poison" => allows(Metric::DeadLettered),
+        "node.panic" | "load.poison" | "sink.reject" => allows(Metric::DeadLettered),
         "disk.rot" | "disk.lying_sync" | "host.wipe" => false,
         _ => true,
     }
@@ -148,7 +148,7 @@ fn values(kind: &str) -> &'static [&'static str] {
         "clock.skew" | "clock.step" => &["by = \"-1h\"\n", "by = \"2s\"\n", "by = \"-500ms\"\n", "by = \"1d\"\n"],
         "clock.drift" => &["by = \"20%\"\n", "by = \"-10%\"\n"],
         "cpu.starve" => &["ratio = \"50%\"\n", "ratio = \"90%\"\n"],
-        "node.panic" | "load.poison" => &["ratio = \"1%\"\n"],
+        "node.panic" | "load.poison" | "sink.reject" => &["ratio = \"1%\"\n"],
         "sink.error" => &["ratio = \"5%\"\n", "ratio = \"50%\"\n"],
         _ => &[],
     }

@@ -45,6 +45,7 @@ fn parse(action: &Action) -> Option<(Sabotage, &str)> {
         "grant_settled" => Sabotage::Probe(Lie::GrantSettled),
         "settle_expired" => Sabotage::Probe(Lie::SettleExpired),
         "give_up_early" => Sabotage::Probe(Lie::GiveUpEarly),
+        "hide_refusals" => Sabotage::Probe(Lie::HideRefusals),
         "admit_fenced" => Sabotage::Probe(Lie::AdmitFenced),
         "break_assertion" => Sabotage::Probe(Lie::BreakAssertion),
         "panic" => Sabotage::Probe(Lie::Panic),

@@ -348,6 +348,13 @@ actions! {
         /// By how much, each batch.
         add: Dist,
     }
+    /// A sink refuses packets for good.
+    "sink.reject" => SinkReject {
+        /// The sink, as `host.node`.
+        sink: String,
+        /// Share of packets, in parts per million.
+        ratio_ppm: u32,
+    }
     /// A sink says that it is unavailable.
     "sink.error" => SinkError {
         /// The sink, as `host.node`.

@@ -13,7 +13,7 @@ use crate::sim::recorder::Recorder;
 use crate::system::System;
 
 /// Kinds of faults that a real machine can have, as scenarios write them, beside those of the load.
-pub const KINDS: [&str; 13] = [
+pub const KINDS: [&str; 14] = [
     "net.cut",
     "net.flap",
     "net.swizzle",
@@ -26,6 +26,7 @@ pub const KINDS: [&str; 13] = [
     "node.panic",
     "sink.slow",
     "sink.error",
+    "sink.reject",
     "load.*",
 ];
 
@@ -128,6 +129,7 @@ impl Faults {
             Action::DiskLatency { host, add } => disks[host].set_latency(on.then_some(*add)),
             Action::NodePanic { node, ratio_ppm } => recorder.set_panics(node, on.then_some(*ratio_ppm)),
             Action::SinkSlow { sink, add } => recorder.sink(sink).set_delay(on.then_some(*add)),
+            Action::SinkReject { sink, ratio_ppm } => recorder.sink(sink).set_rejects(on.then_some(*ratio_ppm)),
             Action::SinkError { sink, ratio_ppm } => recorder.sink(sink).set_errors(on.then_some(*ratio_ppm)),
             _ => {}
         }
@@ -142,6 +144,7 @@ impl Faults {
             Action::DiskLatency { host, .. } => disks[host].late_hits.load(Ordering::Relaxed),
             Action::NodePanic { node, .. } => recorder.panics(node),
             Action::SinkSlow { sink, .. } => recorder.sink(sink).hits(),
+            Action::SinkReject { sink, .. } => recorder.sink(sink).rejects(),
             Action::SinkError { sink, .. } => recorder.sink(sink).errors(),
             _ => 0,
         }

@@ -27,7 +27,7 @@ use crate::engine_system::EngineSystem;
 use crate::fault::lane_proxy::ProxyFaults;
 use crate::fault::wants_proxy;
 use crate::figures::{SeedFacts, seed_run};
-use crate::flow::{self, Panicked};
+use crate::flow::{self, Struck};
 use crate::history::{History, began};
 use crate::ledger::{self, Declared, LedgerError};
 use crate::load::{LoadError, LoadEvent, Rows, disturb, workload};
@@ -41,6 +41,7 @@ use crate::sim::cpu::CpuModel;
 use crate::sim::disk::SimDisk;
 use crate::sim::recorder::Recorder;
 use crate::sim::trace::{Trace, first_difference};
+use crate::still;
 use crate::undone;
 use crate::waterfall::waterfall;
 use crate::world::{SeedOutcome, WorldOptions, run_seed};
@@ -228,7 +229,7 @@ impl Prepared {
 
     /// Where the time of its events went.
     fn pour(&self, judged: &mut Judged) {
-        let flow = flow::of(&self.processes, &self.members, &self.registry, &Panicked::new());
+        let flow = flow::of(&self.processes, &self.members, &self.registry, &Struck::new());
         judged.run.waterfalls = waterfall(&judged.history, &flow, &self.members);
     }
 
@@ -307,7 +308,12 @@ impl Prepared {
         }
         let mut outcome = run_seed(Box::new(system), plan, workload.clone(), options);
         count_disturbed(&mut outcome.history, &disturbed);
-        let files = outcome.disks.iter().map(|(host, disk)| (host.clone(), disk.snapshot()));
+        let files: Vec<_> = outcome.disks.iter().map(|(host, disk)| (host.clone(), disk.snapshot())).collect();
+        for (host, files) in &files {
+            let (letters, unsound) = still::read(host, files.clone());
+            outcome.history.letters.extend(letters);
+            outcome.history.unsound.extend(unsound);
+        }
         outcome.history.dead_letters = outside::dead_letters(files);
         self.judge(plan, workload, outcome, &hits)
     }
@@ -393,7 +399,7 @@ impl Prepared {
             draft: event.draft,
         });
         let events = events.filter(|event| part.contains(&(event.entry.clone(), event.seq))).collect();
-        let mut flow = flow::of(&self.processes, &self.members, &self.registry, &self.panicked(&history));
+        let mut flow = flow::of(&self.processes, &self.members, &self.registry, &self.struck(&history));
         let expected = reference::evaluate(&mut flow, events);
         let ledger = ledger::join(&history, &expected, &declared).map_err(fail)?;
         let limits = adapt::limits(&self.scenario, self.processes.processes.iter().map(|process| &*process.id));
@@ -422,12 +428,13 @@ impl Prepared {
         Ok(Judged { run, trace, violations, firsts, history, disks })
     }
 
-    /// What became a dead letter because a fault made a node panic over it. What went through another time is not of them.
-    fn panicked(&self, history: &History) -> Panicked {
-        let class = Class::PluginPanic.name();
-        let dead: BTreeSet<&str> =
-            history.dead_letters.iter().filter(|it| it.class == class).map(|it| it.packet_id.as_str()).collect();
-        let dead = history.panicked.iter().filter(|(_, packet_id)| dead.contains(packet_id.as_str()));
+    /// What became a dead letter because a fault made a node panic over it, or a sink refuse it. What went through another time is
+    /// not of them.
+    fn struck(&self, history: &History) -> Struck {
+        let classes = [Class::PluginPanic.name(), Class::SinkPermanent.name()];
+        let dead = history.dead_letters.iter().filter(|letter| classes.contains(&letter.class.as_str()));
+        let dead: BTreeSet<&str> = dead.map(|letter| letter.packet_id.as_str()).collect();
+        let dead = history.struck.iter().filter(|(_, packet_id)| dead.contains(packet_id.as_str()));
         let told = |address: &str| {
             let (host, node) = address.split_once('.').expect("nodes are addressed as host.node");
             format!("{}.{node}", self.members.told_as(host))

@@ -145,6 +145,7 @@ impl FaultChecker<'_, '_, '_> {
             "load.poison" => Action::LoadPoison { source: name, ratio_ppm: self.ratio_ppm()? },
             "load.burst" => Action::LoadBurst { source: name },
             "sink.slow" => Action::SinkSlow { sink: name, add: self.wanted_dist("add", text.add.as_ref())? },
+            "sink.reject" => Action::SinkReject { sink: name, ratio_ppm: self.ratio_ppm()? },
             "sink.error" => Action::SinkError { sink: name, ratio_ppm: self.ratio_ppm()? },
             other => unreachable!("the table puts `{other}` on a node, and every such kind has an arm"),
         })

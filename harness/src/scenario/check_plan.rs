@@ -99,6 +99,7 @@ fn values(action: &Action) -> Option<&'static str> {
         | Action::CpuStarve { ratio_ppm, .. }
         | Action::NodePanic { ratio_ppm, .. }
         | Action::LoadPoison { ratio_ppm, .. }
+        | Action::SinkReject { ratio_ppm, .. }
         | Action::SinkError { ratio_ppm, .. } => (*ratio_ppm > WHOLE).then_some("a share is more than 1,000,000 ppm"),
         Action::NetBandwidth { bytes_per_s, .. } | Action::DiskThrottle { bytes_per_s, .. } => {
             (*bytes_per_s == 0).then_some("a line that carries 0 bytes a second is a cut")

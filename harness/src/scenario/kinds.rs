@@ -60,7 +60,7 @@ const fn kind(id: &'static str, on: On, needs: &'static [&'static str], takes: &
 }
 
 /// The faults.
-pub const FAULTS: [Kind; 43] = [
+pub const FAULTS: [Kind; 44] = [
     kind("net.cut", On::Link, &[], &["for"]),
     kind("net.flap", On::Link, &["down", "up"], &["for"]),
     kind("net.swizzle", On::Links, &[], &["for"]),
@@ -104,11 +104,12 @@ pub const FAULTS: [Kind; 43] = [
     kind("load.burst", On::Source, &["for"], &[]),
     kind("sink.slow", On::Sink, &["add"], &["for"]),
     kind("sink.error", On::Sink, &[], &["for", "ratio"]),
+    kind("sink.reject", On::Sink, &["ratio"], &["for"]),
 ];
 
 /// The sabotages: breaches that the world or the lane proxy commits, each to see one check fail. To add one, add a line
 /// here and an arm in `fault/sabotage.rs`.
-pub const SABOTAGES: [Kind; 21] = [
+pub const SABOTAGES: [Kind; 22] = [
     kind("sabotage.forge_ack", On::Channel, &[], &["for"]),
     kind("sabotage.lying_sync", On::Host, &[], &["for"]),
     kind("sabotage.failing_sync", On::Host, &[], &["for"]),
@@ -119,6 +120,7 @@ pub const SABOTAGES: [Kind; 21] = [
     kind("sabotage.give_up_early", On::Host, &[], &["for"]),
     kind("sabotage.grant_settled", On::Host, &[], &["for"]),
     kind("sabotage.settle_expired", On::Host, &[], &["for"]),
+    kind("sabotage.hide_refusals", On::Host, &[], &["for"]),
     kind("sabotage.admit_fenced", On::Host, &[], &["for"]),
     kind("sabotage.break_assertion", On::Host, &[], &["for"]),
     kind("sabotage.panic", On::Host, &[], &["for"]),

@@ -62,7 +62,7 @@ pub fn example(kind: &str) -> &'static str {
         "clock.drift" => "at = \"3s\"\nfor = \"4s\"\nby = \"20%\"\n",
         "clock.step" => "at = \"3s\"\nby = \"-10m\"\n",
         "cpu.starve" => "at = \"3s\"\nfor = \"4s\"\nratio = \"80%\"\n",
-        "node.panic" | "load.poison" => "at = \"3s\"\nfor = \"4s\"\nratio = \"1%\"\n",
+        "node.panic" | "load.poison" | "sink.reject" => "at = \"3s\"\nfor = \"4s\"\nratio = \"1%\"\n",
         "load.burst" => "at = \"3s\"\nfor = \"3s\"\n",
         "sink.error" => "at = \"3s\"\nfor = \"2s\"\nratio = \"30%\"\n",
         other => unreachable!("`{other}` is in the table of kinds and has no example"),
@@ -86,7 +86,7 @@ pub fn cases(world: &World) -> Vec<Case> {
             let mut faults = format!("[faults.it]\nkind = \"{}\"\non = \"{on}\"\n{}", kind.id, example(kind.id));
             beside(&mut faults, world, kind.id, &on);
             let expect = match kind.id {
-                "node.panic" | "load.poison" => "\"dead_lettered\" = \">= 0\"\n",
+                "node.panic" | "load.poison" | "sink.reject" => "\"dead_lettered\" = \">= 0\"\n",
                 "host.wipe" => "\"lost.reported\" = \">= 0\"\n",
                 _ => "",
             };

@@ -159,6 +159,7 @@ fn details(action: &Action) -> String {
         | Action::CpuStarve { ratio_ppm, .. }
         | Action::NodePanic { ratio_ppm, .. }
         | Action::LoadPoison { ratio_ppm, .. }
+        | Action::SinkReject { ratio_ppm, .. }
         | Action::SinkError { ratio_ppm, .. } => share(*ratio_ppm),
         Action::NetBandwidth { bytes_per_s, .. } | Action::DiskThrottle { bytes_per_s, .. } => show_speed(*bytes_per_s),
         Action::NetShortIo { bytes, .. } => format!("up to {bytes} bytes"),

@@ -23,6 +23,8 @@ pub enum Lie {
     SettleExpired,
     /// What was handed out is given up, as if that had been once too often.
     GiveUpEarly,
+    /// What a sink refused is not told.
+    HideRefusals,
     /// What came over a lane came in the epoch before.
     AdmitFenced,
     /// What is asserted doesn't hold.
@@ -80,6 +82,17 @@ impl Lies {
         let panics = self.armed.remove(&(host, Lie::Panic));
         self.panics += u64::from(panics);
         panics
+    }
+
+    /// Whether an event of a host is not told at all.
+    pub fn hides(&mut self, host: HostIndex, place: &Place, what: &What) -> bool {
+        let lie = Lie::HideRefusals;
+        let refused = matches!(what, What::Refused { reason } if **reason == *Class::SinkUnavailable.name());
+        let hides = refused && self.armed.contains(&(host, lie));
+        if hides {
+            self.told.insert((host, lie, place.clone()));
+        }
+        hides
     }
 
     /// What to tell behind an event of a host.

@@ -219,7 +219,7 @@ impl Recorder {
         let panics = strikes(self.seed.draw("node.panic", &key), *ratio_ppm);
         *hits += u64::from(panics);
         if panics {
-            inner.history.panicked.push((node.to_owned(), packet_id.to_owned()));
+            inner.history.struck.push((node.to_owned(), packet_id.to_owned()));
         }
         panics
     }
@@ -340,6 +340,9 @@ impl Probe for HostProbe {
             inner.history.events.push(Probed { at_ns, host: name.clone(), incarnation: self.incarnation, event });
         };
         for event in events {
+            if inner.lies.hides(self.host, &event.place, &event.what) {
+                continue;
+            }
             probed(inner, event.clone());
             for what in inner.lies.behind(self.host, &event.place, &event.what) {
                 probed(inner, Event { what, ..event.clone() });

@@ -40,6 +40,9 @@ struct Sink {
     /// Which share of batches it refuses as unavailable, in parts per million, and how many it has.
     errors_ppm: Option<u32>,
     errors: u64,
+    /// Which share of packets it refuses for good, and how often it has.
+    rejects_ppm: Option<u32>,
+    rejects: u64,
     stuck: bool,
     breaches: Vec<Breach>,
     /// The effect that a reorder keeps back.
@@ -113,6 +116,16 @@ impl SinkControls<'_> {
     /// How many batches were refused.
     pub fn errors(&self) -> u64 {
         self.with(|sink| sink.errors)
+    }
+
+    /// That share of packets, in parts per million, is refused for good.
+    pub fn set_rejects(&self, ratio_ppm: Option<u32>) {
+        self.with(|sink| sink.rejects_ppm = ratio_ppm);
+    }
+
+    /// How often a packet was refused for good.
+    pub fn rejects(&self) -> u64 {
+        self.with(|sink| sink.rejects)
     }
 
     /// No batch ends while this holds.
@@ -196,6 +209,23 @@ impl Endpoint {
             sink.errors += u64::from(struck);
             struck
         })
+    }
+
+    /// Whether the outside system refuses the packet now, and for good: always the same ones, while the fault lasts.
+    #[must_use]
+    pub fn is_rejected(&self, packet_id: &str) -> bool {
+        let key = [xxh3_64(self.told_as.as_bytes()), xxh3_64(packet_id.as_bytes())];
+        let draw = || self.recorder.seed.draw("sink.reject", &key);
+        let struck = self.controls().with(|sink| {
+            let struck = sink.rejects_ppm.is_some_and(|ppm| strikes(draw(), ppm));
+            sink.rejects += u64::from(struck);
+            struck
+        });
+        if struck {
+            let packet = (self.name.to_string(), packet_id.to_owned());
+            self.recorder.with_history(|history| history.struck.push(packet));
+        }
+        struck
     }
 
     /// The effect became visible now.
