@@ -62,9 +62,9 @@ pub(crate) async fn source(
                 let message = format!(
                     "a payload of {payload} bytes, and {beside} of names, key and meta; at most {payload_bytes_max} and {beside_bytes_max} enter"
                 );
-                let cut = Item { packet: cut(item.packet.fields()).into(), tree: item.tree.clone() };
+                let cut = Item { packet: cut(item.packet.fields()).into(), tree: item.tree };
                 let letter = shared.dead_letter(&node, &cut, NodeError::new(Class::SizeExceeded, message), Tried::ONCE);
-                tx.end(&node, &cut, vec![letter]);
+                tx.end(&node, cut, vec![letter]);
                 if shared.is_large(&tx) {
                     shared.commit(std::mem::take(&mut tx)).await?;
                 }

@@ -253,7 +253,7 @@ impl Shared {
                     vec![self.dead_letter(node, &item, NodeError::new(Class::Unknown, message), Tried::NEVER)]
                 }
             };
-            tx.end(node, &item, letter);
+            tx.end(node, item, letter);
             if self.is_large(tx) {
                 self.commit(std::mem::take(tx)).await?;
             }
@@ -295,7 +295,7 @@ impl Shared {
         events: &mut Events,
     ) -> Result<(), EngineError> {
         let Some((last, others)) = outputs.split_last() else {
-            for item in &items {
+            for item in items {
                 tx.end(node, item, Vec::new());
             }
             return Ok(());
@@ -315,7 +315,7 @@ impl Shared {
         tx: &mut Tx,
         events: &mut Events,
     ) -> Result<(), EngineError> {
-        inbox.take_done(&mut items).iter().for_each(|item| tx.end(&inbox.node, item, Vec::new()));
+        inbox.take_done(&mut items).into_iter().for_each(|item| tx.end(&inbox.node, item, Vec::new()));
         let turned = inbox.push(items).await;
         self.turn_away(inbox, turned, tx, events).await
     }

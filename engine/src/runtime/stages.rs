@@ -11,7 +11,7 @@ use super::hosted::Hosted;
 use super::inbox::Inbox;
 use super::inputs::Numbers;
 use super::shared::{BATCH, Shared, Tried, panic_text};
-use super::tree::{Item, Tx};
+use super::tree::{Item, Tree, Tx};
 use crate::journal::Record;
 use crate::journal::record::{Name, Put};
 use crate::node::{Class, Emitted, Node, NodeError, Output, RegistryError, Sink};
@@ -46,7 +46,7 @@ impl NodeTask {
     pub(crate) async fn run(mut self) -> Result<(), EngineError> {
         while let Some(items) = self.inbox.take(BATCH).await {
             self.shared.charge(&self.name, &items).await;
-            let (mut tx, mut events) = (Tx::default(), self.shared.events(&self.name));
+            let (mut tx, mut events) = (Tx::of(items.len()), self.shared.events(&self.name));
             let (mut out, mut onward) = (Output::default(), Vec::with_capacity(items.len()));
             for item in items {
                 out.clear();
@@ -54,13 +54,13 @@ impl NodeTask {
                     Ok(()) if self.durable.is_some() => {
                         events.push(What::Processed, &item);
                         let records = self.records(&item.packet, &mut out);
-                        tx.end(&self.name, &item, records);
+                        tx.end(&self.name, item, records);
                     }
                     Ok(()) => {
                         events.push(What::Processed, &item);
                         if out.packets.is_empty() {
                             events.push(What::Filtered, &item);
-                            tx.end(&self.name, &item, Vec::new());
+                            tx.end(&self.name, item, Vec::new());
                             continue;
                         }
                         let (Item { packet: input, tree }, outputs) = (item, out.packets.len());
@@ -73,7 +73,7 @@ impl NodeTask {
                     }
                     Err(error) => {
                         let letter = self.shared.dead_letter(&self.name, &item, error, Tried::ONCE);
-                        tx.end(&self.name, &item, vec![letter]);
+                        tx.end(&self.name, item, vec![letter]);
                     }
                 }
                 if self.shared.is_large(&tx) {
@@ -206,15 +206,15 @@ impl ChannelTask {
     pub(crate) async fn run(mut self) -> Result<(), EngineError> {
         while let Some(items) = self.inbox.take(BATCH).await {
             self.shared.charge(&self.name, &items).await;
-            let mut tx = Tx::default();
+            let mut tx = Tx::of(items.len());
             for item in items {
                 match &mut self.into {
                     Into::Outbox { channel, numbers } => {
                         let (channel, seq) = (channel.clone(), numbers.next());
                         let append = Record::Append { channel, seq, packet: item.packet.encode() };
-                        tx.end(&self.name, &item, vec![append]);
+                        tx.end(&self.name, item, vec![append]);
                     }
-                    Into::Hosted(hosted) => tx.publish(&self.name, &item, hosted),
+                    Into::Hosted(hosted) => tx.publish(&self.name, item, hosted),
                 }
                 if self.shared.is_large(&tx) {
                     self.shared.commit(std::mem::take(&mut tx)).await?;
@@ -234,54 +234,60 @@ pub(crate) struct SinkTask {
     pub(crate) inbox: Arc<Inbox>,
 }
 
+/// True when the sink can't take a packet now.
+fn is_refusal(result: &Result<(), NodeError>) -> bool {
+    matches!(result, Err(error) if error.class == Class::SinkUnavailable)
+}
+
 const RETRY_FIRST_NS: u64 = 50_000_000;
 const RETRY_CAP_NS: u64 = 2_000_000_000;
 
 impl SinkTask {
     pub(crate) async fn run(mut self) -> Result<(), EngineError> {
-        while let Some(mut items) = self.inbox.take(BATCH).await {
+        while let Some(items) = self.inbox.take(BATCH).await {
             self.shared.charge(&self.name, &items).await;
-            let mut tx = Tx::default();
+            let mut tx = Tx::of(items.len());
+            let (mut packets, mut trees): (Vec<Packet>, Vec<Tree>) =
+                items.into_iter().map(|Item { packet, tree }| (packet, tree)).unzip();
             let mut wait = RETRY_FIRST_NS;
             // Of the first of them.
             let mut tried = Tried::ONCE;
-            while !items.is_empty() {
-                let packets: Vec<Packet> = items.iter().map(|item| item.packet.clone()).collect();
+            while !packets.is_empty() {
                 let asked = self.shared.env.clock.mono();
                 let results = self.sink.write(&packets).await;
                 assert!(
-                    results.len() <= items.len(),
+                    results.len() <= packets.len(),
                     "sink `{}` answered {} for {}",
                     self.name,
                     results.len(),
-                    items.len()
+                    packets.len()
                 );
                 let mut events = self.shared.events(&self.name);
-                let mut unavailable = results.is_empty();
-                let mut ended = 0;
-                for (item, result) in items.iter().zip(results) {
+                let refused = results.iter().position(is_refusal);
+                let unavailable = refused.is_some() || results.is_empty();
+                let ended = refused.unwrap_or(results.len());
+                let branches = packets.drain(..ended).zip(trees.drain(..ended));
+                for ((packet, tree), result) in branches.zip(results) {
+                    let item = Item { packet, tree };
                     match result {
                         Ok(()) => {
-                            events.push(What::SinkAcked, item);
+                            events.push(What::SinkAcked, &item);
                             tx.end(&self.name, item, Vec::new());
                         }
-                        Err(error) if error.class == Class::SinkUnavailable => {
-                            let reason = Class::SinkUnavailable.name().into();
-                            events.push(What::Refused { reason }, item);
-                            unavailable = true;
-                            break;
-                        }
                         Err(error) => {
-                            let letter = self.shared.dead_letter(&self.name, item, error, tried);
+                            let letter = self.shared.dead_letter(&self.name, &item, error, tried);
                             tx.end(&self.name, item, vec![letter]);
                             if self.shared.is_large(&tx) {
                                 self.shared.commit(std::mem::take(&mut tx)).await?;
                             }
                         }
                     }
-                    (ended, tried) = (ended + 1, Tried::ONCE);
+                    tried = Tried::ONCE;
                 }
-                items.drain(..ended);
+                if refused.is_some() {
+                    let first = Item { packet: packets[0].clone(), tree: trees[0].clone() };
+                    events.push(What::Refused { reason: Class::SinkUnavailable.name().into() }, &first);
+                }
                 self.shared.emit(&events);
                 self.shared.commit(std::mem::take(&mut tx)).await?;
                 if unavailable {

@@ -257,7 +257,10 @@ const APPLIED_BYTES: usize = 112;
 #[derive(Default)]
 pub(crate) struct Tx {
     records: Vec<Record>,
-    ends: Vec<End>,
+    /// The branches that are to end.
+    ends: Vec<Tree>,
+    /// Which of them wrote, by their places: the stage, and the packet that it had.
+    wrote: Vec<(usize, Name, Identity)>,
     /// At least what its records will take, but for the gaps that it settles.
     bytes: usize,
     /// Inputs whose roots it may settle.
@@ -267,27 +270,27 @@ pub(crate) struct Tx {
     produces: bool,
 }
 
-/// A branch that is to end.
-struct End {
-    tree: Tree,
-    /// The stage that wrote, and the packet that it had.
-    wrote: Option<(Name, Identity)>,
-}
-
 /// Roots that a transaction settles.
 pub(crate) type Settled = Vec<(Arc<Input>, Vec<Seq>)>;
 
 impl Tx {
+    /// A transaction that ends so many branches at most, as far as is known.
+    pub(crate) fn of(branches: usize) -> Self {
+        Tx { ends: Vec::with_capacity(branches), ..Tx::default() }
+    }
+
     /// Ends a branch at `stage` with what it wrote.
-    pub(crate) fn end(&mut self, stage: &Name, item: &Item, records: Vec<Record>) {
+    pub(crate) fn end(&mut self, stage: &Name, item: Item, records: Vec<Record>) {
         let wrote = !records.is_empty();
-        self.bytes += records.iter().map(Record::size).sum::<usize>();
-        self.records.extend(records);
+        if wrote {
+            self.bytes += records.iter().map(Record::size).sum::<usize>();
+            self.records.extend(records);
+        }
         self.close(stage, item, wrote);
     }
 
     /// Ends a branch at `stage` with a packet for a channel that lives here.
-    pub(crate) fn publish(&mut self, stage: &Name, item: &Item, hosted: &Arc<Hosted>) {
+    pub(crate) fn publish(&mut self, stage: &Name, item: Item, hosted: &Arc<Hosted>) {
         let packet = item.packet.encode();
         self.bytes += hosted.cost(&packet);
         match self.published.iter_mut().find(|(known, _)| Arc::ptr_eq(known, hosted)) {
@@ -297,8 +300,8 @@ impl Tx {
         self.close(stage, item, true);
     }
 
-    fn close(&mut self, stage: &Name, item: &Item, wrote: bool) {
-        let input = item.tree.input();
+    fn close(&mut self, stage: &Name, Item { packet, tree }: Item, wrote: bool) {
+        let input = tree.input();
         self.produces |= input.intent == Intent::Produce;
         if !self.inputs.iter().any(|known| Arc::ptr_eq(known, input)) {
             self.bytes += 64 + input.name.len() + input.group.len() + POSITION_BYTES_MAX;
@@ -306,8 +309,10 @@ impl Tx {
         }
         // At worst a range of its own; or a record that says what was written.
         self.bytes += if wrote { APPLIED_BYTES + stage.len() + input.name.len() } else { RANGE_BYTES };
-        let wrote = wrote.then(|| (stage.clone(), item.packet.identity));
-        self.ends.push(End { tree: item.tree.clone(), wrote });
+        if wrote {
+            self.wrote.push((self.ends.len(), stage.clone(), packet.identity));
+        }
+        self.ends.push(tree);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -337,15 +342,21 @@ impl Tx {
         for (hosted, packets) in self.published {
             records.extend(hosted.publish(packets));
         }
-        let mut settled: Settled = Vec::new();
-        for End { tree, wrote } in self.ends {
+        let (branches, mut settled) = (self.ends.len(), Settled::new());
+        let mut wrote = self.wrote.into_iter().peekable();
+        for (at, tree) in self.ends.into_iter().enumerate() {
+            let wrote = wrote.next_if(|(place, ..)| *place == at);
             let (input, root) = (tree.input(), tree.seq());
             if tree.end() {
                 match settled.iter_mut().find(|(known, _)| Arc::ptr_eq(known, input)) {
                     Some((_, seqs)) => seqs.push(root),
-                    None => settled.push((input.clone(), vec![root])),
+                    None => {
+                        let mut seqs = Vec::with_capacity(branches - at);
+                        seqs.push(root);
+                        settled.push((input.clone(), seqs));
+                    }
                 }
-            } else if let Some((stage, packet)) = wrote {
+            } else if let Some((_, stage, packet)) = wrote {
                 let stage = nth(&stage, tree.wrote(&stage, packet));
                 records.push(Record::Applied(Applied { stage, input: input.name.clone(), root, packet }));
             }
