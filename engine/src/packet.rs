@@ -264,6 +264,18 @@ pub(crate) fn beside_bytes(
 }
 
 impl Packet {
+    /// Another packet, in the room of this one where nobody else has it.
+    pub(crate) fn replaced(mut self, fields: Fields) -> Packet {
+        match Arc::get_mut(&mut self.0) {
+            Some(inner) => {
+                inner.fields = fields;
+                (inner.outline, inner.json) = (OnceLock::new(), OnceLock::new());
+            }
+            None => self = fields.into(),
+        }
+        self
+    }
+
     /// The payload as JSON; `None` when it is not JSON.
     #[must_use]
     pub fn json(&self) -> Option<&serde_json::Value> {

@@ -211,8 +211,12 @@ impl Draft {
     /// Gives the draft its identity.
     #[must_use]
     pub fn into_packet(self, identity: Identity) -> Packet {
+        self.into_fields(identity).into()
+    }
+
+    pub(crate) fn into_fields(self, identity: Identity) -> Fields {
         let Draft { packet_id, ts, kind, source_id, key, content_type, payload, meta } = self;
-        Fields { identity, packet_id, ts, kind, source_id, key, content_type, payload, meta }.into()
+        Fields { identity, packet_id, ts, kind, source_id, key, content_type, payload, meta }
     }
 }
 

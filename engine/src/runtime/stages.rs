@@ -66,7 +66,7 @@ impl NodeTask {
                         let (Item { packet: input, tree }, outputs) = (item, out.packets.len());
                         tree.fork(outputs - 1);
                         let mut branches = std::iter::repeat_n(tree, outputs);
-                        each_output(&self.name, &input, &mut out, |packet| {
+                        each_output(&self.name, input, &mut out, |packet| {
                             let tree = branches.next().expect("there is a branch for each output");
                             onward.push(Item { packet, tree });
                         });
@@ -161,7 +161,7 @@ impl NodeTask {
             };
             records.push(Record::Put(Put { node: self.name.clone(), key, value }));
         }
-        each_output(&self.name, packet, out, |packet| {
+        each_output(&self.name, packet.clone(), out, |packet| {
             let (channel, seq) = (durable.channel.clone(), durable.numbers.next());
             records.push(Record::Append { channel, seq, packet: packet.encode() });
         });
@@ -170,13 +170,23 @@ impl NodeTask {
 }
 
 /// Hands over the packets that `node` made of `input`, in order.
-fn each_output(node: &str, input: &Packet, out: &mut Output, mut take: impl FnMut(Packet)) {
-    let mut outputs = out.packets.drain(..);
+fn each_output(node: &str, input: Packet, out: &mut Output, mut take: impl FnMut(Packet)) {
+    let (identity, mut input) = (input.identity, Some(input));
+    // Taken from the end they are not copied on their way.
+    let outputs = &mut out.packets;
+    outputs.reverse();
     for index in 0.. {
-        let Some((_, emitted)) = outputs.next() else { break };
+        let Some((_, emitted)) = outputs.pop() else { break };
         take(match emitted {
             Emitted::Pass(packet) => packet,
-            Emitted::New(draft) => draft.into_packet(input.identity.derive(node, index)),
+            Emitted::New(draft) => {
+                let fields = draft.into_fields(identity.derive(node, index));
+                // The last one may stand where the input stood.
+                match input.take_if(|_| outputs.is_empty()) {
+                    Some(input) => input.replaced(fields),
+                    None => fields.into(),
+                }
+            }
         });
     }
 }
