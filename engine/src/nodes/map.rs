@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
@@ -28,7 +28,14 @@ struct Map {
     key: Option<Expr>,
     /// Room for a payload, used again and again.
     room: Vec<u8>,
+    /// What is left of the memory that payloads are cut from.
+    left: BytesMut,
 }
+
+/// Payloads are cut from so many bytes; a packet that stays holds no more than that.
+const CUT_FROM: usize = 4096;
+/// Larger ones have memory of their own.
+const CUT_MAX: usize = CUT_FROM / 8;
 
 struct Set {
     field: String,
@@ -61,7 +68,7 @@ impl Map {
             }
         }
         let key = config.key.as_deref().map(|text| expr_at("key", text)).transpose()?;
-        Ok(Map { set, remove: config.remove.clone(), key, room: Vec::new() })
+        Ok(Map { set, remove: config.remove.clone(), key, room: Vec::new(), left: BytesMut::new() })
     }
 }
 
@@ -110,7 +117,19 @@ impl Map {
             Some(comma @ b',') => *comma = b'}',
             _ => out.push(b'}'),
         }
-        Ok(Some(Bytes::copy_from_slice(out)))
+        Ok(Some(self.cut()))
+    }
+
+    /// What stands in `room`, as a payload.
+    fn cut(&mut self) -> Bytes {
+        if self.room.len() > CUT_MAX {
+            return Bytes::copy_from_slice(&self.room);
+        }
+        if self.left.capacity() < self.room.len() {
+            self.left = BytesMut::with_capacity(CUT_FROM);
+        }
+        self.left.extend_from_slice(&self.room);
+        self.left.split().freeze()
     }
 }
 
