@@ -6,11 +6,13 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 /// Deeper nesting has no outline; `serde_json` itself stops at 128.
 const DEPTH_MAX: usize = 32;
 /// Objects with more fields have no outline: they are searched one by one.
 const FIELDS_MAX: usize = 64;
-/// Room for so many fields is made at first.
+/// So many fields stand in place, more have memory of their own.
 const FIELDS_USUAL: usize = 8;
 /// Most digits of a number before the point: any such integer fits 64 bits.
 const WHOLE_DIGITS_MAX: usize = 18;
@@ -52,7 +54,7 @@ impl Value {
     /// The number that an [`Shape::Int`] of `text` is.
     pub(crate) fn int(&self, text: &[u8]) -> i64 {
         let (negative, digits) = sign(self.of(text));
-        let int = whole(digits.iter());
+        let int = digits.iter().fold(0, |int, digit| int * 10 + i64::from(digit - b'0'));
         if negative { -int } else { int }
     }
 
@@ -65,9 +67,14 @@ impl Value {
         }
         // So few digits, and so small a power of ten, are exact as floats: one division rounds once, and so correctly
         // (William D. Clinger, "How to read floating point numbers accurately", 1990).
-        let decimals = digits.iter().rev().take_while(|byte| **byte != b'.').count();
-        let scaled = whole(digits.iter().filter(|byte| **byte != b'.')) as f64;
-        let float = scaled / POWERS_OF_TEN[decimals];
+        let (mut scaled, mut point) = (0, 0);
+        for (at, byte) in digits.iter().enumerate() {
+            match byte {
+                b'.' => point = at,
+                digit => scaled = scaled * 10 + i64::from(digit - b'0'),
+            }
+        }
+        let float = scaled as f64 / POWERS_OF_TEN[digits.len() - 1 - point];
         if negative { -float } else { float }
     }
 }
@@ -80,36 +87,44 @@ fn sign(number: &[u8]) -> (bool, &[u8]) {
     number.strip_prefix(b"-").map_or((false, number), |digits| (true, digits))
 }
 
-/// The number that at most 18 digits make.
-fn whole<'t>(digits: impl Iterator<Item = &'t u8>) -> i64 {
-    digits.fold(0, |number, digit| number * 10 + i64::from(digit - b'0'))
-}
-
-/// A key and its value within a text.
-#[derive(Clone, Debug)]
+/// A key and its value within a text; each packet holds some of these.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Field {
-    /// The first bytes of the key, the first one highest: most keys differ there.
-    prefix: u64,
     key_start: u32,
-    key_end: u32,
-    value: Value,
+    key_bytes: u16,
+    shape: Shape,
+    canonical: bool,
+    value_start: u32,
+    value_end: u32,
 }
 
 impl Field {
+    /// `None` for a key that is longer than any that has an outline.
+    fn of((key_start, key_end): (usize, usize), value: Value) -> Option<Field> {
+        let key_bytes = u16::try_from(key_end - key_start).ok()?;
+        let Value { start, end, shape, canonical } = value;
+        Some(Field { key_start: key_start as u32, key_bytes, shape, canonical, value_start: start, value_end: end })
+    }
+
     /// The key in `text`, the one that the field was found in.
     pub(crate) fn key<'t>(&self, text: &'t [u8]) -> &'t [u8] {
-        &text[self.key_start as usize..self.key_end as usize]
+        &text[self.key_start as usize..][..usize::from(self.key_bytes)]
+    }
+
+    fn value(&self) -> Value {
+        Value { start: self.value_start, end: self.value_end, shape: self.shape, canonical: self.canonical }
     }
 
     /// Writes key and value as they stand in `text`, but no white space between them.
     pub(crate) fn write(&self, text: &[u8], out: &mut Vec<u8>) {
-        let (quote, end) = (self.key_start as usize - 1, self.key_end as usize);
-        if self.value.start == self.key_end + 2 {
-            out.extend_from_slice(&text[quote..self.value.end as usize]);
+        let quote = self.key_start as usize - 1;
+        let (colon, value) = (quote + usize::from(self.key_bytes) + 2, self.value_start as usize);
+        if value == colon + 1 {
+            out.extend_from_slice(&text[quote..self.value_end as usize]);
         } else {
-            out.extend_from_slice(&text[quote..=end]);
+            out.extend_from_slice(&text[quote..colon]);
             out.push(b':');
-            out.extend_from_slice(self.value.of(text));
+            out.extend_from_slice(self.value().of(text));
         }
     }
 }
@@ -118,8 +133,8 @@ impl Field {
 #[derive(Clone, Debug)]
 pub(crate) struct Outline {
     /// As they stand in the text.
-    fields: Vec<Field>,
-    /// True when that is the order of their keys, and the prefixes show it.
+    fields: SmallVec<[Field; FIELDS_USUAL]>,
+    /// True when that is the order of their keys, and their first bytes show it.
     is_sorted: bool,
 }
 
@@ -137,14 +152,12 @@ impl Outline {
 
     /// The field `key` of the object that `text` holds, which this is the outline of.
     pub(crate) fn get(&self, text: &[u8], key: &[u8]) -> Option<Value> {
-        let prefix = prefix(key);
-        let mut same = self.fields.iter().filter(|field| field.prefix == prefix && field.key(text) == key);
-        same.next().map(|field| field.value)
+        self.fields.iter().find(|field| field.key(text) == key).map(Field::value)
     }
 
     /// True when `serde_json` would write every value just as it stands in the text.
     pub(crate) fn is_canonical(&self) -> bool {
-        self.fields.iter().all(|field| field.value.canonical)
+        self.fields.iter().all(|field| field.canonical)
     }
 
     /// The fields in the order of their keys.
@@ -152,18 +165,19 @@ impl Outline {
         if self.is_sorted {
             return Cow::Borrowed(&self.fields);
         }
-        let mut fields = self.fields.clone();
-        fields.sort_by(|a, b| a.prefix.cmp(&b.prefix).then_with(|| a.key(text).cmp(b.key(text))));
+        let mut fields = self.fields.to_vec();
+        fields.sort_by_key(|field| field.key(text));
         Cow::Owned(fields)
     }
 }
 
-/// The first eight bytes of a key, zeroes behind a shorter one. No key holds a zero byte, so two prefixes have the order
-/// of their keys.
-fn prefix(key: &[u8]) -> u64 {
-    match key.first_chunk() {
-        Some(eight) => u64::from_be_bytes(*eight),
-        None => key.iter().rev().fold(0, |prefix, byte| prefix >> 8 | u64::from(*byte) << 56),
+/// The first eight bytes of a key, the first one highest, zeroes behind a shorter one. No key holds a zero byte, so two
+/// prefixes have the order of their keys.
+fn prefix(text: &[u8], start: usize, end: usize) -> u64 {
+    let behind = 8_usize.saturating_sub(end - start) as u32 * 8;
+    match text[start..].first_chunk() {
+        Some(eight) => u64::from_be_bytes(*eight) & u64::MAX.checked_shl(behind).unwrap_or(0),
+        None => text[start..end].iter().rev().fold(0, |prefix, byte| prefix >> 8 | u64::from(*byte) << 56),
     }
 }
 
@@ -201,11 +215,12 @@ impl Scan<'_> {
 
     /// The outline of the object whose brace was taken.
     fn outline(&mut self) -> Option<Outline> {
-        let mut outline = Outline { fields: Vec::with_capacity(FIELDS_USUAL), is_sorted: true };
+        let mut outline = Outline { fields: SmallVec::new(), is_sorted: true };
         self.space();
         if self.take(b'}').is_some() {
             return Some(outline);
         }
+        let mut before = None;
         loop {
             let (start, end) = self.string()?;
             self.space();
@@ -214,15 +229,15 @@ impl Scan<'_> {
             let value = self.value(1)?;
             self.space();
             let key = &self.text[start..end];
-            let prefix = prefix(key);
-            outline.is_sorted &= outline.fields.last().is_none_or(|before| before.prefix < prefix);
+            let prefix = Some(prefix(self.text, start, end));
+            outline.is_sorted &= before < prefix;
+            before = prefix;
             // Of a key that comes twice the tree keeps the last: rare enough to be its business.
-            let same = |field: &Field| field.prefix == prefix && field.key(self.text) == key;
-            let twice = !outline.is_sorted && outline.fields.iter().any(same);
+            let twice = !outline.is_sorted && outline.get(self.text, key).is_some();
             if twice || outline.fields.len() == FIELDS_MAX {
                 return None;
             }
-            outline.fields.push(Field { prefix, key_start: start as u32, key_end: end as u32, value });
+            outline.fields.push(Field::of((start, end), value)?);
             match self.next_or_end(b'}')? {
                 true => _ = self.space(),
                 false => return Some(outline),
