@@ -5,6 +5,7 @@
 //! there is none, and whoever asked builds the tree.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use smallvec::SmallVec;
 
@@ -115,17 +116,26 @@ impl Field {
         Value { start: self.value_start, end: self.value_end, shape: self.shape, canonical: self.canonical }
     }
 
+    /// Where key and value stand in the text; `None` when there is white space between them.
+    pub(crate) fn range(&self) -> Option<Range<usize>> {
+        (self.value_start as usize == self.colon() + 1).then(|| self.quote()..self.value_end as usize)
+    }
+
     /// Writes key and value as they stand in `text`, but no white space between them.
     pub(crate) fn write(&self, text: &[u8], out: &mut Vec<u8>) {
-        let quote = self.key_start as usize - 1;
-        let (colon, value) = (quote + usize::from(self.key_bytes) + 2, self.value_start as usize);
-        if value == colon + 1 {
-            out.extend_from_slice(&text[quote..self.value_end as usize]);
-        } else {
-            out.extend_from_slice(&text[quote..colon]);
-            out.push(b':');
-            out.extend_from_slice(self.value().of(text));
-        }
+        out.extend_from_slice(&text[self.quote()..self.colon()]);
+        out.push(b':');
+        out.extend_from_slice(self.value().of(text));
+    }
+
+    /// Where the key's first quote stands.
+    fn quote(&self) -> usize {
+        self.key_start as usize - 1
+    }
+
+    /// Where, without white space, the colon stands.
+    fn colon(&self) -> usize {
+        self.key_start as usize + usize::from(self.key_bytes) + 1
     }
 }
 

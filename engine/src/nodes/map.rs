@@ -1,6 +1,7 @@
 //! `std:map`: sets and removes top-level fields of a JSON payload, and may give the packet a new key.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
@@ -8,6 +9,7 @@ use serde_json::Value as Json;
 
 use super::expr::{Expr, Value};
 use super::expr_at;
+use crate::json::Field;
 use crate::node::{Class, ConfigError, Draft, Node, NodeError, Output, Registry};
 use crate::packet::{ContentType, Packet};
 
@@ -99,17 +101,20 @@ impl Map {
         out.push(b'{');
         // Fields come in the order of their names, as in the tree.
         let mut set = self.set.iter().peekable();
+        // Those that stand together are copied together.
+        let mut run = Run(0..0);
         for field in &*outline.sorted(text) {
             let key = field.key(text);
             while let Some(set) = set.next_if(|set| set.field.as_bytes() < key) {
+                run.write(text, out);
                 set.write(out, packet)?;
             }
             let replaced = set.peek().is_some_and(|set| set.field.as_bytes() == key);
             if !replaced && !self.remove.iter().any(|field| field.as_bytes() == key) {
-                field.write(text, out);
-                out.push(b',');
+                run.add(field, text, out);
             }
         }
+        run.write(text, out);
         for set in set {
             set.write(out, packet)?;
         }
@@ -130,6 +135,35 @@ impl Map {
         }
         self.left.extend_from_slice(&self.room);
         self.left.split().freeze()
+    }
+}
+
+/// Fields that are yet to be copied, and stand together.
+struct Run(Range<usize>);
+
+impl Run {
+    fn add(&mut self, field: &Field, text: &[u8], out: &mut Vec<u8>) {
+        match field.range() {
+            // There is only the comma between them.
+            Some(range) if !self.0.is_empty() && range.start == self.0.end + 1 => self.0.end = range.end,
+            Some(range) => {
+                self.write(text, out);
+                self.0 = range;
+            }
+            None => {
+                self.write(text, out);
+                field.write(text, out);
+                out.push(b',');
+            }
+        }
+    }
+
+    /// Writes them, and the comma behind them.
+    fn write(&mut self, text: &[u8], out: &mut Vec<u8>) {
+        if !self.0.is_empty() {
+            out.extend_from_slice(&text[std::mem::take(&mut self.0)]);
+            out.push(b',');
+        }
     }
 }
 
