@@ -126,6 +126,7 @@ impl Path {
     ///
     /// # Errors
     /// `DecodeFailed` when it leads into a payload that is not JSON.
+    #[inline]
     pub fn get<'a>(&self, packet: &'a Packet) -> Result<Value<'a>, NodeError> {
         let text = |text: &'a str| Value::Text(Cow::Borrowed(text));
         Ok(match self {
@@ -156,12 +157,13 @@ impl Path {
 }
 
 /// What is at `parts` in the object `text`; `None` when it takes the tree to tell.
+#[inline(always)]
 fn in_place<'a>(text: &'a [u8], outline: &Outline, parts: &[String]) -> Option<Value<'a>> {
     let (key, deeper) = parts.split_first()?;
     let Some(found) = outline.get(text, key.as_bytes()) else { return Some(Value::Null) };
     let within = found.of(text);
     if found.shape == Shape::Nested {
-        return in_place(within, &Outline::of(within)?, deeper);
+        return nested(within, deeper);
     }
     if !deeper.is_empty() {
         return Some(Value::Null);
@@ -179,6 +181,12 @@ fn in_place<'a>(text: &'a [u8], outline: &Outline, parts: &[String]) -> Option<V
     })
 }
 
+/// What is at `parts` in an array or object within a payload.
+#[inline(never)]
+fn nested<'a>(text: &'a [u8], parts: &[String]) -> Option<Value<'a>> {
+    in_place(text, &Outline::of(text)?, parts)
+}
+
 fn step<'a>(json: &'a Json, part: &String) -> Option<&'a Json> {
     match json {
         Json::Object(fields) => fields.get(part),
@@ -193,6 +201,7 @@ impl Expr {
     /// # Errors
     /// `DecodeFailed` when a payload that is not JSON is needed; `SchemaInvalid` for arithmetic with what is no number,
     /// for division by zero, and for results too large for a number.
+    #[inline]
     pub fn eval<'a>(&'a self, packet: &'a Packet) -> Result<Value<'a>, NodeError> {
         match self {
             Expr::Literal(value) => Ok(match value {
@@ -201,6 +210,14 @@ impl Expr {
                 other => other.clone(),
             }),
             Expr::Path(path) => path.get(packet),
+            compound => compound.compound(packet),
+        }
+    }
+
+    /// The value of what has parts; the others are looked at in place.
+    fn compound<'a>(&'a self, packet: &'a Packet) -> Result<Value<'a>, NodeError> {
+        match self {
+            Expr::Literal(_) | Expr::Path(_) => self.eval(packet),
             Expr::Not(a) => Ok(Value::Bool(!a.holds(packet)?)),
             Expr::Neg(a) => match a.number(packet)? {
                 Value::Int(int) => Ok(Value::int(-int)),
