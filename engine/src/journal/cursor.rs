@@ -30,6 +30,9 @@ impl Cursor {
     /// When the range is upside down.
     pub fn settle(&mut self, from: Seq, to: Seq) {
         assert!(from <= to, "a range from {from} to {to}");
+        if from.0 <= self.floor.0.saturating_add(1) {
+            return self.raise(to);
+        }
         let (mut start, mut end) = (from, to);
         // Swallow what overlaps or touches.
         while let Some((&s, &e)) = self.above.range(..=Seq(end.0.saturating_add(1))).next_back() {
@@ -40,10 +43,17 @@ impl Cursor {
             start = start.min(s);
             end = end.max(e);
         }
-        if start.0 <= self.floor.0 + 1 {
-            self.floor = self.floor.max(end);
-        } else {
-            self.above.insert(start, end);
+        self.above.insert(start, end);
+    }
+
+    /// Raises the floor to `to` at least, and on through what is settled right above.
+    fn raise(&mut self, to: Seq) {
+        self.floor = self.floor.max(to);
+        while let Some(first) = self.above.first_entry() {
+            if first.key().0 > self.floor.0.saturating_add(1) {
+                break;
+            }
+            self.floor = self.floor.max(first.remove());
         }
     }
 
