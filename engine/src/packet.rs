@@ -57,33 +57,40 @@ pub enum Identity {
 
 /// So many bytes of an identity, a node's name and an index are hashed at once.
 const DERIVE_AT_ONCE: usize = 128;
+/// Bytes of an encoded identity.
+const IDENTITY_BYTES: usize = 25;
 
 impl Identity {
     /// The identity of output `index` that `node` makes of the packet with this identity.
     #[must_use]
     pub fn derive(&self, node: &str, index: u32) -> Identity {
-        let parts: [&[u8]; 4] = [&self.to_bytes(), node.as_bytes(), &[0], &index.to_le_bytes()];
-        let len = parts.iter().map(|part| part.len()).sum();
         let mut bytes = [0; DERIVE_AT_ONCE];
-        let Some(bytes) = bytes.get_mut(..len) else {
+        let Some(bytes) = bytes.get_mut(..IDENTITY_BYTES + node.len() + 1 + size_of::<u32>()) else {
             let mut hash = xxhash_rust::xxh3::Xxh3::new();
+            let parts: [&[u8]; 4] = [&self.to_bytes(), node.as_bytes(), &[0], &index.to_le_bytes()];
             parts.iter().for_each(|part| hash.update(part));
             return Identity::Derived(hash.digest128());
         };
         // The same hash, without a hasher's state, which is larger than all that goes in.
-        let mut left = &mut *bytes;
-        for part in parts {
-            let (here, rest) = left.split_at_mut(part.len());
-            here.copy_from_slice(part);
-            left = rest;
-        }
+        let (identity, rest) = bytes.split_first_chunk_mut().expect("an identity and more fit");
+        self.write(identity);
+        let (name, end) = rest.split_at_mut(node.len());
+        name.copy_from_slice(node.as_bytes());
+        end[1..].copy_from_slice(&index.to_le_bytes());
         Identity::Derived(xxhash_rust::xxh3::xxh3_128(bytes))
     }
 
     /// A fixed-width encoding (25 bytes), equal for equal identities only.
     #[must_use]
-    pub fn to_bytes(&self) -> [u8; 25] {
-        let mut out = [0; 25];
+    pub fn to_bytes(&self) -> [u8; IDENTITY_BYTES] {
+        let mut out = [0; IDENTITY_BYTES];
+        self.write(&mut out);
+        out
+    }
+
+    /// Writes the encoding over zeroes.
+    #[inline]
+    fn write(&self, out: &mut [u8; IDENTITY_BYTES]) {
         match self {
             Identity::Entered { producer, epoch, pseq } => {
                 out[1..9].copy_from_slice(&producer.0.to_le_bytes());
@@ -95,7 +102,6 @@ impl Identity {
                 out[1..17].copy_from_slice(&hash.to_le_bytes());
             }
         }
-        out
     }
 }
 
@@ -265,6 +271,7 @@ pub(crate) fn beside_bytes(
 
 impl Packet {
     /// Another packet, in the room of this one where nobody else has it.
+    #[inline]
     pub(crate) fn replaced(mut self, fields: Fields) -> Packet {
         match Arc::get_mut(&mut self.0) {
             Some(inner) => {
