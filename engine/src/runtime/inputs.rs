@@ -52,7 +52,9 @@ pub(crate) async fn source(
         let (mut tx, mut events) = (Tx::default(), shared.events(&node));
         let mut items = Vec::with_capacity(entries.len());
         let trees = input.begin(entries.iter_mut().map(|entry| (entry.seq, Some(std::mem::take(&mut entry.position)))));
-        for (Entry { seq, draft, .. }, tree) in entries.into_iter().zip(trees) {
+        let mut trees = trees.into_iter();
+        for Entry { seq, draft, .. } in entries {
+            let tree = trees.next().expect("there is a tree for each entry");
             // The numbering goes on across restarts, so the identity does too: one epoch a journal's life.
             let identity = Identity::Entered { producer, epoch: Epoch(1), pseq: seq };
             let item = Item { packet: draft.into_packet(identity), tree };

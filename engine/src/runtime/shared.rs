@@ -336,11 +336,13 @@ pub(crate) struct Events {
 
 impl Events {
     /// It happened to that packet.
+    #[inline]
     pub(crate) fn push(&mut self, what: What, item: &Item) {
         self.push_delivery(what, item, 0);
     }
 
     /// It happened to that packet at its how many-th delivery.
+    #[inline]
     pub(crate) fn push_delivery(&mut self, what: What, item: &Item, attempt: u32) {
         if self.heard {
             let (place, identity, seq) = (self.place.clone(), Some(item.packet.identity), item.tree.seq());
