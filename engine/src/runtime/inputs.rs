@@ -1,6 +1,7 @@
 //! The tasks where trees begin: sources, channel ends, and the durable outputs of stateful nodes.
 
 use std::collections::BTreeMap;
+use std::iter::once_with;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -72,7 +73,9 @@ pub(crate) async fn source(
                 }
                 continue;
             }
-            items.push(item);
+            // `push` would copy it once more: it has to have it at hand where memory ends.
+            let Item { packet, tree } = item;
+            items.extend(once_with(|| Item { packet, tree }));
         }
         if let (Some(acks), false) = (&input.acks, known.is_empty()) {
             acks.settled(&known);

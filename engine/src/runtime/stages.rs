@@ -1,6 +1,7 @@
 //! The tasks in which packets are handled: nodes, stateful nodes, channel ends and sinks.
 
 use std::collections::BTreeMap;
+use std::iter::once_with;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -68,7 +69,8 @@ impl NodeTask {
                         let mut branches = std::iter::repeat_n(tree, outputs);
                         each_output(&self.name, input, &mut out, |packet| {
                             let tree = branches.next().expect("there is a branch for each output");
-                            onward.push(Item { packet, tree });
+                            // `push` would copy it once more: it has to have it at hand where memory ends.
+                            onward.extend(once_with(|| Item { packet, tree }));
                         });
                     }
                     Err(error) => {
