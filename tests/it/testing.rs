@@ -14,6 +14,12 @@ fn a_window_counts_what_comes_by_two_ways_twice_and_no_more() {
     seaworthy_harness::scenario("scenarios/narrow/diamond.toml").seeds(1..=8).run().assert_pass();
 }
 
+/// With segments as small as an explorer draws them, fewer keys are remembered than this needs.
+#[test]
+fn all_business_keys_are_known_again_after_a_restart() {
+    seaworthy_harness::scenario("scenarios/narrow/keys_many.toml").seeds(1..=4).run().assert_pass();
+}
+
 #[test]
 fn a_failure_says_what_broke_and_how_to_see_it_again() {
     let ran = seaworthy_harness::scenario("scenarios/must_fail/lose_effect.toml").seeds(1..=2).jobs(1).run();
