@@ -121,7 +121,7 @@ pub struct History {
     pub dead_letters: Vec<Buried>,
     /// Dead letters as the journals on the simulated disks hold them at the end, in order.
     pub letters: Vec<Letter>,
-    /// What is wrong with the journals on the simulated disks at the end.
+    /// What is wrong with the journals on the simulated disks at the end, and the first times that their hosts went down.
     pub unsound: Vec<Unsound>,
     /// Samples of used disk space: host, virtual ns, bytes.
     pub disk_used: Vec<(String, u64, u64)>,
@@ -167,6 +167,8 @@ pub struct Letter {
 pub struct Unsound {
     /// The host whose journal it is.
     pub host: String,
+    /// When it was looked at, virtual ns.
+    pub at_ns: u64,
     /// The finding.
     pub what: String,
     /// Whether a write that was cut short explains it.

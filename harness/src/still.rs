@@ -13,10 +13,11 @@ use seaworthy_engine::journal::reader::{Finding, ReadError, Reader, Step};
 use seaworthy_engine::packet::Packet;
 
 use crate::history::{Letter, Unsound};
+use crate::plan::Ns;
 
 /// The dead letters in the journal of `host` among its `files`, and what is wrong with it, of which a cut end is no part.
-pub(crate) fn read(host: &str, files: BTreeMap<String, Bytes>) -> (Vec<Letter>, Vec<Unsound>) {
-    let found = |what: String, torn: bool| Unsound { host: host.to_owned(), what, torn };
+pub(crate) fn read(host: &str, files: BTreeMap<String, Bytes>, at_ns: Ns) -> (Vec<Letter>, Vec<Unsound>) {
+    let found = |what: String, torn: bool| Unsound { host: host.to_owned(), at_ns, what, torn };
     let read = async {
         let (mut letters, mut all) = (Vec::new(), Vec::new());
         let mut reader = Reader::open(Arc::new(Still(files))).await?.verifying();

@@ -1,6 +1,6 @@
 //! `durability`: what was accepted before a host went down survives it. Names the fault that stands between.
 //! `journal.recovered`: an opening goes on no earlier than what the journal had said is durable.
-//! `journal.sound`: a reader finds nothing wrong with a journal at the end that no fault explains.
+//! `journal.sound`: a reader finds nothing wrong with a journal that no fault explains, at the end and where its host went down.
 
 use std::collections::BTreeMap;
 
@@ -67,7 +67,7 @@ pub(super) fn sound(case: &Case<'_>) -> Vec<(Ns, String)> {
     let rotted = |host: &str| history.rotted.iter().any(|(rotted, _)| rotted == host);
     let fell = |host: &str| history.ends.iter().chain(&history.forgot).any(|(fell, _)| fell == host);
     let unexplained = history.unsound.iter().filter(|one| !(rotted(&one.host) || one.torn && fell(&one.host)));
-    unexplained.map(|one| (history.end_ns, format!("the journal of {}: {}", one.host, one.what))).collect()
+    unexplained.map(|one| (one.at_ns, format!("the journal of {}: {}", one.host, one.what))).collect()
 }
 
 /// The host that a step took down, and how.

@@ -165,7 +165,12 @@ fn an_opening_goes_on_no_earlier_than_what_was_durable() {
 fn a_journal_that_no_fault_spoilt_is_sound() {
     let spoilt = |torn: bool| {
         move |history: &mut History| {
-            history.unsound.push(Unsound { host: "hub".into(), what: "seg-000000000001.swj is missing".into(), torn });
+            history.unsound.push(Unsound {
+                host: "hub".into(),
+                at_ns: S,
+                what: "seg-000000000001.swj is missing".into(),
+                torn,
+            });
         }
     };
     let missing = [("journal.sound", "the journal of hub: seg-000000000001.swj is missing")];

@@ -310,7 +310,7 @@ impl Prepared {
         count_disturbed(&mut outcome.history, &disturbed);
         let files: Vec<_> = outcome.disks.iter().map(|(host, disk)| (host.clone(), disk.snapshot())).collect();
         for (host, files) in &files {
-            let (letters, unsound) = still::read(host, files.clone());
+            let (letters, unsound) = still::read(host, files.clone(), outcome.history.end_ns);
             outcome.history.letters.extend(letters);
             outcome.history.unsound.extend(unsound);
         }

@@ -52,6 +52,8 @@ pub(crate) struct Machine {
     pub restart_ns: Cell<Option<u64>>,
     /// It was asked to stop: when it must have ended, and when it starts again.
     pub stopping: Cell<Option<(u64, u64)>>,
+    /// How often its disk was looked at after it went down.
+    pub looked: Cell<u32>,
     booted_ns: Cell<u64>,
     failures: Cell<u32>,
 }
@@ -84,6 +86,7 @@ impl Machine {
             runtime: Cell::new(None),
             restart_ns: Cell::new(None),
             stopping: Cell::new(None),
+            looked: Cell::new(0),
             booted_ns: Cell::new(0),
             failures: Cell::new(0),
         }

@@ -35,6 +35,7 @@ use crate::sim::panics::{Caught, guard};
 use crate::sim::recorder::Recorder;
 use crate::sim::trace::{Kind, Trace};
 use crate::sim::{TICK_NS, disk::SimDisk};
+use crate::still;
 use crate::system::{HostSpec, System};
 use watchdog::Watchdog;
 
@@ -50,6 +51,8 @@ const SAMPLE_NS: Ns = 100_000_000;
 const QUIET_NS: Ns = 100_000_000;
 /// How long a graceful stop may take, ns.
 const STOP_NS: Ns = 10_000_000_000;
+/// How often a host's disk is looked at after it went down.
+const LOOKS: u32 = 3;
 /// What a world is made of, beside system, plan and workload.
 pub struct WorldOptions {
     /// Takes everything down; the same one that the system's endpoints write to. It serves one run.
@@ -409,10 +412,20 @@ impl World {
             How::Wipe => machine.disk.wipe(),
             How::Kill | How::Stop => machine.disk.crash(),
         }
+        self.look(&machine);
         machine.exit.take();
         machine.stopping.set(None);
         machine.restart_ns.set(machine.restart_ns.get().max(restart_ns));
         guard(|| self.sim.crash(machine.name.as_str()))
+    }
+
+    /// What a reader finds wrong with the journal of a host that has just gone down, the first few times.
+    fn look(&self, machine: &Machine) {
+        if machine.looked.get() < LOOKS {
+            machine.looked.set(machine.looked.get() + 1);
+            let (_, unsound) = still::read(&machine.name, machine.disk.snapshot(), self.now_ns);
+            self.recorder.with_history(|history| history.unsound.extend(unsound));
+        }
     }
 
     fn heal_all(&mut self) {
