@@ -9,12 +9,12 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 /// Most keys that a host remembers, for all its channels: about 1.3 MiB of its journal's small state.
 pub const KEYS_MAX: usize = 1 << 15;
 
-/// Most keys that a host remembers with segments of that size: they take at most a quarter of one, as all of the small state is to
-/// fit half of one.
+/// Most keys that a host remembers with segments of that size: they take about a third of one, as all of the small state is to fit
+/// half of one.
 #[must_use]
 pub fn keys_max(segment_bytes: u64) -> usize {
-    const KEY_BYTES: u64 = 40;
-    usize::try_from(segment_bytes / 4 / KEY_BYTES).unwrap_or(KEYS_MAX).min(KEYS_MAX)
+    const KEY_BYTES: u64 = 27;
+    usize::try_from(segment_bytes / 3 / KEY_BYTES).unwrap_or(KEYS_MAX).min(KEYS_MAX)
 }
 
 /// A key's hash.

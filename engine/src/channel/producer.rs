@@ -83,7 +83,7 @@ impl Producers {
     /// # Errors
     /// [`Rejection::Fenced`] when a newer epoch was opened before, [`Rejection::TooMany`] beyond [`JOURNALS_MAX`].
     pub fn open(&mut self, channel: &str, producer: &str, epoch: Epoch) -> Result<Seq, Rejection> {
-        match self.known(channel, producer) {
+        match self.get(channel, producer) {
             Some(known) if epoch < known.epoch => Err(Rejection::Fenced { offered: epoch, current: known.epoch }),
             None if self.of_process(channel, process(producer)).count() >= JOURNALS_MAX => Err(Rejection::TooMany),
             known => {
@@ -91,26 +91,6 @@ impl Producers {
                 self.set(channel, producer, Producer { epoch, last });
                 Ok(last)
             }
-        }
-    }
-
-    /// What is known of a producer. A process that does not tell its journal (another release), and the only journal that it ever
-    /// told, are one.
-    fn known(&self, channel: &str, producer: &str) -> Option<Producer> {
-        let of = process(producer);
-        let mut told = self.of_process(channel, of).filter(|(name, _)| *name != of);
-        let (one, more) = (told.next(), told.next().is_some());
-        let twin = match one {
-            _ if more => None,
-            Some((_, one)) if producer == of => Some(one),
-            Some((name, _)) if name != producer => None,
-            _ => self.get(channel, of),
-        };
-        match (self.get(channel, producer), twin) {
-            (Some(own), Some(twin)) => {
-                Some(Producer { epoch: own.epoch.max(twin.epoch), last: own.last.max(twin.last) })
-            }
-            (own, twin) => own.or(twin),
         }
     }
 
@@ -133,7 +113,7 @@ impl Producers {
         count: u64,
     ) -> Result<Accept, Rejection> {
         assert!(first > Seq(0), "sequence numbers begin at 1, not {first}");
-        let known = match self.known(channel, producer) {
+        let known = match self.get(channel, producer) {
             Some(known) if epoch < known.epoch => {
                 return Err(Rejection::Fenced { offered: epoch, current: known.epoch });
             }
@@ -234,25 +214,6 @@ mod tests {
         assert_eq!(producers.open(CHANNEL, &name(NAME, Some(0)), Epoch(1)), Err(Rejection::TooMany));
         assert_eq!(producers.open(CHANNEL, &second, Epoch(2)), Ok(Seq(2)), "known ones come in");
         assert_eq!(producers.open(CHANNEL, &name("van", Some(0)), Epoch(1)), Ok(Seq(0)));
-    }
-
-    #[test]
-    fn a_process_that_tells_no_journal_and_the_only_one_that_it_told_are_one() {
-        let mut producers = Producers::default();
-        producers.open(CHANNEL, NAME, Epoch(3)).unwrap();
-        producers.accept(CHANNEL, NAME, Seq(9));
-        let (first, second) = (name(NAME, Some(7)), name(NAME, Some(8)));
-        let fenced = Rejection::Fenced { offered: Epoch(2), current: Epoch(3) };
-        assert_eq!(producers.open(CHANNEL, &first, Epoch(2)), Err(fenced));
-        assert_eq!(producers.open(CHANNEL, &first, Epoch(4)), Ok(Seq(9)), "the release that tells it");
-        let fenced = Rejection::Fenced { offered: Epoch(3), current: Epoch(4) };
-        assert_eq!(offer(&producers, 3, 10, 1), Err(fenced));
-        producers.accept(CHANNEL, &first, Seq(12));
-        assert_eq!(producers.open(CHANNEL, NAME, Epoch(5)), Ok(Seq(12)), "the older release again");
-        producers.accept(CHANNEL, NAME, Seq(14));
-        assert_eq!(producers.open(CHANNEL, &first, Epoch(6)), Ok(Seq(14)));
-        assert_eq!(producers.open(CHANNEL, &second, Epoch(1)), Ok(Seq(0)), "a machine that was replaced");
-        assert_eq!(producers.open(CHANNEL, &first, Epoch(7)), Ok(Seq(14)));
     }
 
     #[derive(Clone, Debug)]

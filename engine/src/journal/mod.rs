@@ -460,10 +460,11 @@ impl Journal {
         }
     }
 
-    /// Which journal it is; drawn once, when it was created.
+    /// Its id, drawn once when it was created, where its numbers are known by it: on another journal, equal numbers are other
+    /// packets. `None` for one that an older release created: that one goes on as it was.
     #[must_use]
-    pub fn id(&self) -> u128 {
-        self.shared.id
+    pub fn counts_apart(&self) -> Option<u128> {
+        Some(self.shared.id).filter(|id| recovery::counts_apart(*id))
     }
 
     /// Looks at the confirmed state: channels, cursors, node state, producers.

@@ -245,9 +245,17 @@ async fn read_from(file: &Arc<dyn File>, number: u64, from: u64) -> Result<Piece
     Ok(Piece { from, bytes })
 }
 
+/// The last 32 bits of the id of a journal whose numbers are known by it: of each one since releases tell it.
+const COUNTS_APART: u128 = 0x5357_4a32;
+
+/// Whether a journal was created by a release that tells others which journal it is.
+pub(super) fn counts_apart(id: u128) -> bool {
+    id & 0xffff_ffff == COUNTS_APART
+}
+
 fn draw_id(env: &Env) -> u128 {
     let word = |index| u128::from(env.seed.draw("journal.id", &[env.clock.unix_ns().cast_unsigned(), index]));
-    word(0) << 64 | word(1)
+    (word(0) << 64 | word(1)) << 32 | COUNTS_APART
 }
 
 struct Inventory {

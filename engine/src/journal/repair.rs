@@ -9,6 +9,7 @@ use super::frame::SECTOR;
 use super::reader::{Finding, PARTIAL, QUARANTINE, ReadError, Reader, Step, salvage};
 use super::segment;
 use crate::env::{Disk, File, Open};
+use bytes::{Bytes, BytesMut};
 
 /// Bytes that are moved at a time.
 const PIECE: u64 = 1 << 20;
@@ -123,8 +124,23 @@ async fn erase(file: &Arc<dyn File>, offset: u64, bytes: u64) -> io::Result<()> 
     let mut at = offset;
     while at < end {
         let len = PIECE.min(end - at);
-        file.write_at(at, vec![bytes::Bytes::from_static(&ZEROS[..len as usize])]).await?;
+        let zeros = vec![Bytes::from_static(&ZEROS[..len as usize])];
+        match file.write_at(at, zeros).await {
+            Err(error) if salvage::is_medium(&error) => erase_blocks(file, at, at + len).await?,
+            written => written?,
+        }
         at += len;
     }
     file.sync_data().await
+}
+
+/// A part of a block that can't be read can't be written either: the whole block is, with what could be read of the rest.
+async fn erase_blocks(file: &Arc<dyn File>, from: u64, to: u64) -> io::Result<()> {
+    let start = from / salvage::BLOCK * salvage::BLOCK;
+    let end = to.next_multiple_of(salvage::BLOCK).min(file.len().await?);
+    let mut blocks = BytesMut::from(&salvage::read_at(&**file, start, (end - start) as usize).await?[..]);
+    let within = |at: u64| (at - start) as usize;
+    let last = within(to).min(blocks.len());
+    blocks[within(from).min(last)..last].fill(0);
+    file.write_at(start, vec![blocks.freeze()]).await
 }

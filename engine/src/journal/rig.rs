@@ -192,16 +192,24 @@ struct RigFile {
 }
 
 impl RigFile {
-    fn write(&self, at: u64, bufs: &[Bytes]) {
+    fn write(&self, at: u64, bufs: &[Bytes]) -> io::Result<()> {
         assert!(!self.rig.0.panics.swap(false, SeqCst), "a planned panic");
         let (at, bytes) = (at as usize, bufs.concat());
         let mut files = self.rig.0.files.lock().unwrap();
         // A file that was removed lives on unseen while it is open.
-        let Some(content) = files.get_mut(&self.path) else { return };
-        content.resize(content.len().max(at + bytes.len()), 0);
-        content[at..at + bytes.len()].copy_from_slice(&bytes);
+        let Some(content) = files.get_mut(&self.path) else { return Ok(()) };
+        let end = at + bytes.len();
+        content.resize(content.len().max(end), 0);
         let mut bad = self.rig.0.bad.lock().unwrap();
-        bad.retain(|(path, block)| *path != self.path || !(at / 4096..=(at + bytes.len()) / 4096).contains(block));
+        let touched = |block: &usize| block * 4096 < end && (block + 1) * 4096 > at;
+        let whole = |block: usize| at <= block * 4096 && ((block + 1) * 4096).min(content.len()) <= end;
+        if bad.iter().any(|(path, block)| *path == self.path && touched(block) && !whole(*block)) {
+            // What stays of the block would have to be read.
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        bad.retain(|(path, block)| *path != self.path || !touched(block));
+        content[at..end].copy_from_slice(&bytes);
+        Ok(())
     }
 }
 
@@ -220,12 +228,10 @@ impl File for RigFile {
         ready(Ok(Bytes::copy_from_slice(&content[from..content.len().min(from + n)])))
     }
     fn write_at(&self, at: u64, bufs: Vec<Bytes>) -> Io<()> {
-        self.write(at, &bufs);
-        ready(Ok(()))
+        ready(self.write(at, &bufs))
     }
     fn write_sync(&self, at: u64, bufs: Vec<Bytes>) -> Io<()> {
-        self.write(at, &bufs);
-        ready(Ok(()))
+        ready(self.write(at, &bufs))
     }
     fn sync_data(&self) -> Io<()> {
         self.rig.0.log.lock().unwrap().push(format!("sync {}", self.path));

@@ -110,6 +110,21 @@ fn a_block_that_cannot_be_read_is_told_and_repaired() {
 }
 
 #[test]
+fn a_start_that_cannot_be_read_is_repaired_by_whole_blocks() {
+    run(|rig| async move {
+        filled(&rig, 300, 1000).await;
+        checkpoint::SLOTS.iter().for_each(|slot| rig.drop_file(slot));
+        rig.spoil(2, 0);
+        let (_, moved) = repair::repair(&rig.disk()).await.unwrap();
+        assert!(!moved.is_empty());
+        let (again, moved) = repair::repair(&rig.disk()).await.unwrap();
+        assert!(!again.iter().any(Finding::is_damage) && moved.is_empty(), "{again:?}");
+        let (_, recovery) = rig.open().await.unwrap();
+        assert_eq!((recovery.lost.len(), recovery.next), (1, Lsn(301)), "{:?}", recovery.lost);
+    });
+}
+
+#[test]
 fn the_destroyed_start_of_the_oldest_segment_is_said() {
     run(|rig| async move {
         filled(&rig, 300, 1000).await;

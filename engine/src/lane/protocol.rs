@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::LaneError;
 use crate::packet::{Epoch, Seq};
+use crate::process::CHANNELS_MAX;
 use v1::{RefuseCode, from_host, from_producer};
 
 /// Generated from `proto/lane.proto`.
@@ -45,8 +46,6 @@ pub const BATCH_PACKETS_MAX: usize = 256;
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Largest packet, in bytes; leaves room for the rest of its message.
 pub const PACKET_BYTES_MAX: usize = MESSAGE_BYTES_MAX - (64 << 10);
-/// Most channels on a connection.
-pub const CHANNELS_MAX: usize = 64;
 /// Longest name of a process or a channel, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 /// Longest access token, in bytes.

@@ -22,9 +22,8 @@ use super::protocol::v1::lane_server::{Lane, LaneServer};
 use super::protocol::{BACKOFF_MIN_NS, BATCH_BYTES_MAX, CONNECT_NS, IDLE_NS, MESSAGE_BYTES_MAX, SILENCE_NS};
 use super::{LaneError, within};
 use crate::env::{Clock, Listener, Net, Stream};
+use crate::process::CONNECTIONS_MAX;
 
-/// Most connections that a host holds at a time; further ones are closed at once.
-pub const CONNECTIONS_MAX: usize = 64;
 /// HTTP/2 flow control window, in bytes: a batch may fly without waiting for the peer.
 const WINDOW_BYTES: u32 = BATCH_BYTES_MAX as u32;
 

@@ -12,9 +12,12 @@ use crate::graph::plan::Plan;
 use crate::graph::spec::Kind;
 use crate::graph::suggest::{instead, nearest};
 use crate::graph::yaml::Tree;
-use crate::lane::protocol::CHANNELS_MAX;
-use crate::lane::wire::CONNECTIONS_MAX;
 use crate::node::Registry;
+
+/// Most channels of a host that one process puts into: they share a connection.
+pub const CHANNELS_MAX: usize = 64;
+/// Most connections that a host holds at a time: one for each producer, and one for each member and channel.
+pub const CONNECTIONS_MAX: usize = 64;
 
 /// Processes and channels, ready to start.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,7 +7,7 @@ mod options;
 mod problem;
 mod spec;
 
-pub use check::{ChannelPlan, GroupPlan, PlannedProcess, ProcessPlan};
+pub use check::{CHANNELS_MAX, CONNECTIONS_MAX, ChannelPlan, GroupPlan, PlannedProcess, ProcessPlan};
 pub use options::{ChannelOptions, OnPoison, Order};
 pub use problem::ProcessProblem;
 pub use spec::{ChannelSpec, LinkSpec, PROCESS_VERSION, ProcessGraphSpec, ProcessSpec};

@@ -19,8 +19,9 @@ use crate::packet::{Epoch, Fields, Identity, Packet, ProducerId, Seq, SmolStr};
 const NAME_CHARS_KEPT: usize = 64;
 
 /// The producer that a source node is. It counts in its journal: on another one, the same numbers are other packets.
-fn producer(process: &str, node: &str, journal: u128) -> ProducerId {
-    ProducerId(xxhash_rust::xxh3::xxh3_64(format!("{process}\0{node}\0{journal:032x}").as_bytes()))
+fn producer(process: &str, node: &str, journal: Option<u128>) -> ProducerId {
+    let journal = journal.map(|journal| format!("\0{journal:032x}")).unwrap_or_default();
+    ProducerId(xxhash_rust::xxh3::xxh3_64(format!("{process}\0{node}{journal}").as_bytes()))
 }
 
 /// Runs a source until its input ends or the engine stops.
@@ -35,7 +36,7 @@ pub(crate) async fn source(
     let failed = |error: NodeError| EngineError::Source { node: node.to_string(), error };
     let (floor, position, above) = (cursor.floor, cursor.position.clone(), cursor.above().collect());
     source.start(Resume { floor, position, above }).await.map_err(failed)?;
-    let producer = producer(&shared.process, &node, shared.journal.id());
+    let producer = producer(&shared.process, &node, shared.journal.counts_apart());
     let payload_bytes_max = shared.payload_bytes_max();
     let beside_bytes_max = shared.beside_bytes_max();
     loop {

@@ -43,7 +43,7 @@ impl Outbox for JournalOutbox {
     }
 
     fn journal(&self) -> Option<u128> {
-        Some(self.journal.id())
+        self.journal.counts_apart()
     }
 
     fn floor(&self) -> Seq {

@@ -70,6 +70,9 @@ struct State {
     extend_at_ns: u64,
 }
 
+/// Most ranges of what a group is done with that wait until packets are begun.
+const PASSED_MAX: usize = 256;
+
 struct Held {
     lease: u64,
     done: bool,
@@ -252,7 +255,9 @@ impl State {
         if floor > Seq(0) {
             self.passed.settle(Seq(1), floor);
         }
-        around.iter().for_each(|(from, to)| self.passed.settle(*from, *to));
+        // What is left out is only kept longer.
+        let room = PASSED_MAX.saturating_sub(self.passed.above().count());
+        around.iter().take(room).for_each(|(from, to)| self.passed.settle(*from, *to));
     }
 
     fn settled(&mut self, lease: u64, seqs: &[Seq], floor: Seq, around: &[(Seq, Seq)]) {

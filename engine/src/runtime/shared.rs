@@ -315,7 +315,12 @@ impl Shared {
         tx: &mut Tx,
         events: &mut Events,
     ) -> Result<(), EngineError> {
-        inbox.take_done(&mut items).into_iter().for_each(|item| tx.end(&inbox.node, item, Vec::new()));
+        for item in inbox.take_done(&mut items) {
+            tx.end(&inbox.node, item, Vec::new());
+            if self.is_large(tx) {
+                self.commit(std::mem::take(tx)).await?;
+            }
+        }
         let turned = inbox.push(items).await;
         self.turn_away(inbox, turned, tx, events).await
     }

@@ -146,15 +146,20 @@ impl Input {
         }
     }
 
-    /// Numbers passed over that wait for the next settle.
+    /// Numbers passed over that the next settle says.
     fn gaps(&self) -> usize {
-        self.open().gaps.len()
+        self.gaps_said(&self.open())
+    }
+
+    fn gaps_said(&self, open: &Open) -> usize {
+        open.gaps.len().min(if self.shared { GAPS_A_RECORD } else { usize::MAX })
     }
 
     /// Marks roots as settled; gives the record that says so.
     fn settle(&self, seqs: &[Seq]) -> Record {
         let mut open = self.open();
-        let mut ranges: Vec<(Seq, Seq)> = std::mem::take(&mut open.gaps);
+        let gaps = self.gaps_said(&open);
+        let mut ranges: Vec<(Seq, Seq)> = open.gaps.drain(..gaps).collect();
         for seq in seqs {
             match ranges.last_mut() {
                 Some((_, to)) if to.next() == *seq => *to = *seq,
@@ -244,6 +249,9 @@ pub(crate) struct Item {
     pub(crate) packet: Packet,
     pub(crate) tree: Tree,
 }
+
+/// Most gaps that one record of a member's settle says; the rest waits for the next.
+const GAPS_A_RECORD: usize = 64;
 
 /// Longest position that a source may give, bytes.
 const POSITION_BYTES_MAX: usize = 256;

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use crate::env::File;
 
 /// What is read by itself where a larger read failed: no medium gives less.
-const BLOCK: u64 = 4096;
+pub(in crate::journal) const BLOCK: u64 = 4096;
 /// What stands where nothing could be read. No frame begins so, and no room that was never written.
 const UNREAD: u8 = 0xff;
 
@@ -37,7 +37,7 @@ pub(in crate::journal) async fn read_at(file: &dyn File, at: u64, n: usize) -> i
     Ok(whole.freeze())
 }
 
-fn is_medium(error: &io::Error) -> bool {
+pub(in crate::journal) fn is_medium(error: &io::Error) -> bool {
     const EIO: i32 = 5;
     error.raw_os_error() == Some(EIO)
 }

@@ -179,8 +179,12 @@ pub(super) fn settled(settled: &v1::Settled) -> Result<ToMember, LaneError> {
             Ok((from, to))
         }
     };
+    let seqs = seqs(&settled.ranges)?;
+    if settled.around.len() > seqs.len() {
+        return Err(LaneError::Protocol("more is settled around packets than there are packets"));
+    }
     let around = settled.around.iter().map(range).collect::<Result<_, _>>()?;
-    Ok(ToMember::Settled { lease: settled.lease, seqs: seqs(&settled.ranges)?, floor: floor(settled.floor)?, around })
+    Ok(ToMember::Settled { lease: settled.lease, seqs, floor: floor(settled.floor)?, around })
 }
 
 pub(super) fn fenced(fenced: &v1::Fenced) -> Result<ToMember, LaneError> {
@@ -213,6 +217,8 @@ mod tests {
         let told = ToMember::Settled { lease: 5, seqs: vec![Seq(4), Seq(20)], floor: Seq(1), around };
         let from_desk::Message::Settled(message) = to_member(told.clone(), "hub") else { panic!("not said") };
         assert_eq!(settled(&message).unwrap(), told);
+        let ranges = vec![v1::Range { from: 4, to: 4 }];
+        assert!(settled(&v1::Settled { ranges, ..message.clone() }).is_err(), "two ranges around one packet");
         for (from, to) in [(0, 3), (5, 4), (1, u64::MAX)] {
             let bad = v1::Settled { around: vec![v1::Range { from, to }], ..message.clone() };
             assert!(settled(&bad).is_err(), "{from} to {to}");
