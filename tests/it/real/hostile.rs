@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use futures_util::{Stream, StreamExt};
 use hyper_util::rt::TokioIo;
 use rustix::process::Signal;
 use seaworthy_engine::env::Net;
+use seaworthy_engine::journal::segment::{self, Sector};
 use seaworthy_engine::lane::protocol::v1::lane_client::LaneClient;
 use seaworthy_engine::lane::protocol::v1::lane_server::Lane;
 use seaworthy_engine::lane::protocol::v1::{
@@ -102,12 +104,19 @@ async fn stop_reading(edge: &impl Net) {
     assert!(read < 40, "{read} messages were kept for it");
 }
 
-/// Old epochs and forged packets, once the hub holds `last` of an edge.
-async fn forge(keyring: &Keyring, address: SocketAddr, last: u64) {
+/// Old epochs and forged packets, once the hub holds `last` of an edge's `journal`.
+async fn forge(keyring: &Keyring, address: SocketAddr, journal: u128, last: u64) {
     let edge = peer::net("edge", Some(&keyring.dir()), None, Some(address));
-    let mut newer = Peer::greet(&edge, peer::hello(&edge, "edge", 9)).await.unwrap();
+    let hello = |epoch, journal: u128| {
+        let mut hello = peer::hello(&edge, "edge", epoch);
+        hello.channels[0].journal = Bytes::copy_from_slice(&journal.to_be_bytes());
+        hello
+    };
+    let mut replaced = Peer::greet(&edge, hello(1, journal + 1)).await.unwrap();
+    assert_eq!(replaced.welcomed().await, 0, "another journal is another count");
+    let mut newer = Peer::greet(&edge, hello(9, journal)).await.unwrap();
     assert_eq!(newer.welcomed().await, last);
-    let mut older = Peer::greet(&edge, peer::hello(&edge, "edge", 3)).await.unwrap();
+    let mut older = Peer::greet(&edge, hello(3, journal)).await.unwrap();
     let refuse = soon("a refusal", older.refused()).await;
     assert_eq!((refuse.code(), refuse.found, refuse.expected), (RefuseCode::Fenced, 3, 9));
     older.send(publish(3, last + 1, vec![Bytes::from_static(b"old")]));
@@ -127,6 +136,19 @@ async fn forge(keyring: &Keyring, address: SocketAddr, last: u64) {
     assert_eq!((gap.code(), gap.found, gap.expected), (RefuseCode::OutOfSequence, last + 5, last + 1));
 }
 
+/// Which journal lies in a data directory.
+fn journal_of(dir: &Path) -> u128 {
+    let headers = fs::read_dir(dir).unwrap().filter_map(|entry| {
+        let path = entry.unwrap().path();
+        let number = segment::number(path.file_name()?.to_str()?)?;
+        match segment::decode(number, &fs::read(path).unwrap().into()) {
+            Sector::Header(header) => Some(header.journal),
+            Sector::Unused | Sector::Version(_) => None,
+        }
+    });
+    headers.last().unwrap()
+}
+
 #[test]
 fn a_hub_outlives_peers_that_misuse_their_keys() {
     let story = Story::new(1, 3_000);
@@ -136,7 +158,7 @@ fn a_hub_outlives_peers_that_misuse_their_keys() {
     let mut edge = tls::edge(&story, Some(&keyring.dir()), address);
     assert_eq!(edge.code(), Some(0), "{}", edge.said());
     let stored = story.expected.quakes();
-    block_on(forge(&keyring, address, stored as u64));
+    block_on(forge(&keyring, address, journal_of(&story.path("data/edge")), stored as u64));
     assert!(!hub.has_ended(), "{}", hub.said());
     let memory = memory_kib(hub.pid());
     assert!(memory < MEMORY_KIB_MAX, "the hub needed {memory} KiB");
