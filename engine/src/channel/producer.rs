@@ -85,7 +85,7 @@ impl Producers {
     pub fn open(&mut self, channel: &str, producer: &str, epoch: Epoch) -> Result<Seq, Rejection> {
         match self.get(channel, producer) {
             Some(known) if epoch < known.epoch => Err(Rejection::Fenced { offered: epoch, current: known.epoch }),
-            None if self.of_process(channel, process(producer)).count() >= JOURNALS_MAX => Err(Rejection::TooMany),
+            None if self.journals(channel, process(producer)) >= JOURNALS_MAX => Err(Rejection::TooMany),
             known => {
                 let last = known.map_or(Seq(0), |known| known.last);
                 self.set(channel, producer, Producer { epoch, last });
@@ -94,9 +94,8 @@ impl Producers {
         }
     }
 
-    fn of_process(&self, channel: &str, of: &str) -> impl Iterator<Item = (&str, Producer)> {
-        let all = self.channels.get(channel).into_iter().flatten();
-        all.filter(move |(name, _)| process(name) == of).map(|(name, known)| (name.as_str(), *known))
+    fn journals(&self, channel: &str, of: &str) -> usize {
+        self.channels.get(channel).map_or(0, |known| known.keys().filter(|name| process(name) == of).count())
     }
 
     /// Judges `count` packets from `first`, before which the producer lost `lost` numbers for good; changes nothing. Call
