@@ -8,10 +8,21 @@ use seaworthy_engine::observe::What;
 use seaworthy_engine::packet::Identity;
 
 use super::Case;
-use crate::history::Letter;
+use crate::history::{Letter, Probed};
 use crate::plan::Ns;
 
 pub(super) fn judge(case: &Case<'_>) -> Vec<(Ns, String)> {
+    // What happened at the nodes that gave something up.
+    let mut places: BTreeMap<(&str, &str), Vec<&Probed>> =
+        case.history.letters.iter().map(|letter| ((&*letter.host, &*letter.node), Vec::new())).collect();
+    if places.is_empty() {
+        return Vec::new();
+    }
+    for probed in &case.history.events {
+        if let Some(here) = places.get_mut(&(&*probed.host, &*probed.event.place)) {
+            here.push(probed);
+        }
+    }
     let mut known: BTreeMap<(&str, Identity, &str), usize> = BTreeMap::new();
     let mut found = Vec::new();
     for letter in &case.history.letters {
@@ -30,7 +41,7 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<(Ns, String)> {
         {
             wrong("holds another packet than what came there".to_owned());
         }
-        if let Some((least, most)) = tries(case, letter)
+        if let Some((least, most)) = tries(case, letter, &places[&(&*letter.host, &*letter.node)])
             && !(least..=most).contains(&u64::from(letter.attempts))
         {
             let tries = if least == most { most.to_string() } else { format!("{least} to {most}") };
@@ -40,16 +51,12 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<(Ns, String)> {
     found
 }
 
-/// How often a packet was tried, at least and at most; `None` where nobody can tell.
-fn tries(case: &Case<'_>, letter: &Letter) -> Option<(u64, u64)> {
-    let here = || {
-        let events = case.history.events.iter();
-        events.filter(|probed| *probed.host == *letter.host && *probed.event.place == *letter.node)
-    };
+/// How often a packet was tried, at least and at most, by what happened `here`; `None` where nobody can tell.
+fn tries(case: &Case<'_>, letter: &Letter, here: &[&Probed]) -> Option<(u64, u64)> {
     match letter.class.as_str() {
         class if class == Class::SinkPermanent.name() => {
             // Its sink counts anew after a restart.
-            let of_it = || here().filter(|probed| probed.event.identity == Some(letter.identity));
+            let of_it = || here.iter().filter(|probed| probed.event.identity == Some(letter.identity));
             let given_up = of_it().find(|probed| matches!(probed.event.what, What::DeadLettered { .. }));
             let refused =
                 |what: &What| matches!(what, What::Refused { reason } if **reason == *Class::SinkUnavailable.name());
@@ -60,10 +67,11 @@ fn tries(case: &Case<'_>, letter: &Letter) -> Option<(u64, u64)> {
         class if class == Class::AttemptsExhausted.name() => {
             let (seq, channel) = (letter.seq?, case.channel(&letter.host, &letter.node)?);
             case.channels[channel].leased?;
-            let granted =
-                here().filter(|probed| probed.event.seq == seq && matches!(probed.event.what, What::Granted { .. }));
+            let granted = here
+                .iter()
+                .filter(|probed| probed.event.seq == seq && matches!(probed.event.what, What::Granted { .. }));
             // What was counted when the host went down may not have been handed out any more.
-            let lives = here().map(|probed| probed.incarnation).max().unwrap_or(1);
+            let lives = here.iter().map(|probed| probed.incarnation).max().unwrap_or(1);
             Some((1, granted.count() as u64 + lives - 1))
         }
         _ => None,
