@@ -10,9 +10,9 @@ pub(crate) fn default_jobs() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// The commit that this binary was built from, as far as its build knows.
+/// The commit that this binary was built from, `+changes` where its sources were others; `unknown` without git.
 pub(crate) fn commit() -> String {
-    option_env!("SEAWORTHY_COMMIT").unwrap_or("unknown").to_owned()
+    env!("SEAWORTHY_COMMIT").to_owned()
 }
 
 /// Runs a command that needs a world, unless this build's worlds would not be deterministic.
