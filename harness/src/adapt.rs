@@ -1,26 +1,31 @@
 //! A scenario's own words as those of the checks and the reports.
 
+use std::collections::BTreeMap;
+
 use seaworthy_reports::phases::Phase as ReportPhase;
 use seaworthy_reports::slo::{self, Count, Part, Ratio, Unit};
 
 use crate::check::Limits;
-use crate::scenario::{Metric, Objective, Op, Ordering, Phase, Scenario, Until};
+use crate::scenario::{Metric, Objective, Op, Ordering, Phase, Promise, Scenario, Until};
 
 /// An objective of `[expect]` in the reports' words.
 #[must_use]
 pub fn objective(objective: &Objective) -> slo::Objective {
     let (metric, unit) = metric(&objective.what);
     let scale = if unit == Unit::Ms { 1e-6 } else { 1.0 };
-    let op = match objective.limit.op {
+    let limit = slo::Limit { op: op(objective.limit.op), value: objective.limit.value * scale, unit };
+    slo::Objective { what: objective.text.clone(), metric, limit, line: objective.line }
+}
+
+fn op(op: Op) -> slo::Op {
+    match op {
         Op::Below => slo::Op::Less,
         Op::AtMost => slo::Op::AtMost,
         Op::Equal => slo::Op::Equal,
         Op::AtLeast => slo::Op::AtLeast,
         Op::NotEqual => slo::Op::NotEqual,
         Op::Above => slo::Op::More,
-    };
-    let limit = slo::Limit { op, value: objective.limit.value * scale, unit };
-    slo::Objective { what: objective.text.clone(), metric, limit, line: objective.line }
+    }
 }
 
 fn metric(metric: &Metric) -> (slo::Metric, Unit) {
@@ -71,6 +76,28 @@ fn report_phase(phase: &Phase) -> ReportPhase {
         Phase::Recovery(id) => ReportPhase::Recovery(vec![id.clone()]),
         Phase::Drain => ReportPhase::Drain,
     }
+}
+
+/// What a scenario promises beside its objectives, as results have it.
+#[must_use]
+pub fn promise(promise: &Promise) -> BTreeMap<String, String> {
+    let ordering = match promise.ordering {
+        Ordering::PerKey => "per_key",
+        Ordering::None => "none",
+    };
+    let most = |what: &str, limit: u64| (what.to_owned(), format!("<= {limit}"));
+    let mut told: BTreeMap<String, String> = [
+        ("ordering".to_owned(), ordering.to_owned()),
+        most("backlog_max", promise.backlog_max),
+        most("disk_bytes_max", promise.disk_bytes_max),
+    ]
+    .into();
+    told.extend(promise.idempotent.iter().map(|sink| (format!("idempotent {sink}"), "yes".to_owned())));
+    told.extend(promise.drops.iter().map(|(rule, limit)| {
+        let limit = slo::Limit { op: op(limit.op), value: limit.value, unit: Unit::Ratio };
+        (format!("drops {rule}"), limit.to_string())
+    }));
+    told
 }
 
 /// What the checks allow on those hosts: nothing, but what an objective of the file allows and judges over all seeds instead.

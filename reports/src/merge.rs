@@ -1,6 +1,6 @@
 //! Puts the shards of one run together: what each ran, side by side, as if one had run all.
 
-use crate::result::ResultFile;
+use crate::result::{ResultFile, Scenario};
 
 /// Results that are not shards of one run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +18,9 @@ pub enum MergeError {
         /// In what.
         what: &'static str,
     },
+    /// No shard has a scenario: nothing is proved.
+    #[error("proved nothing: there is no scenario in any shard")]
+    Empty,
     /// Two shards ran the same scenario.
     #[error("scenario {id} is in {one} and in {other}")]
     Twice {
@@ -36,7 +39,7 @@ pub enum MergeError {
 /// Shards that don't belong together.
 pub fn merge(shards: &[(String, ResultFile)]) -> Result<ResultFile, MergeError> {
     let Some((first_name, first)) = shards.first() else { return Err(MergeError::Nothing) };
-    let mut scenarios: Vec<(&String, _)> = Vec::new();
+    let mut scenarios: Vec<(&String, Scenario)> = Vec::new();
     for (name, shard) in shards {
         let differs = [
             ("the schema", shard.schema != first.schema),
@@ -49,25 +52,28 @@ pub fn merge(shards: &[(String, ResultFile)]) -> Result<ResultFile, MergeError> 
             return Err(MergeError::Unlike { one: first_name.clone(), other: name.clone(), what });
         }
         for scenario in &shard.scenarios {
-            if let Some((one, twice)) =
-                scenarios.iter().find(|(_, known): &&(_, crate::result::Scenario)| known.id == scenario.id)
-            {
+            if let Some((one, twice)) = scenarios.iter().find(|(_, known)| known.id == scenario.id) {
                 return Err(MergeError::Twice { id: twice.id.clone(), one: (*one).clone(), other: name.clone() });
             }
             scenarios.push((name, scenario.clone()));
         }
     }
-    let scenarios = scenarios.into_iter().map(|(_, scenario)| scenario).collect();
+    let scenarios: Vec<Scenario> = scenarios.into_iter().map(|(_, scenario)| scenario).collect();
+    if scenarios.is_empty() {
+        return Err(MergeError::Empty);
+    }
     // That of the coarsest scenario, as in a run of them all.
     let resolution_ms = shards.iter().map(|(_, shard)| shard.resolution_ms).max().unwrap_or(1);
-    Ok(ResultFile::new(&first.commit, first.time, resolution_ms, scenarios))
+    let mut whole = ResultFile::new(&first.commit, first.time, resolution_ms, scenarios);
+    whole.object(shards.iter().flat_map(|(_, shard)| shard.objections.clone()));
+    Ok(whole)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::render::json;
-    use crate::result::Scenario;
+    use crate::result::{Objection, Verdict};
     use crate::sample;
 
     fn scenario(id: &str) -> Scenario {
@@ -89,6 +95,32 @@ mod tests {
         ] {
             assert_eq!(json::result(&merge(&shards).unwrap()), whole);
         }
+    }
+
+    #[test]
+    fn what_was_held_against_a_shard_is_held_against_the_whole_once() {
+        let against = |scenario: &str, exit, what: &str| Objection {
+            scenario: scenario.into(),
+            step: "compare".into(),
+            exit,
+            what: what.into(),
+        };
+        let objecting = |ids: &[&str], objections: &[Objection]| {
+            let mut file = file(ids);
+            file.object(objections.iter().cloned());
+            file
+        };
+        let (worse, gone) = (against("b", 3, "p99 4 → 9"), against("e", 2, "LOOSENED"));
+        let whole = objecting(&["a", "b"], &[gone.clone(), worse.clone()]);
+        let shards = [
+            ("1".to_owned(), objecting(&["b"], &[worse.clone(), gone.clone()])),
+            ("2".to_owned(), objecting(&["a"], std::slice::from_ref(&gone))),
+        ];
+        let merged = merge(&shards).unwrap();
+        assert_eq!(json::result(&merged), json::result(&whole));
+        let verdicts: Vec<_> = merged.scenarios.iter().map(|scenario| scenario.verdict).collect();
+        assert_eq!((verdicts, merged.verdict), (vec![Verdict::Pass, Verdict::Regressed], Verdict::Fail));
+        assert_eq!(merge(&[("1".into(), file(&[])), ("2".into(), file(&[]))]), Err(MergeError::Empty));
     }
 
     #[test]

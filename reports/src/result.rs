@@ -1,5 +1,7 @@
 //! `result.json`: the types of the truth about a run, as `docs/schema/result.v1.schema.json` describes them.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -101,6 +103,18 @@ pub enum Verdict {
     Regressed,
 }
 
+impl std::fmt::Display for Verdict {
+    /// As results have it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Verdict::Pass => "pass",
+            Verdict::Fail => "fail",
+            Verdict::Void => "void",
+            Verdict::Regressed => "regressed",
+        })
+    }
+}
+
 impl Verdict {
     /// The one that wins: fail, void, regressed, pass.
     #[must_use]
@@ -137,7 +151,7 @@ pub struct ResultFile {
     pub seaworthy: String,
     /// Commit of the program, or empty.
     pub commit: String,
-    /// The worst of the scenarios.
+    /// The worst of the scenarios and objections.
     pub verdict: Verdict,
     /// Smallest difference of time that can be told apart, ms.
     pub resolution_ms: u32,
@@ -145,6 +159,37 @@ pub struct ResultFile {
     pub time: Time,
     /// One entry a scenario, sorted by id.
     pub scenarios: Vec<Scenario>,
+    /// What steps of the release gate hold against the build, beside what its scenarios came to; sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objections: Vec<Objection>,
+}
+
+/// What a step of the release gate holds against a build.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Objection {
+    /// The scenario that it is of; absent where it is of the whole.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub scenario: String,
+    /// `determinism`, `corpus` or `compare`.
+    pub step: String,
+    /// The exit code that it means by itself: 1 failed, 2 wrong use, 3 regressed, 4 void, 5 not deterministic.
+    #[schemars(range(min = 1, max = 5))]
+    pub exit: u8,
+    /// What was seen, in a line.
+    pub what: String,
+}
+
+impl Objection {
+    /// Its exit code as a verdict.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match self.exit {
+            3 => Verdict::Regressed,
+            4 => Verdict::Void,
+            _ => Verdict::Fail,
+        }
+    }
 }
 
 /// All seeds of one scenario.
@@ -162,15 +207,18 @@ pub struct Scenario {
     /// Nodes, as `host.node`, in whose place something stood in: they were not tested.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_tested: Vec<String>,
-    /// Fail before void before pass.
+    /// Fail before void before regressed before pass.
     pub verdict: Verdict,
     /// Why it proved nothing; only when it did.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub void: Vec<String>,
+    /// What it promises beside its objectives, such as the most that may wait; absent in results of older builds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub promise: BTreeMap<String, String>,
     /// The objectives, in order of the file.
     pub expect: Vec<Expectation>,
     /// Figures by phase: `all`, `warmup`, `steady`, `fault(id)`, `recovery(id)`, `drain`.
-    pub phases: std::collections::BTreeMap<String, Phase>,
+    pub phases: BTreeMap<String, Phase>,
     /// Recoveries, sorted by fault group.
     pub recovery: Vec<Recovery>,
     /// Conditions that should be reached at least once.
@@ -186,6 +234,14 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// What its seeds, its objectives and what proved nothing come to, whatever the gate holds against it.
+    #[must_use]
+    pub fn own_verdict(&self) -> Verdict {
+        let objectives = self.expect.iter().map(|expectation| expectation.verdict);
+        let seeds = self.seeds.iter().map(|seed| seed.verdict);
+        Verdict::worst(objectives.chain(seeds).chain((!self.void.is_empty()).then_some(Verdict::Void)))
+    }
+
     /// The first seed that failed, and what it broke: a promise, or else, by itself, an objective that all miss together.
     /// `None` where nothing failed.
     #[must_use]
@@ -390,7 +446,7 @@ pub fn assertions_reached(scenarios: &[Scenario]) -> (usize, usize, Vec<&str>) {
 }
 
 fn reached<'a>(assertions: impl Iterator<Item = &'a Assertion>) -> (usize, usize, Vec<&'a str>) {
-    let mut hits: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
+    let mut hits: BTreeMap<&str, u64> = BTreeMap::new();
     for assertion in assertions {
         *hits.entry(&assertion.id).or_default() += assertion.hits;
     }
@@ -445,15 +501,54 @@ impl ResultFile {
     #[must_use]
     pub fn new(commit: &str, time: Time, resolution_ms: u32, mut scenarios: Vec<Scenario>) -> ResultFile {
         scenarios.sort_by(|a, b| a.id.cmp(&b.id));
-        ResultFile {
+        let mut file = ResultFile {
             schema: SCHEMA.into(),
             semantics: SEMANTICS,
             seaworthy: env!("CARGO_PKG_VERSION").into(),
             commit: commit.into(),
-            verdict: Verdict::worst(scenarios.iter().map(|scenario| scenario.verdict)),
+            verdict: Verdict::Pass,
             resolution_ms,
             time,
             scenarios,
-        }
+            objections: Vec::new(),
+        };
+        file.judge();
+        file
+    }
+
+    /// Writes down what a gate holds against the build, each once; the verdicts are then those with it.
+    pub fn object(&mut self, objections: impl IntoIterator<Item = Objection>) {
+        self.objections.extend(objections);
+        self.objections.sort();
+        self.objections.dedup();
+        self.judge();
+    }
+
+    /// What is held against the whole, or against a scenario that is not here.
+    pub fn objections_of_none(&self) -> impl Iterator<Item = &Objection> {
+        self.objections
+            .iter()
+            .filter(|objection| self.scenarios.iter().all(|scenario| scenario.id != objection.scenario))
+    }
+
+    /// What the verdict of a scenario must be: the worst of its own and what is held against it.
+    #[must_use]
+    pub fn verdict_of(&self, scenario: &Scenario) -> Verdict {
+        let against = self.objections.iter().filter(|objection| objection.scenario == scenario.id);
+        Verdict::worst(against.map(Objection::verdict).chain([scenario.own_verdict()]))
+    }
+
+    /// What the verdict of the whole must be.
+    #[must_use]
+    pub fn verdict_of_all(&self) -> Verdict {
+        let scenarios = self.scenarios.iter().map(|scenario| scenario.verdict);
+        Verdict::worst(scenarios.chain(self.objections.iter().map(Objection::verdict)))
+    }
+
+    /// Sets all verdicts, after a scenario or an objection has changed.
+    pub fn judge(&mut self) {
+        let verdicts: Vec<Verdict> = self.scenarios.iter().map(|scenario| self.verdict_of(scenario)).collect();
+        self.scenarios.iter_mut().zip(verdicts).for_each(|(scenario, verdict)| scenario.verdict = verdict);
+        self.verdict = self.verdict_of_all();
     }
 }

@@ -3,7 +3,7 @@
 use crate::histogram::Percentile;
 use crate::phases::Phase;
 use crate::pool::{Pool, ScenarioMeta};
-use crate::result::{ResultFile, Time};
+use crate::result::{Objection, ResultFile, Time};
 use crate::run::{Answer, AtSink, Broken, EventRun, Fate, FaultRun, SeedRun, Work};
 use crate::slo::{Count, Limit, Metric, Objective, Op, Part, Ratio, Unit};
 
@@ -104,6 +104,8 @@ pub(crate) fn meta(id: &str) -> ScenarioMeta {
                 14,
             ),
         ],
+        promise: [("backlog_max".to_owned(), "<= 1000".to_owned()), ("ordering".to_owned(), "per_key".to_owned())]
+            .into(),
         cpu: None,
         not_tested: Vec::new(),
     }
@@ -121,6 +123,20 @@ pub(crate) fn of_seeds<const N: usize>(seeds: [u64; N]) -> ResultFile {
 
 pub(crate) fn passing() -> ResultFile {
     of_seeds([1, 2, 3, 4, 5, 6, 7, 8])
+}
+
+/// One that passes by itself, and that the gate holds two things against.
+pub(crate) fn objecting() -> ResultFile {
+    let mut file = passing();
+    file.object([("uplink_cut", 3, "latency.p99 @steady 5 → 11"), ("smoke", 2, "LOOSENED scenario run → gone")].map(
+        |(scenario, exit, what)| Objection {
+            scenario: scenario.into(),
+            step: "compare".into(),
+            exit,
+            what: what.into(),
+        },
+    ));
+    file
 }
 
 pub(crate) fn failing() -> ResultFile {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::render::text::figure;
-use crate::result::{Figure, ResultFile, Verdict};
+use crate::result::{Figure, ResultFile};
 
 /// CSV with a header; a comma or quote in a name is quoted. `never` and `n/a` stand where there is no number.
 #[must_use]
@@ -14,12 +14,7 @@ pub fn csv(results: &[(String, ResultFile)]) -> String {
     for (name, file) in results {
         for scenario in &file.scenarios {
             let Some(all) = scenario.phases.get("all") else { continue };
-            let verdict = match scenario.verdict {
-                Verdict::Pass => "pass",
-                Verdict::Fail => "fail",
-                Verdict::Void => "void",
-                Verdict::Regressed => "regressed",
-            };
+            let verdict = scenario.verdict;
             let lost = all.lost_all();
             let latency = [&all.latency_ms.p50, &all.latency_ms.p95, &all.latency_ms.p99].map(figure).join(",");
             let names = [name, &file.commit, &scenario.id].map(|name| quoted(name)).join(",");

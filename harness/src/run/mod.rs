@@ -187,6 +187,7 @@ impl Prepared {
             hash: self.hash.clone(),
             faults: self.scenario.faults.iter().map(|fault| fault.id.clone()).collect(),
             checks: check::names().count() as u64,
+            promise: adapt::promise(&self.scenario.promise),
             objectives: self.scenario.expect.iter().map(adapt::objective).collect(),
             not_tested: self.scenario.stand_ins.iter().map(|stand_in| stand_in.node.clone()).collect(),
             cpu: (!self.calibration.measured.is_empty()).then(|| self.calibration.measured.clone()),

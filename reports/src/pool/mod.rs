@@ -23,6 +23,8 @@ pub struct ScenarioMeta {
     pub faults: Vec<String>,
     /// How many checks judged each seed; 0 proves nothing.
     pub checks: u64,
+    /// What it promises beside its objectives, by name: a limit such as `<= 1000`, or a word.
+    pub promise: BTreeMap<String, String>,
     /// The objectives, in order of the file.
     pub objectives: Vec<Objective>,
     /// The day on which what nodes cost was measured; `None` where it is guessed.
@@ -144,20 +146,14 @@ impl Pool {
         for expectation in expect.iter().filter(|expectation| expectation.verdict == Verdict::Void) {
             void.push(format!("{} can't be told", expectation.what));
         }
-        let verdict = Verdict::worst(
-            expect
-                .iter()
-                .map(|expectation| expectation.verdict)
-                .chain(self.seeds.values().map(|seed| seed.verdict))
-                .chain((!void.is_empty()).then_some(Verdict::Void)),
-        );
-        Scenario {
+        let mut scenario = Scenario {
             id: meta.id.clone(),
             hash: meta.hash.clone(),
             cpu: meta.cpu.clone(),
             not_tested: meta.not_tested.clone(),
-            verdict,
+            verdict: Verdict::Pass,
             void,
+            promise: meta.promise.clone(),
             expect,
             phases: self.phases.iter().map(|(phase, totals)| (phase.to_string(), totals.to_result())).collect(),
             recovery: self.recovery(),
@@ -169,7 +165,9 @@ impl Pool {
             assertions: self.assertions.iter().map(|(id, hits)| Assertion { id: id.clone(), hits: *hits }).collect(),
             waterfalls: poured(&self.waterfalls).iter().map(result::Waterfall::of).collect(),
             seeds: self.seeds.values().cloned().collect(),
-        }
+        };
+        scenario.verdict = scenario.own_verdict();
+        scenario
     }
 
     fn proved_nothing(&self, meta: &ScenarioMeta) -> Vec<String> {

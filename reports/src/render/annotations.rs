@@ -27,6 +27,16 @@ pub fn github(file: &ResultFile, paths: &BTreeMap<String, String>) -> String {
         if let Some((seed, broken)) = scenario.seeds.iter().find_map(|seed| Some((seed, seed.violations.first()?))) {
             tell(1, &scenario.id, &format!("seed {}: {}: {}", seed.seed, broken.check, broken.message));
         }
+        for objection in file.objections.iter().filter(|objection| objection.scenario == scenario.id) {
+            // On the line of the expectation that it speaks of.
+            let of = scenario.expect.iter().find(|expectation| objection.what.contains(&expectation.what));
+            tell(of.map_or(1, |of| of.line), &scenario.id, &format!("{}: {}", objection.step, objection.what));
+        }
+    }
+    for objection in file.objections_of_none() {
+        let title = if objection.scenario.is_empty() { "seaworthy" } else { &objection.scenario };
+        let message = data(&format!("{}: {}", objection.step, objection.what));
+        let _ = writeln!(text, "::error title={}::{message}", property(title));
     }
     text
 }
@@ -56,6 +66,12 @@ mod tests {
         );
         assert!(text.contains("seed 5: durability: "), "{text}");
         assert_eq!(github(&sample::passing(), &paths), "");
+        let objecting = github(&sample::objecting(), &[("uplink_cut".to_owned(), "a.toml".to_owned())].into());
+        assert!(
+            objecting.contains("::error file=a.toml,line=13,title=uplink_cut::compare: latency.p99 @steady"),
+            "{objecting}"
+        );
+        assert!(objecting.contains("::error title=smoke::compare: LOOSENED scenario run → gone\n"), "{objecting}");
         assert_eq!(property("50 %\n"), "50 %25%0A");
     }
 }

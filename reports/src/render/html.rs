@@ -57,6 +57,7 @@ pub fn render(file: &ResultFile, extra: &dyn Fn(&str) -> Extra, comparison: Opti
                     h1 { (chip(file.verdict)) " " (title) }
                     p .quiet { "seaworthy " (file.seaworthy) ", commit " (file.commit) ", " (clock) }
                 }
+                @for objection in &file.objections { p .why { (objection.step) ": " (objection.scenario) " " (objection.what) } }
                 @if file.scenarios.len() > 1 { (overview(file)) }
                 @if let Some(comparison) = comparison { (release(comparison)) }
                 main { @for scenario in &file.scenarios { (section(scenario, &extra(&scenario.id))) } }
@@ -362,6 +363,13 @@ mod tests {
             timelines: Some(timelines),
             again: "seaworthy sim a<b>.toml".into(),
         }
+    }
+
+    #[test]
+    fn a_page_does_not_say_pass_of_what_the_gate_objects_to() {
+        let page = render(&sample::objecting(), &extra, None);
+        assert!(page.contains("compare: uplink_cut latency.p99 @steady 5 → 11") && page.contains("LOOSENED scenario"));
+        assert!(page.contains(">WORSE</span>") && page.contains(">FAIL</span>") && !page.contains(">PASS</span>"));
     }
 
     #[test]

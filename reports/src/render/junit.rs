@@ -2,7 +2,7 @@
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use crate::result::{ResultFile, Scenario, Verdict};
+use crate::result::{Objection, ResultFile, Scenario, Verdict};
 
 /// The result as JUnit XML. Nothing in it depends on a clock.
 ///
@@ -12,14 +12,20 @@ use crate::result::{ResultFile, Scenario, Verdict};
 pub fn render(file: &ResultFile) -> String {
     let mut report = Report::new("seaworthy");
     for scenario in &file.scenarios {
-        report.add_test_suite(suite(scenario));
+        let against = file.objections.iter().filter(|objection| objection.scenario == scenario.id);
+        report.add_test_suite(suite(scenario, against));
+    }
+    let mut gate = TestSuite::new("gate");
+    gate.add_test_cases(file.objections_of_none().map(objected));
+    if !gate.test_cases.is_empty() {
+        report.add_test_suite(gate);
     }
     let xml = report.to_string().expect("memory takes all that is written");
     // The schema that Jenkins keeps doesn't know the attribute. In a value its quotes would be escaped.
     xml.replace(" disabled=\"0\"", "")
 }
 
-fn suite(scenario: &Scenario) -> TestSuite {
+fn suite<'a>(scenario: &Scenario, against: impl Iterator<Item = &'a Objection>) -> TestSuite {
     let mut suite = TestSuite::new(scenario.id.as_str());
     suite.add_property(("hash", scenario.hash.as_str()));
     for why in &scenario.void {
@@ -49,10 +55,16 @@ fn suite(scenario: &Scenario) -> TestSuite {
             }
         });
     }
+    suite.add_test_cases(against.map(objected));
     for case in &mut suite.test_cases {
         case.set_classname(scenario.id.as_str());
     }
     suite
+}
+
+fn objected(objection: &Objection) -> TestCase {
+    let name = format!("{} {}", objection.step, objection.scenario);
+    failed(name.trim_end(), &objection.step, &objection.what)
 }
 
 fn failed(name: &str, kind: &str, message: &str) -> TestCase {
@@ -72,5 +84,7 @@ mod tests {
         let passing = render(&sample::passing());
         assert!(passing.contains("failures=\"0\"") && passing.contains("seed 8"), "{passing}");
         assert!(render(&sample::void()).contains("type=\"void\""));
+        let objecting = render(&sample::objecting());
+        assert!(objecting.contains("failures=\"2\"") && objecting.contains("LOOSENED scenario"), "{objecting}");
     }
 }

@@ -12,7 +12,8 @@ pub fn render(file: &ResultFile) -> String {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
         for (labels, value) in samples {
             let value = if value.is_infinite() { "+Inf".to_owned() } else { value.to_string() };
-            let _ = writeln!(text, "{name}{{{labels}}} {value}");
+            let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
+            let _ = writeln!(text, "{name}{labels} {value}");
         }
     };
     let scenarios = &file.scenarios;
@@ -23,6 +24,12 @@ pub fn render(file: &ResultFile) -> String {
         "seaworthy_passed",
         "1 when the scenario passed, else 0.",
         each(&|s| f64::from(u8::from(s.verdict == Verdict::Pass))),
+    );
+    let passed = f64::from(u8::from(file.verdict == Verdict::Pass));
+    family(
+        "seaworthy_all_passed",
+        "1 when all passed, and the gate holds nothing against it, else 0.",
+        vec![(String::new(), passed)],
     );
     family("seaworthy_seeds", "Seeds that ran.", each(&|s| s.seeds.len() as f64));
     let mut events = Vec::new();
@@ -82,6 +89,14 @@ mod tests {
     #[test]
     fn prometheus_text_of_a_failing_run() {
         insta::assert_snapshot!("prom_failing", render(&sample::failing()));
+    }
+
+    #[test]
+    fn what_the_gate_objects_to_has_not_passed() {
+        let text = render(&sample::objecting());
+        assert!(text.contains("seaworthy_passed{scenario=\"uplink_cut\"} 0\n"), "{text}");
+        assert!(text.contains("\nseaworthy_all_passed 0\n"), "{text}");
+        assert!(render(&sample::passing()).contains("\nseaworthy_all_passed 1\n"));
     }
 
     #[test]

@@ -262,15 +262,19 @@ fn again(text: &mut String, scenario: &Scenario, heading: &Heading<'_>) {
     line(text, &format!("  again: seaworthy sim {}{seed}", heading.path));
 }
 
-/// A figure without its unit: `212`, `>= 60000`, `never`, `n/a`.
+/// A figure without its unit: `212`, `>= 60000`, `never`, `n/a`. Three decimals at most, and six below a tenth, as ratios have.
 #[must_use]
 pub fn figure(figure: &Figure) -> String {
     match figure {
-        Figure::V { v } => format!("{}", v.0),
-        Figure::Ge { ge } => format!(">= {}", ge.0),
+        Figure::V { v } => format!("{}", rounded(v.0)),
+        Figure::Ge { ge } => format!(">= {}", rounded(ge.0)),
         Figure::Never { .. } => "never".to_owned(),
         Figure::Na { .. } => "n/a".to_owned(),
     }
+}
+
+fn rounded(v: f64) -> f64 {
+    if v.abs() < 0.1 { (v * 1e6).round() / 1e6 } else { (v * 1e3).round() / 1e3 }
 }
 
 /// One decimal, none when it is whole.
@@ -359,6 +363,8 @@ mod tests {
 
     #[test]
     fn rounding_hides_no_duplicate() {
+        assert_eq!(figure(&Figure::v(0.301_884_692_729_253)), "0.302");
+        assert_eq!(figure(&Figure::v(0.000_012)), "0.000012");
         assert_eq!(percent(0.0), "0");
         assert_eq!(percent(0.000001), "< 0.01 %");
         assert_eq!(percent(0.018), "1.8 %");
