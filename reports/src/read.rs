@@ -1,6 +1,12 @@
 //! Reads a `result.json` that somebody hands over: another version's, truncated or impossible ones are refused with the place.
 
-use crate::result::{Figure, ResultFile, SCHEMA, SEMANTICS};
+use std::fmt::Display;
+
+use crate::phases::ratio;
+use crate::result::{Figure, Phase, ResultFile, SCHEMA, SEMANTICS, Scenario, Spread, Verdict};
+
+/// Longest step of time that a run can have, ms; a coarser one would hide every difference.
+const RESOLUTION_MS_MAX: u32 = 1_000;
 
 /// A file that is no result of this version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +33,22 @@ pub enum ReadError {
         place: String,
         /// What.
         value: String,
+    },
+    /// What every run writes.
+    #[error("{place} is missing, and every run writes it")]
+    Missing {
+        /// Where.
+        place: String,
+    },
+    /// A place that says other than the rest of the file.
+    #[error("{place} is {value}, but by the rest of the file it is {should}")]
+    Disagrees {
+        /// Where.
+        place: String,
+        /// What it says.
+        value: String,
+        /// What it must be.
+        should: String,
     },
     /// Scenarios or seeds that are there twice.
     #[error("{what} is there twice")]
@@ -58,69 +80,119 @@ pub fn parse(text: &str) -> Result<ResultFile, ReadError> {
     if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(ReadError::Twice { what: format!("scenario {}", twice[0]) });
     }
+    if !(1..=RESOLUTION_MS_MAX).contains(&file.resolution_ms) {
+        return Err(impossible("resolution_ms".to_owned(), file.resolution_ms));
+    }
+    if let Some(objection) = file.objections.iter().find(|objection| !(1..=5).contains(&objection.exit)) {
+        return Err(impossible(format!("the exit of an objection of {}", objection.step), objection.exit));
+    }
     for scenario in &file.scenarios {
-        let of = |place: &str| format!("{}: {place}", scenario.id);
-        let mut seeds: Vec<u64> = scenario.seeds.iter().map(|seed| seed.seed).collect();
-        seeds.sort_unstable();
-        if let Some(twice) = seeds.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(ReadError::Twice { what: of(&format!("seed {}", twice[0])) });
-        }
-        for expectation in &scenario.expect {
-            possible(&of(&expectation.what), &expectation.got)?;
-        }
-        for seed in &scenario.seeds {
-            possible(&of(&format!("p99_ms of seed {}", seed.seed)), &seed.p99_ms)?;
-        }
-        for recovery in &scenario.recovery {
-            let of = |part: &str| of(&format!("recovery({}).{part}", recovery.fault));
-            for (part, spread) in [
-                ("steady", &recovery.steady_from_heal_ms),
-                ("first_output", &recovery.first_output_from_heal_ms),
-                ("drained", &recovery.drained_from_heal_ms),
-                ("deficit", &recovery.deficit),
-            ] {
-                [&spread.p50, &spread.p95, &spread.max].iter().try_for_each(|figure| possible(&of(part), figure))?;
-            }
-        }
-        for (name, phase) in &scenario.phases {
-            let ratios = [
-                ("drop_ratio", phase.drop_ratio),
-                ("duplicate_ratio", phase.duplicate_ratio),
-                ("duplicate_raw_ratio", phase.duplicate_raw_ratio),
-                ("replay_ratio", phase.replay_ratio),
-            ];
-            for (what, ratio) in ratios {
-                if !ratio.is_finite() || ratio < 0.0 {
-                    return Err(ReadError::Impossible {
-                        place: of(&format!("{what} @{name}")),
-                        value: ratio.to_string(),
-                    });
-                }
-            }
-            let latency = &phase.latency_ms;
-            for (what, figure) in [
-                ("p50", &latency.p50),
-                ("p95", &latency.p95),
-                ("p99", &latency.p99),
-                ("p99_9", &latency.p99_9),
-                ("max", &latency.max),
-            ] {
-                possible(&of(&format!("latency {what} @{name}")), figure)?;
-            }
+        sound(scenario)?;
+        agree(|| format!("{}: verdict", scenario.id), scenario.verdict, file.verdict_of(scenario))?;
+    }
+    agree(|| "verdict".to_owned(), file.verdict, file.verdict_of_all())?;
+    Ok(file)
+}
+
+/// Whether a run could have written that of a scenario.
+fn sound(scenario: &Scenario) -> Result<(), ReadError> {
+    let of = |place: &str| format!("{}: {place}", scenario.id);
+    let mut seeds: Vec<u64> = scenario.seeds.iter().map(|seed| seed.seed).collect();
+    seeds.sort_unstable();
+    if let Some(twice) = seeds.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(ReadError::Twice { what: of(&format!("seed {}", twice[0])) });
+    }
+    if scenario.seeds.is_empty() {
+        // A run of no seed has no figures, and says that it proved nothing.
+        return if scenario.void.is_empty() { Err(ReadError::Missing { place: of("seeds") }) } else { Ok(()) };
+    }
+    for name in ["all", "warmup", "steady", "drain"] {
+        if !scenario.phases.contains_key(name) {
+            return Err(ReadError::Missing { place: of(&format!("phase {name}")) });
         }
     }
-    Ok(file)
+    for (name, phase) in &scenario.phases {
+        sound_phase(&|what| of(&format!("{what} @{name}")), phase)?;
+    }
+    let all = &scenario.phases["all"];
+    let sum = |part: fn(&crate::result::Seed) -> u64| scenario.seeds.iter().map(part).sum::<u64>();
+    agree(|| of("lost @all, all kinds together,"), all.lost_all(), sum(|seed| seed.lost))?;
+    agree(|| of("offered @all"), all.offered, sum(|seed| seed.packets))?;
+    for expectation in &scenario.expect {
+        possible(&of(&expectation.what), &expectation.got)?;
+    }
+    for seed in &scenario.seeds {
+        let of = |place: &str| of(&format!("{place} of seed {}", seed.seed));
+        possible(&of("p99_ms"), &seed.p99_ms)?;
+        if let Some(us) = seed.cpu_us {
+            measurable(&of("cpu_us"), us.0)?;
+        }
+        let verdict = if seed.violations.is_empty() { Verdict::Pass } else { Verdict::Fail };
+        agree(|| of("verdict"), seed.verdict, verdict)?;
+    }
+    for recovery in &scenario.recovery {
+        for (part, Spread { p50, p95, max }) in [
+            ("steady", &recovery.steady_from_heal_ms),
+            ("first_output", &recovery.first_output_from_heal_ms),
+            ("drained", &recovery.drained_from_heal_ms),
+            ("deficit", &recovery.deficit),
+        ] {
+            let place = of(&format!("recovery({}).{part}", recovery.fault));
+            [p50, p95, max].iter().try_for_each(|figure| possible(&place, figure))?;
+        }
+    }
+    for (sink, stage) in scenario.waterfalls.iter().flat_map(|way| way.stages.iter().map(|stage| (&way.sink, stage))) {
+        measurable(&of(&format!("mean_ms of {} on the way to {sink}", stage.stage)), stage.mean_ms.0)?;
+    }
+    Ok(())
+}
+
+fn sound_phase(of: &dyn Fn(&str) -> String, phase: &Phase) -> Result<(), ReadError> {
+    for (what, share) in [
+        ("drop_ratio", phase.drop_ratio),
+        ("duplicate_ratio", phase.duplicate_ratio),
+        ("duplicate_raw_ratio", phase.duplicate_raw_ratio),
+    ] {
+        if !(0.0..=1.0).contains(&share) {
+            return Err(impossible(of(what), share));
+        }
+    }
+    measurable(&of("replay_ratio"), phase.replay_ratio)?;
+    let dropped = phase.lost_all() + phase.shed + phase.expired;
+    agree(|| of("drop_ratio"), phase.drop_ratio, ratio(dropped, phase.accepted))?;
+    let latency = &phase.latency_ms;
+    for (what, figure) in [
+        ("p50", &latency.p50),
+        ("p95", &latency.p95),
+        ("p99", &latency.p99),
+        ("p99_9", &latency.p99_9),
+        ("max", &latency.max),
+    ] {
+        possible(&of(&format!("latency {what}")), figure)?;
+    }
+    Ok(())
+}
+
+fn impossible(place: String, value: impl Display) -> ReadError {
+    ReadError::Impossible { place, value: value.to_string() }
+}
+
+fn agree<T: PartialEq + Display>(place: impl Fn() -> String, value: T, should: T) -> Result<(), ReadError> {
+    if value == should {
+        return Ok(());
+    }
+    Err(ReadError::Disagrees { place: place(), value: value.to_string(), should: should.to_string() })
+}
+
+fn measurable(place: &str, v: f64) -> Result<(), ReadError> {
+    if v.is_finite() && v >= 0.0 { Ok(()) } else { Err(impossible(place.to_owned(), v)) }
 }
 
 fn possible(place: &str, figure: &Figure) -> Result<(), ReadError> {
     match figure {
-        Figure::V { v } | Figure::Ge { ge: v } if !v.0.is_finite() || v.0 < 0.0 => {
-            Err(ReadError::Impossible { place: place.to_owned(), value: v.0.to_string() })
-        }
-        Figure::Never { never: false } => {
-            Err(ReadError::Impossible { place: place.to_owned(), value: "never, and not".to_owned() })
-        }
-        _ => Ok(()),
+        Figure::V { v } | Figure::Ge { ge: v } => measurable(place, v.0),
+        Figure::Never { never: false } => Err(impossible(place.to_owned(), "never, and not")),
+        Figure::Never { .. } | Figure::Na { .. } => Ok(()),
     }
 }
 
@@ -153,8 +225,54 @@ mod tests {
         assert!(why(&|v| v["scenarios"][0]["phases"]["all"]["lost"] = (-1).into()).contains("not a result"));
         assert!(why(&|v| v["scenarios"][0]["seeds"][1]["seed"] = 1.into()).contains("seed 1 is there twice"));
         assert!(why(&|v| v["more"] = 1.into()).contains("not a result"));
+        assert!(why(&|v| v["resolution_ms"] = 86_400_000.into()).contains("resolution_ms is 86400000"));
+        assert!(
+            why(&|v| v["verdict"] = "fail".into()).contains("verdict is fail, but by the rest of the file it is pass")
+        );
+        assert!(
+            why(&|v| v["objections"] = serde_json::json!([{"step": "compare", "exit": 0, "what": ""}]))
+                .contains("exit")
+        );
         assert!(parse("{").unwrap_err().to_string().contains("EOF"));
         assert!(parse("[]").is_err());
+    }
+
+    #[test]
+    fn a_hollow_scenario_or_one_that_contradicts_itself_is_refused_with_its_place() {
+        let why = |change: &dyn Fn(&mut serde_json::Value)| {
+            changed(|v| change(&mut v["scenarios"][0])).unwrap_err().to_string()
+        };
+        let broken = serde_json::json!([{"check": "lost", "message": "m", "at_ms": 1}]);
+        let stages = serde_json::json!([{"stage": "edge.feed", "mean_ms": -4}]);
+        for (told, place) in [
+            (why(&|s| s["phases"] = serde_json::json!({})), "uplink_cut: phase all is missing"),
+            (why(&|s| drop(s["phases"].as_object_mut().unwrap().remove("steady"))), "phase steady is missing"),
+            (why(&|s| s["seeds"] = serde_json::json!([])), "uplink_cut: seeds is missing"),
+            (why(&|s| s["seeds"][2]["lost"] = 3.into()), "lost @all, all kinds together, is 0, but"),
+            (why(&|s| s["seeds"][2]["packets"] = 3.into()), "offered @all is 9600, but"),
+            (why(&|s| s["seeds"][2]["violations"] = broken.clone()), "verdict of seed 3 is pass, but"),
+            (why(&|s| s["seeds"][2]["verdict"] = "fail".into()), "verdict of seed 3 is fail, but"),
+            (why(&|s| s["expect"][1]["verdict"] = "fail".into()), "uplink_cut: verdict is pass, but"),
+            (why(&|s| s["void"] = serde_json::json!(["nothing"])), "uplink_cut: verdict is pass, but"),
+            (why(&|s| s["phases"]["all"]["drop_ratio"] = 7.5.into()), "drop_ratio @all is 7.5"),
+            (why(&|s| s["phases"]["all"]["drop_ratio"] = 0.5.into()), "drop_ratio @all is 0.5, but"),
+            (why(&|s| s["phases"]["all"]["duplicate_raw_ratio"] = 1.5.into()), "duplicate_raw_ratio @all is 1.5"),
+            (
+                why(&|s| s["waterfalls"] = serde_json::json!([{"sink": "hub.raw", "events": 9, "stages": stages}])),
+                "mean_ms of edge.feed on the way to hub.raw is -4",
+            ),
+        ] {
+            assert!(told.contains(place), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_result_of_an_older_build_and_one_that_the_gate_objects_to_are_read() {
+        let older = changed(|v| drop(v["scenarios"][0].as_object_mut().unwrap().remove("promise")));
+        assert!(older.unwrap().scenarios[0].promise.is_empty());
+        let objected = sample::objecting();
+        assert_eq!((objected.verdict, objected.scenarios[0].verdict), (Verdict::Fail, Verdict::Regressed));
+        assert_eq!(parse(&json::result(&objected)), Ok(objected));
     }
 
     proptest! {

@@ -309,7 +309,13 @@ fn what_fails_or_can_no_longer_be_told_is_worse_and_a_base_of_nothing_is_no_base
         project.write(to, &project.read(result));
         project.change(to, change);
     };
-    changed("failed.json", &|file| file["scenarios"][0]["seeds"][3]["verdict"] = "fail".into());
+    changed("failed.json", &|file| {
+        let seed = &mut file["scenarios"][0]["seeds"][3];
+        seed["verdict"] = "fail".into();
+        seed["violations"] = json!([{"check": "lost", "message": "m", "at_ms": 1}]);
+        file["scenarios"][0]["verdict"] = "fail".into();
+        file["verdict"] = "fail".into();
+    });
     let told = project.said(&format!("compare {result} failed.json"), 3);
     assert!(told.contains("failed seeds"), "{told}");
     changed("gone.json", &|file| {
