@@ -41,6 +41,11 @@ impl Exit {
         Exit::Pass,
     ];
 
+    /// That of something which a gate holds against a build.
+    pub(crate) fn of_objection(code: u8) -> Option<Exit> {
+        Exit::BY_WEIGHT.into_iter().find(|exit| *exit as u8 == code)
+    }
+
     /// The one to end with where both hold.
     #[must_use]
     pub fn and(self, other: Exit) -> Exit {

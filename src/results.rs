@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::Path;
 
-use seaworthy_reports::compare::{Comparison, Delta, Seeds, Tolerance, Word, compare};
-use seaworthy_reports::merge::merge;
+use seaworthy_reports::compare::{Comparison, Delta, Loosened, Seeds, Tolerance, Word, compare};
+use seaworthy_reports::merge::{MergeError, merge};
 use seaworthy_reports::read::parse;
-use seaworthy_reports::render::{self, json, junit, prom, text};
-use seaworthy_reports::result::{ResultFile, Scenario, Sometimes, Verdict};
+use seaworthy_reports::render::{self, text};
+use seaworthy_reports::result::{Figure, ResultFile, Scenario, Sometimes, Verdict};
 use seaworthy_reports::trend;
 
 use crate::exit::Exit;
 use crate::files::read_written;
-use crate::pages::{write, write_page};
+use crate::pages::{write, write_page, write_result};
 use crate::show;
 
 /// Compares two results of the same scenarios.
@@ -21,7 +22,7 @@ use crate::show;
     seaworthy compare old.json new.json --fresh\n\n\
     On pinned seeds a difference is a fact and is held against the tolerance. With --fresh the seeds are a sample: a sign\n\
     test over them says whether the head is worse, and a bootstrap by how much.\n\
-    Ends with 3 when something got worse or easier to meet, with 4 when the two can't be compared.")]
+    Ends with 2 when something became easier to meet, with 3 when something got worse, with 4 when not all can be compared.")]
 pub(crate) struct CompareArgs {
     /// The base's result.json, or the folder that holds it.
     base: String,
@@ -58,14 +59,25 @@ pub(crate) fn run_compare(args: &CompareArgs) -> Exit {
     let seeds = if args.fresh { Seeds::Fresh } else { Seeds::Pinned };
     let comparison = compare(&base, &head, &tolerance, seeds);
     let shown = if args.json { show::json(&comparison) } else { show::report(&comparison_text(&comparison)) };
-    Exit::from(comparison.verdict).and(shown)
+    exit_of(&comparison).and(shown)
+}
+
+/// What a comparison ends a command with: who makes a promise easier says so, or nothing is said of the rest.
+pub(crate) fn exit_of(comparison: &Comparison) -> Exit {
+    if comparison.loosened.is_empty() { Exit::from(comparison.figures_verdict()) } else { Exit::Usage }
+}
+
+/// `uplink_flap latency.p99 @steady <= 400ms → <= 600ms`.
+pub(crate) fn loosened_text(loosened: &Loosened) -> String {
+    let Loosened { scenario, what, from, to } = loosened;
+    format!("{scenario} {what} {from} → {to}")
 }
 
 /// A comparison for people: a line a scenario, and below it what differs most.
 pub(crate) fn comparison_text(comparison: &Comparison) -> String {
     let mut out = String::new();
     for loosened in &comparison.loosened {
-        let _ = writeln!(out, "LOOSENED {} {} {} → {}", loosened.scenario, loosened.what, loosened.from, loosened.to);
+        let _ = writeln!(out, "LOOSENED {}", loosened_text(loosened));
     }
     for scenario in &comparison.scenarios {
         // Loud where somebody has to look.
@@ -81,6 +93,9 @@ pub(crate) fn comparison_text(comparison: &Comparison) -> String {
                     "  {} figures; seeds {} worse, {} same, {} better, sign test p {:.3}",
                     scenario.compared, signs.worse, signs.same, signs.better, signs.p
                 ));
+                if signs.untold > 0 {
+                    line.push_str(&format!(", {} without a p99", signs.untold));
+                }
                 if let Some([mean, low, high]) = signs.mean_ms.filter(|_| signs.worse + signs.better > 0) {
                     line.push_str(&format!("; p99 {mean:+.2} ms a seed ({low:+.2} to {high:+.2})"));
                 }
@@ -91,7 +106,8 @@ pub(crate) fn comparison_text(comparison: &Comparison) -> String {
         let (stages, figures): (Vec<&Delta>, Vec<&Delta>) = scenario.deltas.iter().partition(|delta| delta.is_stage());
         let shown: Vec<&Delta> = figures.into_iter().take(4).chain(stages.into_iter().take(1)).collect();
         for delta in &shown {
-            let by = delta.by.map_or_else(String::new, |by| format!("  {by:+.3}"));
+            let sign = if delta.by.is_some_and(|by| by > 0.0) { "+" } else { "" };
+            let by = delta.by.map_or_else(String::new, |by| format!("  {sign}{}", text::figure(&Figure::v(by))));
             let mark = if delta.word == Word::Regressed { "worse " } else { "      " };
             let _ = writeln!(
                 out,
@@ -106,9 +122,17 @@ pub(crate) fn comparison_text(comparison: &Comparison) -> String {
             let _ = writeln!(out, "        and {more} more that differ");
         }
     }
+    if !comparison.without_base.is_empty() {
+        let without = show::count(comparison.without_base.len(), "scenario", "scenarios");
+        let _ = writeln!(out, "{without} of the head alone: {}", comparison.without_base.join(", "));
+    }
+    let untold = comparison.inconclusive().count();
     let word = match comparison.verdict {
+        Verdict::Pass if untold > 0 => "inconclusive: nothing is known to be worse, and not all of it can be told",
         Verdict::Pass => "no regression",
-        Verdict::Regressed | Verdict::Fail => "worse than the base",
+        Verdict::Regressed => "worse than the base",
+        Verdict::Fail => "easier to meet than the base",
+        Verdict::Void if comparison.scenarios.is_empty() => "proved nothing: the base is of no scenario",
         Verdict::Void => "proved nothing: not all of it can be compared",
     };
     let _ = writeln!(out, "{word}");
@@ -129,6 +153,9 @@ pub(crate) struct MergeArgs {
     out: String,
 }
 
+/// What a gate keeps of a scenario, in a folder of its name.
+const OF_SCENARIO: [&str; 3] = ["latency.hlog", "timeline.json", "smallest.plan.json"];
+
 /// Which shard of how many a result is; written beside it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,56 +164,93 @@ pub(crate) struct ShardFile {
     pub(crate) of: u32,
 }
 
+impl ShardFile {
+    /// The one beside the result in `folder`.
+    fn beside(folder: &str) -> Result<ShardFile, String> {
+        let path = format!("{}/shard.json", folder_of(folder));
+        let text = read_written(&path).map_err(|error| format!("{path}: {error}"))?;
+        let shard: ShardFile = serde_json::from_str(&text).map_err(|error| format!("{path}: {error}"))?;
+        match (1..=shard.of).contains(&shard.shard) {
+            true => Ok(shard),
+            false => Err(format!("{path}: there is no shard {} of {}", shard.shard, shard.of)),
+        }
+    }
+}
+
 pub(crate) fn run_merge(args: &MergeArgs) -> Exit {
-    let mut results = Vec::new();
-    let mut numbers = Vec::new();
+    merged(args).unwrap_or_else(|exit| exit)
+}
+
+fn merged(args: &MergeArgs) -> Result<Exit, Exit> {
+    // In order of their numbers, so that the order on the command line changes no byte.
+    let mut shards: BTreeMap<u32, (String, ResultFile)> = BTreeMap::new();
+    let mut numbers = BTreeSet::new();
     for folder in &args.shards {
-        match read(folder) {
-            Ok(file) => results.push((folder.clone(), file)),
-            Err(exit) => return exit,
-        }
-        let beside = match std::path::Path::new(folder).parent() {
-            Some(parent) if folder.ends_with(".json") => parent.join("shard.json"),
-            _ => std::path::Path::new(folder).join("shard.json"),
-        };
-        let beside = beside.to_string_lossy();
-        let shard = read_written(&beside).map_err(|error| error.to_string());
-        match shard.and_then(|text| serde_json::from_str::<ShardFile>(&text).map_err(|error| error.to_string())) {
-            Ok(shard) => numbers.push(shard),
-            Err(why) => {
-                return refused(folder, &format!("it is no shard of `seaworthy gate --shard`: {beside}: {why}"));
-            }
+        let file = read(folder)?;
+        let shard = ShardFile::beside(folder)
+            .map_err(|why| refused(folder, &format!("it is no shard of `seaworthy gate --shard`: {why}")))?;
+        numbers.insert(shard.of);
+        if let Some((other, _)) = shards.insert(shard.shard, (folder.clone(), file)) {
+            return Err(refused(folder, &format!("it is shard {} as {other} is", shard.shard)));
         }
     }
-    let of = numbers.first().map_or(0, |first| first.of);
-    if numbers.iter().any(|shard| shard.of != of) {
-        return refused(&args.shards.join(", "), "they are shards of different numbers of shards");
+    let of = numbers.pop_first().unwrap_or_default();
+    if !numbers.is_empty() {
+        return Err(refused(&args.shards.join(", "), "they are shards of different numbers of shards"));
     }
-    let there: BTreeSet<u32> = numbers.iter().map(|shard| shard.shard).collect();
-    let missing = (1..=of).filter(|number| !there.contains(number)).take(MISSING_TOLD);
+    let missing = (1..=of).filter(|number| !shards.contains_key(number)).take(MISSING_TOLD);
     let missing: Vec<String> = missing.map(|number| format!("{number}/{of}")).collect();
     if !missing.is_empty() {
         show::problem(&Missing { shards: missing.join(", ") });
-        return Exit::Void;
+        return Err(Exit::Void);
     }
-    let file = match merge(&results) {
-        Ok(file) => file,
-        Err(error) => return refused(&args.shards.join(", "), &error.to_string()),
+    let shards: Vec<(String, ResultFile)> = shards.into_values().collect();
+    let file = merge(&shards).map_err(|error| {
+        let exit = refused(&args.shards.join(", "), &error.to_string());
+        if error == MergeError::Empty { Exit::Void } else { exit }
+    })?;
+    let reached = if unreached(&file).next().is_none() { Exit::Pass } else { Exit::Void };
+    let exit = exit_of_result(&file).and(reached);
+    let word = match exit {
+        Exit::Pass => "PASS",
+        Exit::Void => "VOID: proved nothing",
+        Exit::Regressed => "WORSE than the baseline",
+        _ => "FAIL",
     };
-    let files = [
-        ("result.json", json::result(&file)),
-        ("junit.xml", junit::render(&file)),
-        ("metrics.prom", prom::render(&file)),
-    ];
-    for (name, text) in files {
-        if let Err(exit) = write(&format!("{}/{name}", args.out), &text) {
-            return exit;
-        }
+    let mut summary = String::new();
+    for (folder, shard) in &shards {
+        copy_scenarios(folder, shard, &args.out)?;
+        // One that is not there is said by the others' figures all the same.
+        summary.push_str(&read_written(&format!("{}/summary.md", folder_of(folder))).unwrap_or_default());
     }
     let scenarios = show::count(file.scenarios.len(), "scenario", "scenarios");
-    let shown = show::report(&format!("{}/result.json: {scenarios} of {} shards\n", args.out, results.len()));
-    let reached = if unreached(&file).next().is_none() { Exit::Pass } else { Exit::Void };
-    Exit::from(file.verdict).and(reached).and(shown)
+    let mut line = String::new();
+    for objection in &file.objections {
+        let _ = writeln!(line, "{}: {} {}", objection.step, objection.scenario, objection.what);
+    }
+    let _ = writeln!(line, "{word}      {scenarios} of {} shards, report: {}/report.html", shards.len(), args.out);
+    let summary = format!("{summary}```text\n{line}```\n");
+    write_result(&args.out, &file, &summary, &BTreeMap::new(), None)?;
+    Ok(exit.and(show::report(&line)))
+}
+
+/// Copies what belongs to the scenarios of a shard beside the whole.
+fn copy_scenarios(folder: &str, shard: &ResultFile, out: &str) -> Result<(), Exit> {
+    for scenario in &shard.scenarios {
+        for name in OF_SCENARIO {
+            // Not every scenario has all of them.
+            if let Ok(text) = read_written(&format!("{}/{}/{name}", folder_of(folder), scenario.id)) {
+                write(&format!("{out}/{}/{name}", scenario.id), &text)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a result ends a command with: the heaviest of its verdicts and of what the gate held against it.
+fn exit_of_result(file: &ResultFile) -> Exit {
+    let objections = file.objections.iter().filter_map(|objection| Exit::of_objection(objection.exit));
+    objections.fold(Exit::from(file.verdict), Exit::and)
 }
 
 /// What was to be reached and was not, which proves nothing.
@@ -211,7 +275,8 @@ struct Missing {
 /// Writes report.html again from the files of a run.
 #[derive(clap::Args)]
 #[command(after_help = "Example: seaworthy report out/gate --baseline ci/baseline.json\n\n\
-    Reads result.json, and latency.hlog and timeline.json of each scenario where they are.")]
+    Reads result.json, and latency.hlog and timeline.json of each scenario where they are. Ends with 4 when not all of it can\n\
+    be compared.")]
 pub(crate) struct ReportArgs {
     /// The folder of a run.
     dir: String,
@@ -229,8 +294,13 @@ pub(crate) fn run_report(args: &ReportArgs) -> Exit {
         Ok(base) => base.map(|base| compare(&base, &file, &Tolerance::default(), Seeds::Pinned)),
         Err(exit) => return exit,
     };
+    // A page of what is worse is a page; one of what can't be compared says nothing.
+    let compared = match &comparison {
+        Some(comparison) if comparison.figures_verdict() == Verdict::Void => Exit::Void,
+        _ => Exit::Pass,
+    };
     match write_page(&args.dir, &file, &BTreeMap::new(), comparison.as_ref()) {
-        Ok(()) => show::report(&format!("{}/report.html\n", args.dir)),
+        Ok(()) => compared.and(show::report(&format!("{}/report.html\n", args.dir))),
         Err(exit) => exit,
     }
 }
@@ -268,7 +338,10 @@ pub(crate) fn run_trend(args: &TrendArgs) -> Exit {
 
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 #[error("could not use {path}: {why}")]
-#[diagnostic(code(result::unusable), help("`seaworthy sim` and `seaworthy gate` write result.json"))]
+#[diagnostic(
+    code(result::unusable),
+    help("`seaworthy sim` and `seaworthy gate` write result.json; nobody else should")
+)]
 struct Unusable {
     path: String,
     why: String,
@@ -279,9 +352,23 @@ fn refused(path: &str, why: &str) -> Exit {
     Exit::Usage
 }
 
+/// The result in a folder, or the file itself.
+pub(crate) fn file_in(path: &str) -> String {
+    if path.ends_with(".json") { path.to_owned() } else { format!("{path}/result.json") }
+}
+
+/// The folder that a result is in, or that is named itself.
+fn folder_of(path: &str) -> String {
+    let folder = if path.ends_with(".json") { Path::new(path).parent() } else { Some(Path::new(path)) };
+    match folder.map(|folder| folder.display().to_string()) {
+        Some(folder) if !folder.is_empty() => folder,
+        _ => ".".to_owned(),
+    }
+}
+
 /// Reads a result, or that in a folder; shows why it can't be used.
 pub(crate) fn read(path: &str) -> Result<ResultFile, Exit> {
-    let path = if path.ends_with(".json") { path.to_owned() } else { format!("{path}/result.json") };
+    let path = file_in(path);
     let text = read_written(&path).map_err(|error| {
         refused(&path, &error.to_string());
         Exit::from(&error)

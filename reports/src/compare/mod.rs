@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use crate::result::{Figure, ResultFile, Scenario, Seed, Time, Verdict};
 use crate::statistics::{bootstrap, sign_test};
-use figures::{CPU, STAGE, delta, figures, value};
+use figures::{STAGE, delta, figures, is_na, is_sampled, value};
+pub use looser::is_looser;
 use looser::looser;
 
 /// What may differ.
@@ -102,6 +103,8 @@ pub struct Signs {
     pub same: u64,
     /// Seeds that are better.
     pub better: u64,
+    /// Seeds whose p99 can't be told on either side.
+    pub untold: u64,
     /// Two-sided sign test: how likely such a split is where nothing differs.
     pub p: f64,
     /// The mean difference of p99 over seeds, ms, with its bootstrap interval of 95 %.
@@ -131,7 +134,7 @@ pub struct ScenarioDelta {
 pub struct Loosened {
     /// The scenario.
     pub scenario: String,
-    /// Which expectation, or `seeds`, or `scenario`.
+    /// Which expectation, `promise.NAME`, `sometimes CONDITION`, `seeds`, or `scenario`.
     pub what: String,
     /// As it was.
     pub from: String,
@@ -142,12 +145,14 @@ pub struct Loosened {
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// Pass, void where nothing could be compared, or regressed.
+    /// Fail where something is easier to meet, void where not all could be compared, regressed, or pass.
     pub verdict: Verdict,
     /// Scenarios of the base, by id.
     pub scenarios: Vec<ScenarioDelta>,
     /// What needs a waiver.
     pub loosened: Vec<Loosened>,
+    /// Scenarios of the head that the base does not have: nothing holds them.
+    pub without_base: Vec<String>,
 }
 
 impl Comparison {
@@ -158,55 +163,69 @@ impl Comparison {
         waived
     }
 
-    fn judge(&mut self) {
-        self.verdict = if self.loosened.is_empty() { self.figures_verdict() } else { Verdict::Regressed };
+    /// Adds a scenario of the base that is there no longer.
+    pub fn miss(&mut self, id: &str) {
+        self.loosened.push(Loosened {
+            scenario: id.to_owned(),
+            what: "scenario".into(),
+            from: "run".into(),
+            to: "gone".into(),
+        });
+        self.scenarios.push(unlike(id, "the head doesn't have it".to_owned()));
+        self.judge();
     }
 
-    /// The verdict of the figures alone, whatever became easier to meet.
+    fn judge(&mut self) {
+        self.verdict = if self.loosened.is_empty() { self.figures_verdict() } else { Verdict::Fail };
+    }
+
+    /// The verdict of the figures alone, whatever became easier to meet: a base of nothing is void.
     #[must_use]
     pub fn figures_verdict(&self) -> Verdict {
         let has = |word| self.scenarios.iter().any(|delta| delta.word == word);
         match () {
+            () if self.scenarios.is_empty() || has(Word::NotComparable) => Verdict::Void,
             () if has(Word::Regressed) => Verdict::Regressed,
-            () if has(Word::NotComparable) => Verdict::Void,
             () => Verdict::Pass,
         }
     }
+
+    /// Scenarios of which the seeds, or the figures, say too little.
+    pub fn inconclusive(&self) -> impl Iterator<Item = &ScenarioDelta> {
+        self.scenarios.iter().filter(|delta| delta.word == Word::Inconclusive)
+    }
 }
 
-/// Compares `head` with `base`.
+/// Compares `head` with `base`. Where they have no scenario in common, or other clocks, none of it can be compared.
 #[must_use]
 pub fn compare(base: &ResultFile, head: &ResultFile, tolerance: &Tolerance, seeds: Seeds) -> Comparison {
-    let mut loosened = Vec::new();
-    let mut scenarios = Vec::new();
+    let in_head = |old: &Scenario| head.scenarios.iter().find(|new| new.id == old.id);
+    let in_base = |new: &&Scenario| base.scenarios.iter().any(|old| old.id == new.id);
+    let without_base = head.scenarios.iter().filter(|new| !in_base(new)).map(|new| new.id.clone()).collect();
+    let mut comparison =
+        Comparison { verdict: Verdict::Pass, scenarios: Vec::new(), loosened: Vec::new(), without_base };
+    let why = match () {
+        () if base.time != head.time => Some("one is of virtual time, the other of wall time"),
+        () if base.scenarios.iter().all(|old| in_head(old).is_none()) => Some("the two have no scenario in common"),
+        () => None,
+    };
     for old in &base.scenarios {
-        let Some(new) = head.scenarios.iter().find(|new| new.id == old.id) else {
-            let gone =
-                Loosened { scenario: old.id.clone(), what: "scenario".into(), from: "run".into(), to: "gone".into() };
-            loosened.push(gone);
-            scenarios.push(unlike(&old.id, "the head doesn't have it".to_owned()));
-            continue;
-        };
-        loosened.extend(looser(old, new));
-        scenarios.push(scenario(old, new, base, head, tolerance, seeds));
+        match (why, in_head(old)) {
+            (Some(why), _) => comparison.scenarios.push(unlike(&old.id, why.to_owned())),
+            (None, None) => comparison.miss(&old.id),
+            (None, Some(new)) => {
+                comparison.loosened.extend(looser(old, new));
+                comparison.scenarios.push(scenario(old, new, base, head, tolerance, seeds));
+            }
+        }
     }
-    let mut comparison = Comparison { verdict: Verdict::Pass, scenarios, loosened };
     comparison.judge();
-    if base.scenarios.is_empty() && !head.scenarios.is_empty() {
-        comparison.verdict = Verdict::Void;
-    }
     comparison
 }
 
 fn unlike(id: &str, why: String) -> ScenarioDelta {
-    ScenarioDelta {
-        id: id.to_owned(),
-        word: Word::NotComparable,
-        why: Some(why),
-        deltas: Vec::new(),
-        compared: 0,
-        signs: Signs::default(),
-    }
+    let (deltas, signs) = (Vec::new(), Signs::default());
+    ScenarioDelta { id: id.to_owned(), word: Word::NotComparable, why: Some(why), deltas, compared: 0, signs }
 }
 
 fn scenario(
@@ -218,8 +237,15 @@ fn scenario(
     seeds: Seeds,
 ) -> ScenarioDelta {
     let numbers = |scenario: &Scenario| scenario.seeds.iter().map(|seed| seed.seed).collect::<Vec<u64>>();
-    if base.time != head.time {
-        return unlike(&old.id, "one is of virtual time, the other of wall time".to_owned());
+    for (side, of) in [("base", old), ("head", new)] {
+        let proved = match () {
+            () if of.seeds.is_empty() => Some("no seed ran"),
+            () if !of.phases.contains_key("all") => Some("it has no figures"),
+            () => of.void.first().map(String::as_str),
+        };
+        if let Some(why) = proved {
+            return unlike(&old.id, format!("the {side} proved nothing: {why}"));
+        }
     }
     if old.hash != new.hash {
         return unlike(&old.id, format!("what runs has changed: hash {} became {}", old.hash, new.hash));
@@ -227,13 +253,22 @@ fn scenario(
     if numbers(old) != numbers(new) {
         return unlike(&old.id, format!("other seeds: {} became {}", told(&numbers(old)), told(&numbers(new))));
     }
+    // Figures of the head that the base has none like would be held by nothing.
+    for (what, before, now) in [
+        ("recovery", old.recovery.len(), new.recovery.len()),
+        ("way of events", old.waterfalls.len(), new.waterfalls.len()),
+    ] {
+        if before == 0 && now > 0 {
+            return unlike(&old.id, format!("the base has no {what}, and the head has"));
+        }
+    }
     // Rounds on a real machine are a sample, whatever their numbers.
     let seeds = if base.time == Time::Wall { Seeds::Fresh } else { seeds };
     let figures = figures(old, new);
     let compared = figures.len();
-    let floor_ms = tolerance.ms.max(f64::from(base.resolution_ms.max(head.resolution_ms)));
-    let mut deltas: Vec<Delta> =
-        figures.into_iter().map(|(what, kind, old, new)| delta(what, kind, old, new, tolerance, floor_ms)).collect();
+    // A file's is that of its coarsest scenario: this one's is no coarser than either.
+    let floor_ms = tolerance.ms.max(f64::from(base.resolution_ms.min(head.resolution_ms)));
+    let mut deltas: Vec<Delta> = figures.into_iter().map(|pair| delta(pair, tolerance, floor_ms)).collect();
     let signs = signs(&old.seeds, &new.seeds);
     let word = match seeds {
         Seeds::Pinned => deltas.iter().map(|delta| delta.word).max().unwrap_or(Word::Equivalent),
@@ -244,6 +279,9 @@ fn scenario(
         Word::Equivalent if deltas.iter().any(|delta| delta.word == Word::Better) => Word::Better,
         word => word,
     };
+    if word == Word::NotComparable {
+        return ScenarioDelta { signs, ..unlike(&old.id, "no seed has a p99".to_owned()) };
+    }
     deltas.retain(|delta| delta.base != delta.head);
     deltas.sort_by(|a, b| b.word.cmp(&a.word).then(b.by.unwrap_or(0.0).abs().total_cmp(&a.by.unwrap_or(0.0).abs())));
     ScenarioDelta { id: old.id.clone(), word, why: None, deltas, compared, signs }
@@ -257,16 +295,15 @@ fn fresh(
     tolerance: &Tolerance,
     floor_ms: f64,
 ) -> Word {
-    if deltas.iter().any(|delta| {
-        let sampled = ["latency", "recovery", STAGE, CPU].iter().any(|times| delta.what.starts_with(times));
-        delta.word == Word::Regressed && !sampled
-    }) {
+    if deltas.iter().any(|delta| delta.word == Word::Regressed && !is_sampled(&delta.what)) {
         return Word::Regressed;
     }
-    // What never came in the head has no difference to take a mean of.
-    let open = |figure: &Figure| matches!(figure, Figure::Never { .. } | Figure::Ge { .. });
-    let gone = old.seeds.iter().zip(&new.seeds).any(|(a, b)| value(&a.p99_ms).is_some() && open(&b.p99_ms));
-    if gone && signs.p < 0.05 && signs.worse > signs.better {
+    if signs.untold as usize == new.seeds.len() {
+        return Word::NotComparable;
+    }
+    // What never came in the head, or can no longer be told, has no difference to take a mean of.
+    let gone = |(a, b): (&Seed, &Seed)| value(&a.p99_ms).is_some() && value(&b.p99_ms).is_none();
+    if old.seeds.iter().zip(&new.seeds).any(gone) && signs.p < 0.05 && signs.worse > signs.better {
         return Word::Regressed;
     }
     let usual = old.phases.get("all").and_then(|all| value(&all.latency_ms.p99)).unwrap_or(0.0);
@@ -291,15 +328,20 @@ fn signs(old: &[Seed], new: &[Seed]) -> Signs {
     let mut signs = Signs::default();
     let mut differences = Vec::new();
     for (a, b) in old.iter().zip(new) {
-        let worse = b.lost > a.lost || (b.lost == a.lost && a.p99_ms.clone().worse(b.p99_ms.clone()) != a.p99_ms);
-        if a.p99_ms == b.p99_ms && a.lost == b.lost {
-            signs.same += 1;
-        } else if worse {
-            signs.worse += 1;
-        } else {
-            signs.better += 1;
-        }
-        differences.extend(value(&a.p99_ms).zip(value(&b.p99_ms)).map(|(a, b)| b - a));
+        let (before, now) = (&a.p99_ms, &b.p99_ms);
+        differences.extend(value(before).zip(value(now)).map(|(a, b)| b - a));
+        let count = match () {
+            () if b.lost > a.lost => &mut signs.worse,
+            () if b.lost < a.lost => &mut signs.better,
+            () if is_na(before) && is_na(now) => &mut signs.untold,
+            () if before == now => &mut signs.same,
+            // What was told must be told again.
+            () if is_na(now) => &mut signs.worse,
+            () if is_na(before) => &mut signs.better,
+            () if before.clone().worse(now.clone()) == *now => &mut signs.worse,
+            () => &mut signs.better,
+        };
+        *count += 1;
     }
     signs.p = sign_test(signs.worse, signs.better);
     signs.mean_ms = bootstrap(&differences);
@@ -381,8 +423,116 @@ mod tests {
         };
         assert_eq!((allows("<= 9")[0].from.as_str(), allows("<= 9")[0].to.as_str()), ("== 0", "<= 9"));
         assert_eq!(allows("== 0"), []);
-        let gone = ResultFile { scenarios: Vec::new(), ..sample::passing() };
-        assert_eq!(compared(&gone).loosened[0].what, "scenario");
+        let second = Scenario { id: "second".into(), ..sample::passing().scenarios[0].clone() };
+        let two = ResultFile::new("", Time::Virtual, 1, vec![second, sample::passing().scenarios[0].clone()]);
+        let gone = compare(&two, &sample::passing(), &Tolerance::default(), Seeds::Pinned);
+        assert_eq!((gone.loosened[0].what.as_str(), gone.verdict), ("scenario", Verdict::Fail));
+        assert_eq!(looser(&|s| drop(s.sometimes.remove(0)))[0].what, "sometimes at(cut).backlog > 200");
+        let promised = |what: &str, limit: &str| looser(&|s| drop(s.promise.insert(what.into(), limit.into())));
+        assert_eq!(promised("backlog_max", "<= 2000")[0].what, "promise.backlog_max");
+        assert_eq!(promised("backlog_max", "<= 900"), []);
+        assert_eq!(promised("ordering", "none")[0].to, "none");
+        assert_eq!(promised("drops inbox.drop_new", "<= 1%")[0].from, "none");
+        let stricter = with(|s| drop(s.promise.insert("ordering".into(), "none".into())));
+        assert_eq!(compare(&stricter, &sample::passing(), &Tolerance::default(), Seeds::Pinned).loosened, []);
+        // One of an older build does not say what it promised.
+        let older = with(|s| s.promise.clear());
+        assert_eq!(compare(&older, &sample::passing(), &Tolerance::default(), Seeds::Pinned).loosened, []);
+    }
+
+    #[test]
+    fn what_is_not_of_the_same_can_not_be_compared_and_is_no_looser() {
+        let other = ResultFile::new(
+            "",
+            Time::Virtual,
+            1,
+            vec![Scenario { id: "smoke".into(), ..sample::passing().scenarios[0].clone() }],
+        );
+        let wall = ResultFile { time: Time::Wall, ..with(|s| s.expect.clear()) };
+        let nothing = ResultFile { scenarios: Vec::new(), ..sample::passing() };
+        for (base, head) in [(&sample::passing(), &other), (&wall, &sample::passing()), (&sample::passing(), &wall)] {
+            let unlike = compare(base, head, &Tolerance::default(), Seeds::Pinned);
+            assert_eq!((unlike.verdict, unlike.loosened.len()), (Verdict::Void, 0));
+        }
+        for head in [&nothing, &sample::passing()] {
+            assert_eq!(compare(&nothing, head, &Tolerance::default(), Seeds::Pinned).verdict, Verdict::Void);
+        }
+        let beside = compare(
+            &sample::passing(),
+            &ResultFile::new("", Time::Virtual, 1, [other.scenarios.clone(), sample::passing().scenarios].concat()),
+            &Tolerance::default(),
+            Seeds::Pinned,
+        );
+        assert_eq!((beside.verdict, &beside.without_base[..]), (Verdict::Pass, &["smoke".to_owned()][..]));
+    }
+
+    #[test]
+    fn what_is_hollow_on_either_side_proves_nothing() {
+        for hollow in [
+            with(|s| s.seeds.clear()),
+            with(|s| s.phases.clear()),
+            with(|s| s.void = vec!["cut took effect in no seed".into()]),
+        ] {
+            assert_eq!(compared(&hollow).figures_verdict(), Verdict::Void);
+            assert_eq!(
+                compare(&hollow, &sample::passing(), &Tolerance::default(), Seeds::Pinned).verdict,
+                Verdict::Void
+            );
+        }
+        // 4 outweighs 3.
+        let two = |change: &dyn Fn(&mut Scenario)| {
+            let mut file = with(|s| s.id = "second".into());
+            file.scenarios.extend(with(change).scenarios);
+            file
+        };
+        let mut head = two(&|s| s.hash = "0badf00d".into());
+        head.scenarios[0].phases.get_mut("all").unwrap().lost = 1;
+        let both = compare(&two(&|_| ()), &head, &Tolerance::default(), Seeds::Pinned);
+        assert_eq!(both.verdict, Verdict::Void);
+    }
+
+    #[test]
+    fn what_the_head_no_longer_has_or_that_nobody_looked_at_is_worse() {
+        let way = |ms| Waterfall {
+            sink: "hub.raw".into(),
+            events: 9,
+            stages: vec![Stage { stage: "a".into(), mean_ms: Decimal(ms) }],
+        };
+        let base = with(|s| s.waterfalls = vec![way(1.0)]);
+        let worst = |change: &dyn Fn(&mut Scenario)| {
+            let mut head = base.clone();
+            change(&mut head.scenarios[0]);
+            let told = compare(&base, &head, &Tolerance::default(), Seeds::Pinned).scenarios[0].clone();
+            assert_eq!(told.word, Word::Regressed, "{told:?}");
+            told.deltas[0].what.clone()
+        };
+        fn all(s: &mut Scenario) -> &mut crate::result::Phase {
+            s.phases.get_mut("all").unwrap()
+        }
+        assert_eq!(worst(&|s| drop(s.phases.remove("fault(cut)"))), "events @fault(cut)");
+        assert_eq!(worst(&|s| s.recovery.clear()), "recovery(cut) n");
+        assert_eq!(worst(&|s| s.waterfalls.clear()), "visible @hub.raw");
+        assert_eq!(worst(&|s| all(s).latency_ms.max = Figure::v(9_000.0)), "latency.max @all");
+        assert_eq!(worst(&|s| s.recovery[0].deficit.p95 = Figure::v(1e6)), "recovery(cut).deficit p95");
+        assert_eq!(worst(&|s| all(s).indeterminate = 96), "indeterminate/offered @all");
+        assert_eq!(worst(&|s| all(s).duplicate_raw_ratio = 0.1), "duplicate.raw @all");
+        assert_eq!(worst(&|s| s.expect[2].verdict = Verdict::Fail), "failed objectives");
+        // A resolution of a day would hide every difference.
+        let mut slow = ResultFile { resolution_ms: 86_400_000, ..base.clone() };
+        all(&mut slow.scenarios[0]).latency_ms.p50 = Figure::v(500.0);
+        assert_eq!(compare(&base, &slow, &Tolerance::default(), Seeds::Pinned).verdict, Verdict::Regressed);
+    }
+
+    #[test]
+    fn groups_of_faults_that_join_are_worse_and_those_that_come_apart_are_not_told() {
+        let named = |fault: &str| with(|s| s.recovery[0].fault = fault.into());
+        let told =
+            |base, head| compare(&named(base), &named(head), &Tolerance::default(), Seeds::Pinned).scenarios[0].clone();
+        assert_eq!(told("cut", "cut+slow").word, Word::Regressed);
+        assert_eq!(told("cut+slow", "cut").word, Word::Inconclusive);
+        assert_eq!(told("cut", "slow").word, Word::Regressed);
+        let alone = with(|s| s.recovery[0].by_twin = !s.recovery[0].by_twin);
+        assert_eq!(compared(&alone).scenarios[0].word, Word::Inconclusive);
     }
 
     #[test]
@@ -430,7 +580,11 @@ mod tests {
         };
         let same = told(&round(50.0, 120.0));
         assert_eq!(same.word, Word::Equivalent, "no round's p99 differs");
-        assert!(same.deltas.iter().any(|delta| delta.what == CPU && delta.by == Some(40.0)), "{:?}", same.deltas);
+        assert!(
+            same.deltas.iter().any(|delta| delta.what == "cpu us/event" && delta.by == Some(40.0)),
+            "{:?}",
+            same.deltas
+        );
         assert_eq!(told(&sample::passing()).word, Word::NotComparable);
     }
 
@@ -451,5 +605,15 @@ mod tests {
         assert_eq!(fresh(&slower(5_000.0, 2)).word, Word::Inconclusive);
         assert_eq!(fresh(&slower(0.0, 8)).word, Word::Equivalent);
         assert_eq!(fresh(&slower(-900.0, 8)).word, Word::Better);
+        // A p99 that can no longer be told is worse; one that never could says nothing.
+        let untold = |seeds: usize| {
+            with(|s| s.seeds.iter_mut().take(seeds).for_each(|seed| seed.p99_ms = Figure::na("n < 299")))
+        };
+        let gone = fresh(&untold(8));
+        assert_eq!((gone.word, gone.signs.worse), (Word::Regressed, 8), "{:?}", gone.signs);
+        assert_eq!(fresh(&untold(1)).signs.worse, 1);
+        let never = compare(&untold(8), &untold(8), &Tolerance::default(), Seeds::Fresh).scenarios[0].clone();
+        assert_eq!((never.word, never.signs.untold, never.signs.same), (Word::NotComparable, 8, 0));
+        assert!(never.why.is_some_and(|why| why.contains("p99")));
     }
 }

@@ -304,6 +304,7 @@ fn release(comparison: &Comparison) -> Markup {
                     } }
                 } }
             } }
+            @if !comparison.without_base.is_empty() { p .quiet { "Without a baseline: " (comparison.without_base.join(", ")) } }
         }
     }
 }
