@@ -36,7 +36,7 @@ pub(crate) fn read(named: Option<&str>) -> Result<Vec<(String, Known)>, Exit> {
     let folder = named.unwrap_or(FOLDER);
     let unread = |path: &str, error: std::io::Error| {
         show::notes(&[format!("could not read {path}: {error}")]);
-        Exit::Environment
+        Exit::from(&error)
     };
     let files = match list(folder, ".jsonl") {
         Ok(files) => files,

@@ -1,6 +1,6 @@
 //! `gate`: whether a build may be released: lint, determinism, known failures, seeds, coverage, and the baseline.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,18 +13,19 @@ use seaworthy_harness::parallel::{in_parallel, in_parallel_then};
 use seaworthy_harness::run::{Prepared, RunError};
 use seaworthy_harness::scenario::Sources;
 use seaworthy_harness::sim::trace::first_difference;
-use seaworthy_reports::compare::{Comparison, Seeds, Tolerance, compare};
+use seaworthy_reports::compare::{Comparison, ScenarioDelta, Seeds, Tolerance, Word, compare};
 use seaworthy_reports::pool::Pool;
-use seaworthy_reports::render::{annotations, json, text};
-use seaworthy_reports::result::{ResultFile, Scenario, Seed, Time, Verdict, assertions_reached};
+use seaworthy_reports::render::{annotations, text};
+use seaworthy_reports::result::{Objection, ResultFile, Scenario, Seed, Time, Verdict, assertions_reached};
 
+use crate::baseline;
 use crate::corpus;
 use crate::elsewhere;
 use crate::exit::Exit;
-use crate::files::{append_line, list};
+use crate::files::list;
 use crate::pages::{self, Timed, write};
 use crate::rebuild::Rebuild;
-use crate::results::{ShardFile, comparison_text, read, unreached};
+use crate::results::{ShardFile, comparison_text, exit_of, loosened_text};
 use crate::scenario_files::{is_scenario, prepare, prepare_all};
 use crate::show;
 use crate::shrink::of_result;
@@ -111,9 +112,15 @@ fn parse_shard(text: &str) -> Result<(u32, u32), String> {
 struct Gate {
     exit: Exit,
     text: String,
+    /// What they hold against the build, beside the verdicts of its scenarios.
+    objections: Vec<Objection>,
 }
 
 impl Gate {
+    fn new() -> Gate {
+        Gate { exit: Exit::Pass, text: String::new(), objections: Vec::new() }
+    }
+
     fn step(&mut self, exit: Exit, name: &str, what: &str) {
         let word = match exit {
             Exit::Pass => "pass",
@@ -125,10 +132,20 @@ impl Gate {
         self.exit = self.exit.and(exit);
     }
 
+    /// A step that there is nothing for.
+    fn nothing(&mut self, name: &str, why: &str) {
+        let _ = writeln!(self.text, "none  {name:<14}{why}");
+    }
+
     fn tell(&mut self, lines: &str) {
         for line in lines.lines() {
             let _ = writeln!(self.text, "      {line}");
         }
+    }
+
+    fn object(&mut self, scenario: &str, step: &str, exit: Exit, what: &str) {
+        let (scenario, step, what) = (scenario.to_owned(), step.to_owned(), what.to_owned());
+        self.objections.push(Objection { scenario, step, exit: exit as u8, what });
     }
 }
 
@@ -144,15 +161,23 @@ fn gate(args: &Args, registry: &Registry) -> Result<Gate, Exit> {
         show::notes(&["a baseline needs a reason, and all shards at once".to_owned()]);
         return Err(Exit::Usage);
     }
+    if args.accept.is_some() && args.tier == Tier::Release && args.baseline.is_none() {
+        show::notes(&[format!(
+            "{} is over the seeds of a pull request, which a release runs too: leave --tier release out, or name another file \
+             with --baseline",
+            baseline::USUAL
+        )]);
+        return Err(Exit::Usage);
+    }
     let paths = files(args)?;
     let prepared = lint(args, &paths, registry)?;
     if args.estimate {
         return estimate(args, &prepared);
     }
     let waivers = waivers::read(args.waivers.as_deref())?;
-    let base = baseline(args)?;
+    let base = base(args)?;
     pages::make_folder(&args.out)?;
-    let mut gate = Gate { exit: Exit::Pass, text: String::new() };
+    let mut gate = Gate::new();
     let notes: Vec<String> = prepared
         .iter()
         .flat_map(|scenario| scenario.lints().into_iter().map(|lint| format!("{}: {lint}", scenario.scenario().id)))
@@ -161,18 +186,22 @@ fn gate(args: &Args, registry: &Registry) -> Result<Gate, Exit> {
     gate.step(Exit::Pass, "lint", &format!("{read}, {}", show::count(notes.len(), "note", "notes")));
     gate.tell(&notes.join("\n"));
     // They run first, as the first of each is half of the check for determinism.
-    let ran = seeds(args, &prepared)?;
+    let mut ran = seeds(args, &prepared, base.as_ref())?;
     if !args.seeds_only {
         determinism(&mut gate, args, &prepared, &ran.file)?;
         corpus(&mut gate, args, &prepared)?;
+        unreached(&mut ran.file);
     }
-    let file = ran.tell(&mut gate);
-    coverage(&mut gate, &file);
-    let comparison = base.map(|base| against(&mut gate, args, &paths, &base, &file, &waivers));
-    if let Err(exit) = finish(&mut gate, args, &prepared, &file, comparison.as_ref()) {
-        // What was found is told, though not all of it could be written down.
-        gate.exit = gate.exit.and(exit);
+    ran.tell(&mut gate);
+    coverage(&mut gate, &ran.file);
+    let comparison = base.map(|base| against(&mut gate, args, &paths, &base, &ran, &waivers));
+    match &args.accept {
+        _ if comparison.is_some() || args.seeds_only => {}
+        Some(_) => gate.nothing("compare", "there is no baseline yet"),
+        None => gate.nothing("compare", "there is no baseline; `seaworthy gate --accept REASON` makes one"),
     }
+    ran.file.object(std::mem::take(&mut gate.objections));
+    finish(&mut gate, args, &prepared, &ran.file, comparison.as_ref());
     Ok(gate)
 }
 
@@ -240,7 +269,7 @@ fn wanted(args: &Args, prepared: &Prepared) -> Vec<u64> {
 }
 
 fn estimate(args: &Args, prepared: &[Prepared]) -> Result<Gate, Exit> {
-    let mut gate = Gate { exit: Exit::Pass, text: String::new() };
+    let mut gate = Gate::new();
     let mut sum = 0.0;
     for scenario in prepared {
         let watch = Stopwatch::start();
@@ -272,7 +301,13 @@ fn determinism(gate: &mut Gate, args: &Args, prepared: &[Prepared], file: &Resul
         let (there, _) = elsewhere::trace(prepared.path(), first.seed, false)?;
         if first.trace_hash == there { Ok(None) } else { parts(prepared, first, &there).map(Some) }
     });
-    let differ: Vec<String> = again.into_iter().filter_map(Result::transpose).collect::<Result<_, Exit>>()?;
+    let mut differ = Vec::new();
+    for (again, (prepared, _)) in again.into_iter().zip(&firsts) {
+        if let Some(told) = again? {
+            gate.object(&prepared.scenario().id, "determinism", Exit::Nondeterministic, &told);
+            differ.push(told);
+        }
+    }
     if differ.is_empty() {
         gate.step(Exit::Pass, "determinism", "the first seed of each is the same in a second process, elsewhere");
     } else {
@@ -311,7 +346,7 @@ fn corpus(gate: &mut Gate, args: &Args, prepared: &[Prepared]) -> Result<(), Exi
         };
         match scenario.check_plan(&known.plan) {
             Ok(()) => fitting.push((at, known, scenario)),
-            Err(why) => stale.push(format!("{at}: no longer fits: {why}")),
+            Err(why) => stale.push((known.scenario, format!("{at}: no longer fits: {why}"))),
         }
     }
     let again = in_parallel(&fitting, args.jobs, |(at, known, scenario)| -> Result<Again, Exit> {
@@ -334,10 +369,10 @@ fn corpus(gate: &mut Gate, args: &Args, prepared: &[Prepared]) -> Result<(), Exi
         })
     });
     let mut back = Vec::new();
-    for again in again {
+    for (again, (_, known, _)) in again.into_iter().zip(&fitting) {
         match again? {
-            Again::Back(told) => back.push(told),
-            Again::Stale(told) => stale.push(told),
+            Again::Back(told) => back.push((known.scenario.clone(), told)),
+            Again::Stale(told) => stale.push((known.scenario.clone(), told)),
             Again::Held => {}
         }
     }
@@ -350,8 +385,12 @@ fn corpus(gate: &mut Gate, args: &Args, prepared: &[Prepared]) -> Result<(), Exi
     if elsewhere > 0 && args.shard.is_none() {
         gate.tell(&format!("{} of scenarios that are not here", show::count(elsewhere, "line", "lines")));
     }
-    gate.tell(&back.join("\n"));
-    gate.tell(&stale.join("\n"));
+    for (told, exit) in [(back, Exit::Failed), (stale, Exit::Usage)] {
+        for (scenario, told) in told {
+            gate.tell(&told);
+            gate.object(&scenario, "corpus", exit, &told);
+        }
+    }
     Ok(())
 }
 
@@ -367,6 +406,8 @@ enum Again {
 /// What the seeds came to.
 struct Ran {
     file: ResultFile,
+    /// The same over the seeds that the baseline has, where those are fewer.
+    like_base: ResultFile,
     seeds: usize,
     seconds: f64,
     /// A line for each scenario that passes, more for those that don't.
@@ -374,7 +415,7 @@ struct Ran {
 }
 
 impl Ran {
-    fn tell(self, gate: &mut Gate) -> ResultFile {
+    fn tell(&self, gate: &mut Gate) {
         let failed = self.file.scenarios.iter().filter(|scenario| scenario.verdict == Verdict::Fail).count();
         let scenarios = show::count(self.file.scenarios.len(), "scenario", "scenarios");
         let ran = format!("{} seeds of {scenarios} in {:.0} s", self.seeds, self.seconds);
@@ -386,13 +427,14 @@ impl Ran {
             }
         }
         gate.tell(&self.lines);
-        self.file
     }
 }
 
 /// The tier's seeds of all scenarios, in one queue.
-fn seeds(args: &Args, prepared: &[Prepared]) -> Result<Ran, Exit> {
+fn seeds(args: &Args, prepared: &[Prepared], base: Option<&ResultFile>) -> Result<Ran, Exit> {
     let watch = Stopwatch::start();
+    let fewer: Vec<BTreeSet<u64>> = prepared.iter().map(|scenario| fewer(args, scenario, base)).collect();
+    let mut like_base: Vec<Pool> = prepared.iter().map(|_| Pool::default()).collect();
     let wanted: Vec<(usize, u64)> = (0..)
         .zip(prepared)
         .flat_map(|(at, scenario)| wanted(args, scenario).into_iter().map(move |seed| (at, seed)))
@@ -410,6 +452,9 @@ fn seeds(args: &Args, prepared: &[Prepared]) -> Result<Ran, Exit> {
         let (pool, timed) = &mut pools[*at];
         pool.add(&run);
         timed.add(&run);
+        if fewer[*at].contains(&run.seed) {
+            like_base[*at].add(&run);
+        }
         Ok(())
     });
     runs.into_iter().collect::<Result<(), RunError>>().map_err(|error| crate::worlds::books(&error))?;
@@ -421,19 +466,39 @@ fn seeds(args: &Args, prepared: &[Prepared]) -> Result<Ran, Exit> {
     progress.set_message("twins for the pictures");
     let timelines = in_parallel(&finished, args.jobs, |(scenario, result, _, timed)| timed.timelines(scenario, result));
     progress.finish_and_clear();
-    let (mut results, mut lines) = (Vec::new(), String::new());
-    for ((scenario, mut result, pool, _), timelines) in finished.into_iter().zip(timelines) {
+    let (mut results, mut likes, mut lines) = (Vec::new(), Vec::new(), String::new());
+    let like_base = like_base.iter().zip(&fewer).map(|(pool, fewer)| (!fewer.is_empty()).then_some(pool));
+    for (((scenario, mut result, pool, _), timelines), like) in finished.into_iter().zip(timelines).zip(like_base) {
         if args.instructions {
             elsewhere::count_instructions(scenario.path(), &mut result)?;
         }
+        likes.push(like.map_or_else(|| result.clone(), |pool| pool_like(pool, scenario, &result)));
         let dir = format!("{}/{}", args.out, result.id);
         pages::write_scenario(&dir, &pool, &result.id, timelines.as_ref())?;
         lines.push_str(&block(args, scenario, &result, &dir)?);
         results.push(result);
     }
     let resolution_ms = prepared.iter().map(Prepared::resolution_ms).max().unwrap_or(1);
-    let file = ResultFile::new(&crate::worlds::commit(), Time::Virtual, resolution_ms, results);
-    Ok(Ran { file, seeds: wanted.len(), seconds: watch.elapsed().as_secs_f64(), lines })
+    let [file, like_base] =
+        [results, likes].map(|of| ResultFile::new(&crate::worlds::commit(), Time::Virtual, resolution_ms, of));
+    Ok(Ran { file, like_base, seeds: wanted.len(), seconds: watch.elapsed().as_secs_f64(), lines })
+}
+
+/// The seeds of the baseline's scenario, where this run has all of them and more; else none.
+fn fewer(args: &Args, prepared: &Prepared, base: Option<&ResultFile>) -> BTreeSet<u64> {
+    let ours: BTreeSet<u64> = wanted(args, prepared).into_iter().collect();
+    let known = base.and_then(|base| base.scenarios.iter().find(|known| known.id == prepared.scenario().id));
+    let theirs: BTreeSet<u64> = known.into_iter().flat_map(|known| &known.seeds).map(|seed| seed.seed).collect();
+    if theirs.len() < ours.len() && theirs.is_subset(&ours) { theirs } else { BTreeSet::new() }
+}
+
+/// What fewer of the seeds of `whole` come to.
+fn pool_like(pool: &Pool, prepared: &Prepared, whole: &Scenario) -> Scenario {
+    let mut result = pool.finish(&prepared.meta());
+    for seed in &mut result.seeds {
+        seed.instructions = whole.seeds.iter().find(|same| same.seed == seed.seed).and_then(|same| same.instructions);
+    }
+    result
 }
 
 /// A line for what passes, all that matters for what doesn't.
@@ -455,6 +520,16 @@ fn block(args: &Args, prepared: &Prepared, result: &Scenario, dir: &str) -> Resu
     Ok(block)
 }
 
+/// Whatever was to be reached and never was proves nothing: here, where all of the tier's seeds have run.
+fn unreached(file: &mut ResultFile) {
+    for scenario in &mut file.scenarios {
+        let never = scenario.sometimes.iter().filter(|some| some.hits == 0);
+        let told = never.map(|some| format!("never reached in {} seeds: {}", scenario.seeds.len(), some.that));
+        scenario.void.extend(told.collect::<Vec<String>>());
+    }
+    file.judge();
+}
+
 /// What proved nothing.
 fn coverage(gate: &mut Gate, file: &ResultFile) {
     let void: Vec<String> = file
@@ -462,42 +537,31 @@ fn coverage(gate: &mut Gate, file: &ResultFile) {
         .iter()
         .flat_map(|scenario| scenario.void.iter().map(|why| format!("{}: {why}", scenario.id)))
         .collect();
-    let unreached: Vec<String> = unreached(file)
-        .map(|(scenario, some)| {
-            format!("{}: never reached in {} seeds: {}", scenario.id, scenario.seeds.len(), some.that)
-        })
-        .collect();
-    match void.len() + unreached.len() {
+    match void.len() {
         0 => gate.step(Exit::Pass, "coverage", "every fault acted, every [[sometimes]] was reached"),
         n => gate.step(Exit::Void, "coverage", &show::count(n, "thing proved nothing", "things proved nothing")),
     }
     gate.tell(&void.join("\n"));
-    gate.tell(&unreached.join("\n"));
     let (reached, all, never) = assertions_reached(&file.scenarios);
     if !never.is_empty() {
         gate.tell(&format!("{reached} of {all} assertions in the code were reached; never: {}", never.join(", ")));
     }
 }
 
-/// The baseline, where there is one; one that was named must be.
-fn baseline(args: &Args) -> Result<Option<ResultFile>, Exit> {
-    const USUAL: &str = "ci/baseline.json";
-    if let Some(rev) = &args.rebuild {
-        let tier = args.tier.to_possible_value().expect("no tier is skipped on the command line");
-        let options = ["--tier".to_owned(), tier.get_name().to_owned(), "--jobs".to_owned(), args.jobs.to_string()];
-        let counted = args.instructions.then(|| "--instructions".to_owned());
-        let gate = args.scenarios.iter().cloned().chain(options).chain(counted).collect();
-        let out = format!("{}/rebuilt", args.out);
-        return Rebuild { rev, path: &args.rebuild_path, gate, out }.result().map(Some);
+/// The result to compare with: the baseline, where there is one, or what an older build does.
+fn base(args: &Args) -> Result<Option<ResultFile>, Exit> {
+    if args.seeds_only {
+        return Ok(None);
     }
-    match &args.baseline {
-        _ if args.seeds_only => Ok(None),
-        // The first one is accepted beside none.
-        Some(path) if args.accept.is_some() && !std::path::Path::new(path).exists() => Ok(None),
-        Some(path) => read(path).map(Some),
-        None if std::path::Path::new(USUAL).exists() => read(USUAL).map(Some),
-        None => Ok(None),
-    }
+    let Some(rev) = &args.rebuild else {
+        return baseline::find(args.baseline.as_deref(), args.accept.is_some());
+    };
+    let tier = args.tier.to_possible_value().expect("no tier is skipped on the command line");
+    let options = ["--tier".to_owned(), tier.get_name().to_owned(), "--jobs".to_owned(), args.jobs.to_string()];
+    let counted = args.instructions.then(|| "--instructions".to_owned());
+    let gate = args.scenarios.iter().cloned().chain(options).chain(counted).collect();
+    let out = format!("{}/rebuilt", args.out);
+    Rebuild { rev, path: &args.rebuild_path, gate, out }.result().map(Some)
 }
 
 fn against(
@@ -505,41 +569,132 @@ fn against(
     args: &Args,
     paths: &[String],
     base: &ResultFile,
-    file: &ResultFile,
+    ran: &Ran,
     waivers: &Waivers,
 ) -> Comparison {
-    let mut base = base.clone();
-    if let Some((shard, of)) = args.shard {
-        // The other shards' scenarios are not missing; one that no file has is missing in each.
-        base.scenarios.retain(|scenario| file_of(&scenario.id, paths).is_none_or(|path| shard_of(path, of) == shard));
+    // Of a shard, the other shards' scenarios are not missing; one that no file has is missing in each.
+    let is_mine = |path: &String| args.shard.is_none_or(|(shard, of)| shard_of(path, of) == shard);
+    let (there, gone): (Vec<&Scenario>, Vec<&Scenario>) =
+        base.scenarios.iter().partition(|scenario| file_of(&scenario.id, paths).is_some());
+    let mine = there.iter().filter(|scenario| file_of(&scenario.id, paths).is_some_and(is_mine));
+    let mine: Vec<Scenario> = mine.map(|scenario| (*scenario).clone()).collect();
+    let (nothing, left_out) = (there.is_empty(), mine.is_empty() && !there.is_empty());
+    let part = if nothing { base.clone() } else { ResultFile { scenarios: mine, ..base.clone() } };
+    let mut comparison = compare(&part, &ran.like_base, &Tolerance::default(), Seeds::Pinned);
+    if !nothing {
+        gone.iter().for_each(|scenario| comparison.miss(&scenario.id));
     }
-    let mut comparison = compare(&base, file, &Tolerance::default(), Seeds::Pinned);
-    let waived = comparison.waive(|loosened| waivers.waive(&loosened.scenario, &loosened.what));
+    let waived = comparison.waive(|loosened| waivers.waive(loosened));
     let exit = match () {
-        // Who makes a promise easier says so, or the gate says nothing.
-        () if !comparison.loosened.is_empty() => Exit::Usage,
-        () => Exit::from(comparison.figures_verdict()),
+        () if left_out && gone.is_empty() => Exit::Pass,
+        () => exit_of(&comparison),
     };
     let what = match exit {
+        Exit::Pass if left_out => "no scenario of this shard has a baseline".to_owned(),
         Exit::Pass => "no figure is worse than the baseline's".to_owned(),
         Exit::Usage => "easier to meet than the baseline, without a waiver".to_owned(),
+        Exit::Void if comparison.scenarios.is_empty() => "the baseline is of no scenario".to_owned(),
         Exit::Void => "not all of it can be compared; `gate --accept REASON` makes a new baseline".to_owned(),
         _ => "worse than the baseline".to_owned(),
     };
     // What is accepted is told, and no reason to fail.
-    let gone = comparison.loosened.iter().any(|loosened| loosened.what == "scenario");
-    let told = if args.accept.is_some() && !gone { Exit::Pass } else { exit };
+    let is_gone = !gone.is_empty() || comparison.loosened.iter().any(|loosened| loosened.what == "scenario");
+    let told = if args.accept.is_some() && !is_gone { Exit::Pass } else { exit };
     gate.step(told, "compare", &what);
+    tell_scope(gate, ran, &part, &comparison);
     for loosened in &waived {
-        gate.tell(&format!("waived: {} {} {} → {}", loosened.scenario, loosened.what, loosened.from, loosened.to));
+        gate.tell(&format!("waived: {}", loosened_text(loosened)));
+    }
+    let ran_here = |scenario: &str| args.shard.is_none() || ran.file.scenarios.iter().any(|known| known.id == scenario);
+    for unused in waivers.unused(&waived, ran_here) {
+        gate.tell(&format!("a waiver that nothing needs: {unused}"));
     }
     if exit != Exit::Pass {
         gate.tell(&comparison_text(&comparison));
     }
+    if told != Exit::Pass {
+        object(gate, &comparison, &what);
+    }
     comparison
 }
 
-fn finish(
+/// How much of the run the comparison speaks of.
+fn tell_scope(gate: &mut Gate, ran: &Ran, base: &ResultFile, comparison: &Comparison) {
+    let all = ran.file.scenarios.len();
+    let without = comparison.without_base.len();
+    if without > 0 {
+        gate.tell(&format!("{without} of {} have no baseline", show::count(all, "scenario", "scenarios")));
+    }
+    let seeds = |file: &ResultFile| {
+        let compared = file.scenarios.iter().filter(|new| base.scenarios.iter().any(|old| old.id == new.id));
+        compared.map(|scenario| scenario.seeds.len()).sum::<usize>()
+    };
+    let (part, whole) = (seeds(&ran.like_base), seeds(&ran.file));
+    if part < whole {
+        gate.tell(&format!("over the baseline's seeds: {part} of {whole}"));
+    }
+    let untold: Vec<&str> = comparison.inconclusive().map(|scenario| scenario.id.as_str()).collect();
+    if !untold.is_empty() {
+        gate.tell(&format!("inconclusive, as a figure of one side can't be told: {}", untold.join(", ")));
+    }
+}
+
+/// Writes down what is worse, looser or unlike, scenario by scenario.
+fn object(gate: &mut Gate, comparison: &Comparison, what: &str) {
+    if comparison.scenarios.is_empty() {
+        gate.object("", "compare", Exit::Void, what);
+    }
+    for loosened in &comparison.loosened {
+        let what = format!("LOOSENED {} {} → {}", loosened.what, loosened.from, loosened.to);
+        gate.object(&loosened.scenario, "compare", Exit::Usage, &what);
+    }
+    for scenario in &comparison.scenarios {
+        match (scenario.word, &scenario.why) {
+            (Word::NotComparable, Some(why)) => gate.object(&scenario.id, "compare", Exit::Void, why),
+            (Word::Regressed, _) => gate.object(&scenario.id, "compare", Exit::Regressed, &worst(scenario)),
+            _ => {}
+        }
+    }
+}
+
+/// The figure that is worse by most, and how many others are.
+fn worst(scenario: &ScenarioDelta) -> String {
+    let mut worse = scenario.deltas.iter().filter(|delta| delta.word == Word::Regressed);
+    let Some(first) = worse.next() else { return "worse over the seeds".to_owned() };
+    let [base, head] = [&first.base, &first.head].map(text::figure);
+    let more = worse.count();
+    let more =
+        if more == 0 { String::new() } else { format!(", and {}", show::count(more, "figure more", "figures more")) };
+    format!("{} {base} → {head}{more}", first.what)
+}
+
+/// Accepts the result where it is to be, and writes all files.
+fn finish(gate: &mut Gate, args: &Args, prepared: &[Prepared], file: &ResultFile, comparison: Option<&Comparison>) {
+    if args.accept.is_some() && gate.exit != Exit::Pass {
+        gate.tell(
+            "not accepted: a baseline needs all scenarios of the last one, and a gate that fails in nothing else",
+        );
+    } else if let Some(reason) = &args.accept {
+        let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+        match baseline::accept(args.baseline.as_deref(), &reason, file) {
+            Ok(path) => gate.tell(&format!("accepted as {path}: {reason}")),
+            Err(exit) => gate.exit = gate.exit.and(exit),
+        }
+    }
+    let word = match gate.exit {
+        Exit::Pass => "PASS",
+        Exit::Void => "VOID: proved nothing",
+        Exit::Regressed => "WORSE than the baseline",
+        _ => "FAIL",
+    };
+    let _ = writeln!(gate.text, "{word}      report: {}/report.html", args.out);
+    // What was found is told, though not all of it could be written down.
+    if let Err(exit) = files_of(gate, args, prepared, file, comparison) {
+        gate.exit = gate.exit.and(exit);
+    }
+}
+
+fn files_of(
     gate: &mut Gate,
     args: &Args,
     prepared: &[Prepared],
@@ -549,35 +704,11 @@ fn finish(
     let paths: BTreeMap<String, String> =
         prepared.iter().map(|scenario| (scenario.scenario().id.clone(), scenario.path().to_owned())).collect();
     let summary = format!("```text\n{}```\n", gate.text);
-    pages::write_result(&args.out, file, &summary, &paths, comparison)?;
-    if let Some((shard, of)) = args.shard {
-        let text = serde_json::to_string(&ShardFile { shard, of }).expect("two numbers are JSON");
-        write(&format!("{}/shard.json", args.out), &format!("{text}\n"))?;
-    }
-    if args.accept.is_some() && gate.exit != Exit::Pass {
-        gate.tell(
-            "not accepted: a baseline needs all scenarios of the last one, and a gate that fails in nothing else",
-        );
-    } else if let Some(reason) = &args.accept {
-        let path = args.baseline.as_deref().unwrap_or("ci/baseline.json");
-        let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
-        // The reason first: no baseline is in force without one.
-        append_line(&format!("{path}.log"), &format!("{}: {reason}", crate::worlds::commit())).map_err(|error| {
-            show::notes(&[format!("not accepted: could not write {path}.log: {error}")]);
-            Exit::Environment
-        })?;
-        write(path, &json::result(file))?;
-        let _ = writeln!(gate.text, "accepted as {path}: {reason}");
-    }
     if args.annotations {
         gate.text.push_str(&annotations::github(file, &paths));
     }
-    let word = match gate.exit {
-        Exit::Pass => "PASS",
-        Exit::Void => "VOID: proved nothing",
-        Exit::Regressed => "WORSE than the baseline",
-        _ => "FAIL",
-    };
-    let _ = writeln!(gate.text, "{word}      report: {}/report.html", args.out);
-    Ok(())
+    pages::write_result(&args.out, file, &summary, &paths, comparison)?;
+    let Some((shard, of)) = args.shard else { return Ok(()) };
+    let text = serde_json::to_string(&ShardFile { shard, of }).expect("two numbers are JSON");
+    write(&format!("{}/shard.json", args.out), &format!("{text}\n"))
 }

@@ -2,6 +2,7 @@
 //!
 //! It parses arguments, prints, asks and exits; it decides nothing.
 
+mod baseline;
 mod bench;
 mod calibrate;
 mod check;

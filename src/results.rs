@@ -8,7 +8,7 @@ use seaworthy_reports::compare::{Comparison, Delta, Loosened, Seeds, Tolerance, 
 use seaworthy_reports::merge::{MergeError, merge};
 use seaworthy_reports::read::parse;
 use seaworthy_reports::render::{self, text};
-use seaworthy_reports::result::{Figure, ResultFile, Scenario, Sometimes, Verdict};
+use seaworthy_reports::result::{Figure, ResultFile, Verdict};
 use seaworthy_reports::trend;
 
 use crate::exit::Exit;
@@ -209,8 +209,7 @@ fn merged(args: &MergeArgs) -> Result<Exit, Exit> {
         let exit = refused(&args.shards.join(", "), &error.to_string());
         if error == MergeError::Empty { Exit::Void } else { exit }
     })?;
-    let reached = if unreached(&file).next().is_none() { Exit::Pass } else { Exit::Void };
-    let exit = exit_of_result(&file).and(reached);
+    let exit = exit_of_result(&file);
     let word = match exit {
         Exit::Pass => "PASS",
         Exit::Void => "VOID: proved nothing",
@@ -251,12 +250,6 @@ fn copy_scenarios(folder: &str, shard: &ResultFile, out: &str) -> Result<(), Exi
 fn exit_of_result(file: &ResultFile) -> Exit {
     let objections = file.objections.iter().filter_map(|objection| Exit::of_objection(objection.exit));
     objections.fold(Exit::from(file.verdict), Exit::and)
-}
-
-/// What was to be reached and was not, which proves nothing.
-pub(crate) fn unreached(file: &ResultFile) -> impl Iterator<Item = (&Scenario, &Sometimes)> {
-    let all = file.scenarios.iter().flat_map(|scenario| scenario.sometimes.iter().map(move |some| (scenario, some)));
-    all.filter(|(_, sometimes)| sometimes.hits == 0)
 }
 
 /// Missing shards that are named, at most.

@@ -1,5 +1,6 @@
 //! `ci/waivers.toml`: what may be easier to meet than the baseline, who says so, and until when.
 
+use seaworthy_reports::compare::{Loosened, is_looser};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -21,15 +22,31 @@ pub(crate) struct Waivers {
 struct Waiver {
     scenario: String,
     what: String,
+    /// How loose it may become; without it, as loose as it likes.
+    to: Option<String>,
     owner: String,
     until: String,
     why: String,
 }
 
 impl Waivers {
-    /// Whether that expectation of that scenario may be looser.
-    pub(crate) fn waive(&self, scenario: &str, what: &str) -> bool {
-        self.waiver.iter().any(|waiver| waiver.scenario == scenario && waiver.what == what)
+    /// Whether that may be as loose as it has become.
+    pub(crate) fn waive(&self, loosened: &Loosened) -> bool {
+        self.waiver.iter().any(|waiver| waiver.is_of(loosened))
+    }
+
+    /// Those that none of `waived` needed, of the scenarios that `ran`.
+    pub(crate) fn unused(&self, waived: &[Loosened], ran: impl Fn(&str) -> bool) -> Vec<String> {
+        let unused =
+            self.waiver.iter().filter(|waiver| ran(&waiver.scenario) && !waived.iter().any(|it| waiver.is_of(it)));
+        unused.map(|waiver| format!("{} {} of {}", waiver.scenario, waiver.what, waiver.owner)).collect()
+    }
+}
+
+impl Waiver {
+    fn is_of(&self, loosened: &Loosened) -> bool {
+        let within = self.to.as_ref().is_none_or(|to| !is_looser(to, &loosened.to));
+        (&self.scenario, &self.what) == (&loosened.scenario, &loosened.what) && within
     }
 }
 
@@ -37,7 +54,9 @@ impl Waivers {
 #[error("{path}: {why}")]
 #[diagnostic(
     code(waivers::unusable),
-    help("a waiver is [[waiver]] with scenario, what, owner, until = \"2026-12-31\" and why; it ends with its day")
+    help(
+        "a waiver is [[waiver]] with scenario, what, owner, until = \"2026-12-31\" and why, and perhaps to = \"<= 8s\"; it ends with its day"
+    )
 )]
 struct Unusable {
     path: String,
@@ -58,7 +77,7 @@ pub(crate) fn read(named: Option<&str>) -> Result<Waivers, Exit> {
     let text = match read_text(path) {
         Ok(text) => text,
         Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(Waivers::default()),
-        Err(error) => return Err(refused(error.to_string(), Exit::Environment)),
+        Err(error) => return Err(refused(error.to_string(), Exit::from(&error))),
     };
     check(&text, &today()).map_err(|why| refused(why, Exit::Usage))
 }
@@ -94,10 +113,23 @@ mod tests {
         format!("[[waiver]]\nscenario = \"s\"\nwhat = \"lost\"\nowner = \"kim\"\nuntil = \"{until}\"\nwhy = \"w\"\n")
     }
 
+    fn loosened(scenario: &str, what: &str, to: &str) -> Loosened {
+        Loosened { scenario: scenario.into(), what: what.into(), from: "== 0".into(), to: to.into() }
+    }
+
     #[test]
     fn a_waiver_holds_to_the_end_of_its_day() {
         let waivers = check(&waiver("2026-12-31"), "2026-12-31").unwrap();
-        assert!(waivers.waive("s", "lost") && !waivers.waive("s", "shed") && !waivers.waive("t", "lost"));
+        let waives =
+            |waivers: &Waivers, scenario: &str, what: &str, to: &str| waivers.waive(&loosened(scenario, what, to));
+        assert!(waives(&waivers, "s", "lost", "<= 9") && waives(&waivers, "s", "lost", "gone"));
+        assert!(!waives(&waivers, "s", "shed", "<= 9") && !waives(&waivers, "t", "lost", "<= 9"));
+        let bound = check(&format!("{}to = \"<= 8\"\n", waiver("2026-12-31")), "2026-12-31").unwrap();
+        assert!(waives(&bound, "s", "lost", "<= 8") && waives(&bound, "s", "lost", "< 8"));
+        assert!(!waives(&bound, "s", "lost", "<= 9") && !waives(&bound, "s", "lost", "gone"));
+        assert_eq!(bound.unused(&[loosened("s", "lost", "<= 8")], |_| true), Vec::<String>::new());
+        assert_eq!(bound.unused(&[], |_| true), ["s lost of kim"]);
+        assert_eq!(bound.unused(&[], |scenario| scenario != "s"), Vec::<String>::new());
         assert!(check(&waiver("2026-12-30"), "2026-12-31").unwrap_err().contains("ended on 2026-12-30; ask kim"));
         for (text, why) in [
             (waiver("soon"), "no day"),

@@ -63,6 +63,11 @@ fn check(plugin: &str, code: i32, why: &str) {
     let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     assert_eq!(status.code(), Some(code), "{plugin}: {said}");
     assert!(said.contains(why), "{plugin}: {said}");
+    if code == 5 {
+        let result = read(&dir.path().join("out/gate/result.json"));
+        assert!(result.contains("\"step\": \"determinism\""), "{result}");
+        assert!(read(&dir.path().join("out/gate/metrics.prom")).contains("seaworthy_all_passed 0\n"));
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests make real folders")]
@@ -71,4 +76,9 @@ fn write(path: &Path, text: &str) {
     std::fs::create_dir_all(folder)
         .and_then(|()| std::fs::write(path, text))
         .expect("a temporary directory takes files");
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests read real files")]
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

@@ -65,6 +65,19 @@ impl Project {
         self.write(path, &value.to_string());
     }
 
+    /// Every file of a gate that did not pass says so.
+    #[track_caller]
+    fn all_say(&self, dir: &str, verdict: &str, step: &str) {
+        let of = |file: &str| self.read(&format!("{dir}/{file}"));
+        let result: Value = serde_json::from_str(&of("result.json")).expect("it is JSON");
+        assert_eq!(result["verdict"], verdict);
+        assert!(!of("junit.xml").contains("failures=\"0\" errors=\"0\">\n    <testsuite"), "{}", of("junit.xml"));
+        assert!(of("junit.xml").contains(step), "{step}: {}", of("junit.xml"));
+        assert!(of("metrics.prom").contains("seaworthy_all_passed 0\n"), "{}", of("metrics.prom"));
+        assert!(!of("report.html").contains("<h1><span class=\"chip pass"), "{}", of("report.html"));
+        assert!(of("summary.md").contains("report.html"), "{}", of("summary.md"));
+    }
+
     #[track_caller]
     fn said(&self, arguments: &str, code: i32) -> String {
         self.said_by(&mut Command::new(env!("CARGO_BIN_EXE_seaworthy")), arguments, code)
@@ -88,6 +101,7 @@ fn a_sound_build_passes_and_is_equal_to_itself() {
     let project = Project::new();
     let told = project.said("gate", 0);
     for part in [
+        "none  compare       there is no baseline",
         "pass  lint",
         "pass  determinism",
         "pass  corpus",
@@ -109,7 +123,7 @@ fn a_sound_build_passes_and_is_equal_to_itself() {
         assert!(!project.read(&format!("out/gate/{file}")).is_empty(), "{file}");
     }
     project.said("gate --accept first", 0);
-    assert!(project.read("ci/baseline.json.log").contains("first"));
+    assert!(project.read("ci/baseline.json.log").contains(": first"));
     let again = project.said("gate", 0);
     assert!(again.contains("pass  compare"), "{again}");
     let same = project.said("compare ci/baseline.json out/gate", 0);
@@ -120,6 +134,78 @@ fn a_sound_build_passes_and_is_equal_to_itself() {
     assert!(project.said("report out/gate --baseline ci/baseline.json", 0).contains("report.html"));
     assert!(project.read("out/gate/report.html").contains("against the baseline"));
     assert!(project.said("gate --estimate", 0).contains("core-s in all"));
+    // A release runs the baseline's seeds and more, alone or in shards.
+    let release = project.said("gate --tier release --out release", 0);
+    assert!(release.contains("pass  compare") && release.contains("over the baseline's seeds: 4 of 8"), "{release}");
+    for shard in [1, 2] {
+        project.said(&format!("gate --tier release --shard {shard}/2 --out r{shard}"), 0);
+    }
+    project.said("merge r1 r2 --out whole", 0);
+    assert_eq!(project.read("whole/result.json"), project.read("release/result.json"));
+    assert!(project.said("gate --tier release --accept more", 2).contains("--baseline"));
+    project.said("gate --tier release --accept more --baseline ci/release.json", 0);
+    project.said("gate --tier release --baseline ci/release.json", 0);
+    let fewer = project.said("gate --baseline ci/release.json", 2);
+    assert!(fewer.contains("LOOSENED crash seeds 4 → 2 of them"), "{fewer}");
+}
+
+#[test]
+fn a_baseline_that_nobody_accepted_is_refused() {
+    let project = Project::new();
+    project.said("gate --accept first", 0);
+    let sound = project.read("ci/baseline.json");
+    // The baseline was slower than it was.
+    project.change("ci/baseline.json", |base| {
+        base["scenarios"][0]["phases"]["all"]["latency_ms"]["p50"] = json!({"v": 4000})
+    });
+    let told = project.said("gate", 2);
+    assert!(told.contains("not the baseline that was accepted") && told.contains("--accept"), "{told}");
+    assert!(project.said("gate --baseline ci/baseline.json", 2).contains("not the baseline that was accepted"));
+    let log = project.read("ci/baseline.json.log");
+    project.write("ci/baseline.json", &sound);
+    project.write("ci/baseline.json.log", "unknown: no hash\n");
+    assert!(project.said("gate", 2).contains("baseline::unaccepted"));
+    fs::remove_file(project.0.path().join("ci/baseline.json.log")).expect("it is there");
+    assert!(project.said("gate", 2).contains("baseline::unaccepted"));
+    project.write("ci/baseline.json.log", &log);
+    fs::remove_file(project.0.path().join("ci/baseline.json")).expect("it is there");
+    assert!(project.said("gate", 2).contains("baseline::unaccepted"));
+    project.said("gate --accept again", 0);
+    project.said("gate", 0);
+    assert_eq!(project.read("ci/baseline.json.log").lines().count(), 2);
+}
+
+#[test]
+fn an_empty_or_hollow_baseline_holds_nothing() {
+    let project = Project::new();
+    project.said("gate --accept first", 0);
+    let with = |change: &dyn Fn(&mut Value)| {
+        project.write("base.json", &project.read("ci/baseline.json"));
+        project.change("base.json", change);
+    };
+    with(&|base| base["scenarios"] = json!([]));
+    let empty = project.said("gate --baseline base.json", 4);
+    assert!(empty.contains("the baseline is of no scenario"), "{empty}");
+    assert!(project.said("gate --baseline base.json --shard 1/2 --out s", 4).contains("of no scenario"));
+    for hollow in ["phases", "seeds"] {
+        let nothing = if hollow == "phases" { json!({}) } else { json!([]) };
+        with(&|base| base["scenarios"][0][hollow] = nothing.clone());
+        assert!(project.said("gate --baseline base.json", 2).contains("is missing"), "{hollow}");
+    }
+    for hollow in ["recovery", "waterfalls"] {
+        with(&|base| base["scenarios"][0][hollow] = json!([]));
+        assert!(project.said("gate --baseline base.json", 4).contains("NOT COMPARABLE crash"), "{hollow}");
+    }
+    with(&|base| drop(base["scenarios"].as_array_mut().expect("a list").remove(0)));
+    let half = project.said("gate --baseline base.json", 0);
+    assert!(half.contains("1 of 2 scenarios have no baseline"), "{half}");
+    with(&|base| {
+        for (at, id) in ["x", "y"].into_iter().enumerate() {
+            base["scenarios"][at]["id"] = id.into();
+        }
+    });
+    let others = project.said("gate --baseline base.json", 4);
+    assert!(others.contains("no scenario in common") && !others.contains("LOOSENED"), "{others}");
 }
 
 #[test]
@@ -151,12 +237,13 @@ fn instructions_are_counted_where_there_is_a_counter() {
 fn what_is_named_must_be_there_and_what_is_gone_is_missed_in_shards_too() {
     let project = Project::new();
     project.said("gate --accept first", 0);
-    for (arguments, told) in [
-        ("gate --corpus nosuch", "nosuch"),
-        ("gate --waivers nosuch.toml", "nosuch.toml"),
-        ("gate --out scenarios/cut.toml/x", "name another folder"),
+    for (arguments, code, told) in [
+        ("gate --corpus nosuch", 2, "nosuch"),
+        ("gate --waivers nosuch.toml", 2, "nosuch.toml"),
+        ("gate --baseline nosuch.json", 2, "nosuch.json"),
+        ("gate --out scenarios/cut.toml/x", 74, "name another folder"),
     ] {
-        let said = project.said(arguments, 74);
+        let said = project.said(arguments, code);
         assert!(said.contains(told), "{arguments}: {said}");
     }
     fs::remove_file(project.0.path().join("scenarios/cut.toml")).expect("it is there");
@@ -181,6 +268,7 @@ fn one_broken_promise_fails_with_its_smallest_plan() {
     project.said(&format!("explore {path} --first --corpus {kept} --budget 60"), 1);
     let corpus = project.said("gate scenarios scenarios/must_fail/bad.toml", 1);
     assert!(corpus.contains("FAIL  corpus"), "{corpus}");
+    project.all_say("out/gate", "fail", "corpus bad");
     project.write("scenarios/corpus/cut.jsonl", "{\"plan\": 7}\n");
     assert!(project.said("gate", 2).contains("cut.jsonl:1: not a line of a corpus"));
 }
@@ -191,19 +279,36 @@ fn what_is_worse_than_the_baseline_is_a_regression_and_what_is_unlike_proves_not
     project.said("gate --accept first", 0);
     let sound = project.read("ci/baseline.json");
     // The baseline was faster than this build is.
-    project.change("ci/baseline.json", |base| {
-        base["scenarios"][0]["phases"]["all"]["latency_ms"]["p50"] = json!({"v": 0.5})
-    });
-    let told = project.said("gate", 3);
-    assert!(told.contains("WORSE compare") && told.contains("latency.p50 @all"), "{told}");
-    project.write("ci/baseline.json", &sound);
-    project.change("ci/baseline.json", |base| base["scenarios"][0]["hash"] = "0badf00d".into());
-    assert!(project.said("gate", 4).contains("NOT COMPARABLE crash"));
-    project.change("ci/baseline.json", |base| base["schema"] = "seaworthy.result/v9".into());
-    assert!(project.said("gate", 2).contains("seaworthy.result/v9"));
-    project.write("ci/baseline.json", &sound[..sound.len() / 2]);
-    assert!(project.said("gate", 2).contains("not a result"));
-    assert!(project.said("gate --baseline nowhere.json", 2).contains("nowhere.json"));
+    project.write("base.json", &sound);
+    project.change("base.json", |base| base["scenarios"][0]["phases"]["all"]["latency_ms"]["p50"] = json!({"v": 0.5}));
+    let told = project.said("gate --baseline base.json --annotations", 3);
+    for part in ["WORSE compare", "latency.p50 @all", "::error file=scenarios/crash.toml,line=1,title=crash::compare: "]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    project.all_say("out/gate", "regressed", "compare");
+    project.said("report out/gate --baseline base.json", 0);
+    // The shards of it are no better than the whole.
+    for shard in 1..=3 {
+        let mut gate = Command::new(env!("CARGO_BIN_EXE_seaworthy"));
+        gate.args(["gate", "--baseline", "base.json", "--shard", &format!("{shard}/3"), "--out", &format!("s{shard}")]);
+        gate.current_dir(project.0.path()).output().expect("the binary is built with its tests");
+    }
+    let merged = project.said("merge s2 s1 s3 --out merged", 3);
+    assert!(merged.contains("latency.p50 @all") && merged.contains("WORSE"), "{merged}");
+    assert_eq!(project.read("merged/result.json"), project.read("out/gate/result.json"));
+    project.all_say("merged", "regressed", "compare");
+    for file in ["cut/latency.hlog", "crash/timeline.json"] {
+        assert_eq!(project.read(&format!("merged/{file}")), project.read(&format!("out/gate/{file}")));
+    }
+    project.write("base.json", &sound);
+    project.change("base.json", |base| base["scenarios"][0]["hash"] = "0badf00d".into());
+    assert!(project.said("gate --baseline base.json", 4).contains("NOT COMPARABLE crash"));
+    project.all_say("out/gate", "void", "compare");
+    project.change("base.json", |base| base["schema"] = "seaworthy.result/v9".into());
+    assert!(project.said("gate --baseline base.json", 2).contains("seaworthy.result/v9"));
+    project.write("base.json", &sound[..sound.len() / 2]);
+    assert!(project.said("gate --baseline base.json", 2).contains("not a result"));
 }
 
 #[test]
@@ -214,6 +319,8 @@ fn a_looser_expectation_needs_a_waiver_that_has_not_ended() {
     project.write(path, &project.read(path).replace("<= 5s", "<= 8s"));
     let told = project.said("gate", 2);
     assert!(told.contains("LOOSENED crash latency.p95 @all <= 5s → <= 8s"), "{told}");
+    project.all_say("out/gate", "fail", "LOOSENED latency.p95 @all");
+    assert!(project.said("compare ci/baseline.json out/gate", 2).contains("LOOSENED"));
     let waiver = |until: &str| {
         format!(
             "[[waiver]]\nscenario = \"crash\"\nwhat = \"latency.p95 @all\"\nowner = \"kim\"\nuntil = \"{until}\"\nwhy = \"w\"\n"
@@ -221,8 +328,18 @@ fn a_looser_expectation_needs_a_waiver_that_has_not_ended() {
     };
     project.write("ci/waivers.toml", &waiver("2999-12-31"));
     assert!(project.said("gate", 0).contains("waived: crash"));
+    project.write("ci/waivers.toml", &format!("{}to = \"<= 7s\"\n", waiver("2999-12-31")));
+    assert!(project.said("gate", 2).contains("a waiver that nothing needs: crash latency.p95 @all of kim"));
+    project.write("ci/waivers.toml", &format!("{}to = \"<= 8s\"\n", waiver("2999-12-31")));
+    project.said("gate", 0);
     project.write("ci/waivers.toml", &waiver("2001-12-31"));
     assert!(project.said("gate", 2).contains("ended on 2001-12-31"));
+    fs::remove_file(project.0.path().join("ci/waivers.toml")).expect("it is there");
+    // What is promised, and what must be reached, is held as well.
+    project.write(path, &project.read(path).replace("<= 8s", "< 4s"));
+    project.said("gate", 0);
+    project.write(path, &format!("promise = {{ ordering = \"none\" }}\n{}", project.read(path)));
+    assert!(project.said("gate", 2).contains("LOOSENED crash promise.ordering per_key → none"));
 }
 
 #[test]
@@ -241,6 +358,16 @@ fn shards_merge_to_the_whole_byte_for_byte_and_a_missing_one_is_told() {
     // Another shard could be missing, and nobody would know.
     assert!(project.said("merge s1 s2 whole", 2).contains("whole: it is no shard"));
     assert!(project.said("merge s1/result.json s3/result.json", 4).contains("shards are missing: 2/3"));
+    assert!(project.said("merge s1 s2 s2 s3", 2).contains("it is shard 2 as s2 is"));
+    project.write("s0/result.json", &project.read("s1/result.json"));
+    project.write("s0/shard.json", "{\"shard\": 0, \"of\": 0}");
+    assert!(project.said("merge s0", 2).contains("there is no shard 0 of 0"));
+    project.write("s0/shard.json", "{\"shard\": 1, \"of\": 1}");
+    project.change("s0/result.json", |file| file["scenarios"] = json!([]));
+    assert!(project.said("merge s0", 4).contains("no scenario in any shard"));
+    project.write("s0/result.json", &project.read("whole/result.json"));
+    project.change("s0/result.json", |file| file["scenarios"][0]["seeds"][0]["verdict"] = "fail".into());
+    assert!(project.said("merge s0", 2).contains("verdict of seed 1 is fail"));
     project.said("gate --shard 4/3", 2);
 }
 
@@ -250,6 +377,9 @@ fn what_is_never_reached_proves_nothing_and_what_cannot_be_written_is_the_enviro
     project.scenario("idle", "", "\"lost\" = \"== 0\"\n\n[[sometimes]]\nthat = \"edge.uplink.backlog > 40000\"");
     let told = project.said("gate", 4);
     assert!(told.contains("VOID  coverage") && told.contains("idle: never reached in 2 seeds"), "{told}");
+    project.all_say("out/gate", "void", "never reached");
+    project.said("gate --shard 1/1 --out whole", 4);
+    project.said("merge whole --out merged", 4);
     project.write("file", "");
     assert!(project.said("gate scenarios/cut.toml --out file/out", 74).contains("could not write"));
     project.write("scenarios/broken.toml", "why = 7\n");
@@ -331,4 +461,30 @@ fn what_fails_or_can_no_longer_be_told_is_worse_and_a_base_of_nothing_is_no_base
         file["scenarios"][0]["recovery"][0]["steady_from_heal_ms"]["p95"] = json!({"v": -1});
     });
     assert!(project.said(&format!("compare {result} negative.json"), 2).contains("recovery(cut).steady"));
+    // On fresh seeds: no p99 anywhere proves nothing, and a few that are late are too few.
+    assert!(project.said(&format!("compare {result} {result} --fresh"), 4).contains("no seed has a p99"));
+    for (name, late) in [("usual.json", 0), ("late.json", 2)] {
+        changed(name, &|file| {
+            for at in 0..8 {
+                file["scenarios"][0]["seeds"][at]["p99_ms"] = json!({"v": if at < late { 5100 } else { 100 }});
+            }
+        });
+    }
+    let told = project.said("compare usual.json late.json --fresh", 0);
+    assert!(told.contains("INCONCLUSIVE") && told.contains("not all of it can be told"), "{told}");
+    assert!(!told.contains("no regression"), "{told}");
+    // What is not of the same is void for whoever asks.
+    changed("other.json", &|file| file["scenarios"][0]["id"] = "other".into());
+    changed("wall.json", &|file| file["time"] = "wall".into());
+    for other in ["other.json", "wall.json"] {
+        let told = project.said(&format!("compare {other} {result}"), 4);
+        assert!(told.contains("NOT COMPARABLE") && !told.contains("LOOSENED"), "{told}");
+        project.said(&format!("report out/cut --baseline {other}"), 4);
+    }
+    // No figure has more decimals than it needs.
+    changed("slow.json", &|file| {
+        file["scenarios"][0]["phases"]["all"]["latency_ms"]["max"] = json!({"v": 9123.3019});
+    });
+    let told = project.said(&format!("compare {result} slow.json"), 3);
+    assert!(told.contains("→ 9123.302  +"), "{told}");
 }
