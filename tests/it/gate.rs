@@ -488,3 +488,42 @@ fn what_fails_or_can_no_longer_be_told_is_worse_and_a_base_of_nothing_is_no_base
     let told = project.said(&format!("compare {result} slow.json"), 3);
     assert!(told.contains("→ 9123.302  +"), "{told}");
 }
+
+#[test]
+fn a_node_that_is_2_ms_slower_is_found_by_its_name_and_by_how_much() {
+    let project = Project::new();
+    for (name, packet_ns) in [("one", 1_000_000), ("two", 3_000_000)] {
+        let cost = format!("measured = \"2026-01-01\"\n[nodes.\"edge.strong\"]\npacket_ns = {packet_ns}\nkib_ns = 0\n");
+        project.write("scenarios/node.cpu.toml", &cost);
+        project.write(
+            "scenarios/node.toml",
+            "why = \"w\"\ngraph = \"graphs/edge_hub.yaml\"\ncpu = \"node.cpu.toml\"\nsim = { duration = \"10s\", warmup = \"1s\" }\n\
+             load = { into = \"edge.feed\", rate = \"50/s\", rows = \"data/quakes.ndjson\", repeat = true, key = \"net\" }\n\
+             [expect]\n\"lost\" = \"== 0\"\n",
+        );
+        project.said(&format!("sim scenarios/node.toml --seeds 1..2 --out {name}"), 0);
+    }
+    // As if the node itself had changed: what it was measured to cost is part of what runs.
+    let one: Value = serde_json::from_str(&project.read("one/node/result.json")).expect("it is JSON");
+    project.change("two/node/result.json", |two| two["scenarios"][0]["hash"] = one["scenarios"][0]["hash"].clone());
+    let told = project.said("compare one/node two/node", 3);
+    let stage = told.lines().find(|line| line.contains("worse stage ")).unwrap_or_else(|| panic!("{told}"));
+    assert!(stage.contains("edge.strong mean @hub.raw"), "{told}");
+    let by: f64 = stage.rsplit('+').next().and_then(|by| by.trim().parse().ok()).expect("how much");
+    assert!((1.9..2.2).contains(&by), "{told}");
+}
+
+#[test]
+fn one_packet_lost_in_one_seed_of_64_fails_the_gate() {
+    let project = Project::new();
+    let lost =
+        "[faults.bad]\nkind = \"sabotage.lose_effect\"\non = \"hub.raw\"\nat = \"1s\"\nfor = \"20ms\"\nchance = 0.03\n";
+    project.scenario("must_fail/bad", lost, "\"lost\" = \"== 0\"");
+    let path = "scenarios/must_fail/bad.toml";
+    project.write(path, &project.read(path).replace("graphs/", "../graphs/").replace("1..2", "1..64"));
+    let told = project.said(&format!("gate {path}"), 1);
+    let result: Value = serde_json::from_str(&project.read("out/gate/result.json")).expect("it is JSON");
+    let seeds = result["scenarios"][0]["seeds"].as_array().expect("a list");
+    let losing = seeds.iter().filter(|seed| seed["verdict"] == "fail").count();
+    assert_eq!((seeds.len(), losing, &result["scenarios"][0]["phases"]["all"]["lost"]), (64, 1, &json!(1)), "{told}");
+}
