@@ -9,6 +9,7 @@ mod exploring;
 mod gate;
 mod journal;
 mod must_fail;
+mod one_message_more;
 mod real;
 mod regressions;
 mod testing;
