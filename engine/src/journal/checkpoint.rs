@@ -212,6 +212,11 @@ impl Writer {
         self.since += bytes;
     }
 
+    /// One is due: the newest may stand in a segment that is gone.
+    pub(super) fn want(&mut self) {
+        self.since = self.every;
+    }
+
     pub(super) fn is_due(&self) -> bool {
         self.since >= self.every
     }

@@ -12,8 +12,10 @@ use super::active::{Active, header};
 use super::checkpoint::{self, Stand};
 use super::frame::{self, At, Header};
 use super::record::{Record, Settle, identity_of};
-use super::{Durability, JournalError, Lsn, Shared};
-use crate::env::{Io, Work};
+use super::spare::Made;
+use super::stub::Stub;
+use super::{Durability, JournalError, Lsn, SPARES, Shared};
+use crate::env::{Fut, Io, Work};
 use crate::observe::{Event, Place, What};
 use crate::packet::Seq;
 use crate::{always, sometimes};
@@ -44,6 +46,9 @@ pub(super) struct Waiter {
     done: oneshot::Sender<Range<Lsn>>,
 }
 
+/// A spare on its way, and whether the next stub's file was made with it.
+pub(super) type Making = Fut<'static, Result<(Made, bool), JournalError>>;
+
 /// A frame on its way to the disk.
 pub(super) struct Flight {
     records: Vec<Record>,
@@ -59,6 +64,10 @@ pub(super) struct Task {
     pub(super) active: Active,
     /// All segments that hold records, the active one included, with the LSN that each begins at.
     pub(super) segments: BTreeMap<u64, Lsn>,
+    /// Those of them that are but stubs.
+    pub(super) stubs: BTreeMap<u64, Stub>,
+    /// There is a file for the next one.
+    pub(super) next_stub: bool,
     /// When each of the others was left, unix ns; those of before this opening, at this opening.
     pub(super) sealed: BTreeMap<u64, i64>,
     pub(super) checkpoints: checkpoint::Writer,
@@ -67,8 +76,13 @@ pub(super) struct Task {
     pub(super) said_full: bool,
     /// The segment that was the active one when the journal was opened.
     pub(super) opened_in: u64,
+    /// A spare that is being made: its number is the next that one will have. Where an old segment comes first, that one is better,
+    /// and takes its name.
+    pub(super) making: Option<Making>,
     /// When to look for room again, ns, while the disk is full.
     pub(super) retry_at: Option<u64>,
+    /// The segment that was found to hold too much to be copied, and how much of it was needed then.
+    pub(super) too_live: Option<(u64, u64)>,
     pub(super) flying: VecDeque<Flight>,
     /// LSN of the first record of the next frame.
     pub(super) next: Lsn,
@@ -107,13 +121,14 @@ impl Task {
         shared: Arc<Shared>,
         active: Active,
         segments: BTreeMap<u64, Lsn>,
+        (stubs, next_stub): (BTreeMap<u64, Stub>, bool),
         checkpoints: checkpoint::Writer,
     ) -> Self {
         let (next, is_full) = {
             let state = shared.lock();
             (state.durable, state.full)
         };
-        let retry_at = is_full.then(|| shared.env.clock.mono().saturating_add(shared.options.full_retry_ns));
+        let retry_at = is_full.then(|| shared.env.clock.mono());
         let (landed, opened_in) = (active.stand(next), active.number);
         let now = shared.env.clock.unix_ns();
         let sealed = segments.keys().filter(|number| **number != active.number).map(|number| (*number, now)).collect();
@@ -121,12 +136,16 @@ impl Task {
             shared,
             active,
             segments,
+            stubs,
+            next_stub,
             sealed,
             checkpoints,
             landed,
             said_full: false,
             opened_in,
+            making: None,
             retry_at,
+            too_live: None,
             flying: VecDeque::new(),
             next,
             synced: next,
@@ -215,6 +234,7 @@ impl Task {
         tokio::select! {
             biased;
             written = &mut first.written => self.landed(written).await,
+            made = made(&mut self.making) => self.making_ended(made?).await,
             () = shared.work.notified() => Ok(()),
         }
     }
@@ -311,18 +331,17 @@ impl Task {
         let marks = self.unmarked && options.durability != Durability::Os && self.unsynced_bytes == 0;
         let now = clock.mono();
         let mark = marks.then(|| now.saturating_add(options.mark_after_ns));
-        let spare_missing = self.shared.lock().spare.is_none();
+        let spare_missing = self.making.is_none() && self.shared.lock().spares < SPARES;
         let retry = spare_missing.then(|| self.retry_at.unwrap_or_else(|| now.saturating_add(options.full_retry_ns)));
         let shared = self.shared.clone();
-        let Some(due) = [mark, retry, self.sync_due].into_iter().flatten().min() else {
-            shared.work.notified().await;
-            return Ok(());
-        };
+        let due = [mark, retry, self.sync_due].into_iter().flatten().min();
         tokio::select! {
             biased;
             () = shared.work.notified() => return Ok(()),
-            () = clock.sleep_until(due) => {}
+            made = made(&mut self.making) => return self.making_ended(made?).await,
+            () = clock.sleep_until(due.unwrap_or(u64::MAX)), if due.is_some() => {}
         }
+        let due = due.expect("without a time nothing else wakes");
         if mark == Some(due) {
             return self.mark(false, Bytes::new()).await;
         }
@@ -427,6 +446,14 @@ impl Task {
         state.active_left = self.active.left();
         state.wear.wrote_synced(frame::SECTOR);
         Ok(())
+    }
+}
+
+/// Waits for a spare that is being made, for ever where none is.
+async fn made(making: &mut Option<Making>) -> Result<(Made, bool), JournalError> {
+    match making {
+        Some(making) => making.await,
+        None => std::future::pending().await,
     }
 }
 

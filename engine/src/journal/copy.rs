@@ -1,7 +1,7 @@
 //! Copying forward: what little of an old segment is still needed moves to the active one, so that the segment, and those
 //! behind it, can be recycled.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::JournalError;
 use super::active::padded;
@@ -63,32 +63,43 @@ impl Task {
         assert!(self.flying.is_empty(), "copies were made while frames were on their way");
         let mut budget = self.shared.options.segment_bytes / 2;
         while let Some(number) = self.pin(pressing) {
-            // What comes next must fit still, whatever it is.
-            let largest = (self.shared.options.frame_bytes_max as u64).next_multiple_of(SECTOR);
-            let limit = budget.min(self.active.left() / 2).min(self.active.left().saturating_sub(largest));
-            let Some(copies) = self.live_records(number, limit).await? else { return Ok(()) };
-            let mut batches =
-                batches(copies, self.shared.options.frame_bytes_max - frame::HEADER).into_iter().peekable();
-            let fits = |batch: &Batch, left: u64| padded(&batch.body) <= left;
-            let mut left = limit;
-            if !batches.peek().is_some_and(|batch| fits(batch, left)) {
+            let limit = budget.min(self.active.left() / 2).min(self.copy_bytes_max());
+            let copied = self.copy_out(number, limit, false).await?;
+            if copied == 0 {
                 return Ok(());
             }
-            while let Some(batch) = batches.next_if(|batch| fits(batch, left)) {
-                left -= padded(&batch.body);
-                // Numbered like all records, so that their loss would be seen like any other.
-                self.shared.lock().next.0 += batch.records.len() as u64;
-                reachable!(
-                    &*self.shared.env.probe,
-                    "journal.copied_forward",
-                    "packets that moved out of an old segment"
-                );
-                self.issue(batch).await;
-                self.land().await?;
-            }
-            budget -= limit - left;
+            budget -= copied;
         }
         Ok(())
+    }
+
+    /// How much may be copied now: what comes next must fit still, whatever it is.
+    pub(super) fn copy_bytes_max(&self) -> u64 {
+        let largest = (self.shared.options.frame_bytes_max as u64).next_multiple_of(SECTOR);
+        self.active.left().saturating_sub(largest)
+    }
+
+    /// Copies what is needed of a segment, `limit` bytes at most; `wholly` copies nothing where that is not all of it. Gives
+    /// how many bytes were written.
+    pub(super) async fn copy_out(&mut self, number: u64, limit: u64, wholly: bool) -> Result<u64, JournalError> {
+        // A record's size is but an upper bound: what fits shows in the frames.
+        let enough = if wholly { u64::MAX } else { limit };
+        let Some(copies) = self.live_records(number, enough).await? else { return Ok(0) };
+        let batches = batches(copies, self.shared.options.frame_bytes_max - frame::HEADER);
+        if wholly && batches.iter().map(|batch| padded(&batch.body)).sum::<u64>() > limit {
+            return Ok(0);
+        }
+        let mut left = limit;
+        for batch in batches {
+            let Some(rest) = left.checked_sub(padded(&batch.body)) else { break };
+            left = rest;
+            // Numbered like all records, so that their loss would be seen like any other.
+            self.shared.lock().next.0 += batch.records.len() as u64;
+            reachable!(&*self.shared.env.probe, "journal.copied_forward", "packets that moved out of an old segment");
+            self.issue(batch).await;
+            self.land().await?;
+        }
+        Ok(limit - left)
     }
 
     fn pin(&self, pressing: bool) -> Option<u64> {
@@ -98,6 +109,7 @@ impl Task {
             .segments
             .iter()
             .zip(ends)
+            .filter(|((number, _), _)| !self.stubs.contains_key(number))
             .map(|((number, base), end)| Sealed {
                 number: *number,
                 records: end.0.saturating_sub(base.0),
@@ -116,23 +128,31 @@ impl Task {
             let letters = state.image.dead_letters().iter().filter(|entry| entry.at.segment == segment).cloned();
             (state.image.live_frames(segment), letters.collect::<Vec<_>>())
         };
-        let file = {
-            let files = self.shared.files.lock().expect("no code panics while it holds the files");
-            files.open.get(&segment).cloned().expect("every segment in use is open")
-        };
+        let file = self.file(segment);
         let limit = self.shared.options.frame_bytes_max.next_multiple_of(SECTOR as usize);
-        let mut copies = Vec::new();
+        let (mut copies, mut copied) = (Vec::new(), 0);
+        // The bytes from a place on; frames behind the first are read along with it.
+        let mut piece = (0, Bytes::new());
         for at in frames {
-            if copies.iter().map(Record::size).sum::<usize>() as u64 > bytes {
+            if copied > bytes {
                 break;
             }
-            let read = file.read_at(at.offset, limit).await;
-            let bytes = read.map_err(JournalError::io(format!("read segment {segment} at {}", at.offset)))?;
-            let Found::Frame(_, mut body) = frame::parse(at, &bytes) else { return Ok(None) };
+            let along = usize::try_from(at.offset - piece.0).expect("a segment fits in memory").min(piece.1.len());
+            let mut found = frame::parse(at, &piece.1.slice(along..));
+            if !matches!(found, Found::Frame(..)) {
+                let read = file.read_at(at.offset, limit).await;
+                let bytes = read.map_err(JournalError::io(format!("read segment {segment} at {}", at.offset)))?;
+                piece = (at.offset, bytes);
+                found = frame::parse(at, &piece.1);
+            }
+            let Found::Frame(_, mut body) = found else { return Ok(None) };
             let state = self.shared.lock();
             while !body.is_empty() {
                 let Ok(record) = Record::decode(&mut body) else { return Ok(None) };
-                copies.extend(copy_of(&state.image, &letters, at, record));
+                if let Some(copy) = copy_of(&state.image, &letters, at, record) {
+                    copied += copy.size() as u64;
+                    copies.push(copy);
+                }
             }
         }
         Ok(Some(copies))

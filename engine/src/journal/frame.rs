@@ -71,6 +71,12 @@ impl Header {
         self.epoch >= epoch && self.base >= next && until.is_none_or(|until| self.end() <= until)
     }
 
+    /// True for the frame of a stub: it stands for all the records of a segment that is gone, and follows no frame.
+    #[must_use]
+    pub fn passes_over(&self) -> bool {
+        self.is_state && self.count > 0
+    }
+
     /// The LSN at which segment `number` began, of which nothing before this frame, at `offset`, is left.
     #[must_use]
     pub fn segment_base(&self, number: u64, offset: u64) -> Lsn {

@@ -214,9 +214,9 @@ impl Image {
         packets.chain(letters).filter(|at| at.segment == segment).collect()
     }
 
-    /// The oldest segment that somebody needs.
-    pub(super) fn oldest_live(&self) -> Option<u64> {
-        self.live.keys().next().copied()
+    /// The segments that somebody needs, ascending.
+    pub(super) fn live_segments(&self) -> impl Iterator<Item = u64> {
+        self.live.keys().copied()
     }
 
     fn append(&mut self, at: At, channel: &Name, seq: Seq, packet: Bytes) {

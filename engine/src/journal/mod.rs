@@ -10,8 +10,9 @@
 //!
 //! # On disk
 //! Segments `seg-<number>.swj` of equal size, allocated (zero-filled) before use, so that a full disk shows in one place:
-//! where the *spare* segment is made. While there is no spare, what would add packets from outside is refused, and what
-//! drains them is still taken. A segment whose packets are all settled becomes the next spare by a rename.
+//! where the *spare* segments are made. While the second is missing, what would add packets from outside is refused, and what
+//! drains them is still taken. A segment whose packets are all settled becomes a spare by a rename; on a full disk also one
+//! between others ([`stub`]).
 //!
 //! A segment begins with a header sector ([`segment`]); frames ([`frame`]) follow, each at a 512 B boundary, so that no
 //! frame shares a sector with an older one and a torn write can't touch what was confirmed. Rotation writes the small
@@ -38,6 +39,7 @@ mod read;
 pub mod reader;
 pub mod record;
 mod recovery;
+mod relief;
 pub mod repair;
 mod report;
 mod retention;
@@ -48,6 +50,7 @@ mod runs;
 mod scan;
 pub mod segment;
 mod spare;
+mod stub;
 #[cfg(test)]
 mod tests;
 mod wear;
@@ -64,6 +67,7 @@ pub use durability::Durability;
 pub use error::{JournalError, is_full};
 pub use record::Record;
 pub use report::{Breach, Gap, Outcome, Recovery};
+use spare::SPARES;
 pub use wear::Wear;
 
 /// Position of a record in a journal: the how many-th record it is, from 0.
@@ -205,9 +209,9 @@ struct State {
     /// What was written since the journal was opened; without `open_ns`.
     wear: Wear,
     opened_ns: u64,
-    /// The segment that is kept for when the active one is full.
-    spare: Option<u64>,
-    /// There was no room for a spare the last time that one was to be made.
+    /// Segments that are kept for when the active one is full: their numbers follow its own.
+    spares: u64,
+    /// There was no room for another the last time that one was to be made.
     full: bool,
     /// Room left in the active segment, for transactions that drain a full disk.
     active_left: u64,
@@ -308,8 +312,8 @@ impl Journal {
                 sync_wanted: false,
                 wear: opened.wear,
                 opened_ns: env.clock.mono(),
-                spare: opened.spare,
-                full: opened.spare.is_none(),
+                spares: opened.spares,
+                full: opened.full,
                 active_left: opened.active.left(),
                 damaged: false,
                 stopped: None,
@@ -321,7 +325,14 @@ impl Journal {
             durable,
         });
         tokio::spawn(
-            commit::Task::new(shared.clone(), opened.active, opened.segments, opened.checkpoints).run(opened.lock),
+            commit::Task::new(
+                shared.clone(),
+                opened.active,
+                opened.segments,
+                (opened.stubs, opened.next_stub),
+                opened.checkpoints,
+            )
+            .run(opened.lock),
         );
         Ok((Journal { shared }, opened.recovery))
     }
@@ -374,15 +385,16 @@ impl Journal {
         if state.pending.body.len() + bytes > options.queue_bytes_max {
             return Err(Full::Queue);
         }
-        // Without a spare, what is left of the active segment belongs to those who drain. Until it is known that there is no
-        // room for one, half of it is for all.
+        // Without a second spare, the first and what is left of the active segment belong to those who drain. Until it is known
+        // that there is no room for one, half of what is left is for all.
         let waiting = state.pending.body.len() as u64 + 4 * frame::SECTOR;
-        let left = match (intent, state.full) {
-            (Intent::Drain, _) => state.active_left,
-            (Intent::Produce, false) => state.active_left / 2,
-            (Intent::Produce, true) => 0,
+        let left = match (intent, state.spares) {
+            (Intent::Produce, SPARES..) | (Intent::Drain, 1..) => return Ok(()),
+            (Intent::Drain, 0) => state.active_left,
+            (Intent::Produce, _) if state.full => 0,
+            (Intent::Produce, _) => state.active_left / 2,
         };
-        if state.spare.is_none() && waiting + bytes as u64 > left {
+        if waiting + bytes as u64 > left {
             return Err(Full::Disk);
         }
         Ok(())

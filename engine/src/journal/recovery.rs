@@ -20,7 +20,8 @@ use super::record::{Opened, Quarantined, Record};
 use super::scan::{Piece, Scan};
 use super::segment::{self, Sector, SegmentHeader};
 use super::spare::{self, Made};
-use super::{JournalError, JournalOptions, Lsn, Recovery, Wear};
+use super::stub::{self, Stub};
+use super::{JournalError, JournalOptions, Lsn, Recovery, SPARES, Wear};
 use crate::env::{Env, File, Open};
 use crate::observe::{Event, What};
 use crate::packet::Seq;
@@ -31,7 +32,12 @@ pub(super) struct Opening {
     pub(super) files: Files,
     pub(super) active: Active,
     pub(super) segments: BTreeMap<u64, Lsn>,
-    pub(super) spare: Option<u64>,
+    /// Those of them that are but stubs.
+    pub(super) stubs: BTreeMap<u64, Stub>,
+    pub(super) next_stub: bool,
+    pub(super) spares: u64,
+    /// There was no room for those that are missing.
+    pub(super) full: bool,
     pub(super) checkpoints: checkpoint::Writer,
     pub(super) wear: Wear,
     pub(super) recovery: Recovery,
@@ -45,7 +51,12 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
         io::ErrorKind::WouldBlock => JournalError::Locked,
         _ => JournalError::io("lock the data directory")(error),
     })?;
-    let mut inventory = inventory(env, options).await?;
+    let mut inventory = read_inventory(env, options).await?;
+    let beside = if inventory.next_stub { stub::beside(&*env.disk, &inventory.used).await } else { Ok(None) };
+    if let Some(stub) = beside.map_err(JournalError::unread(&segment::name(stub::NEXT)))? {
+        stub::put(env, stub.number).await?;
+        inventory = read_inventory(env, options).await?;
+    }
     let files = open_all(env, &inventory.used).await?;
     let checkpoints = checkpoint::read(env).await;
     let proofs = checkpoint::proofs(&*env.disk).await;
@@ -76,7 +87,7 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
     recovery.journal = inventory.used.first().map_or_else(|| draw_id(env), |header| header.journal);
     recovery.created = inventory.used.is_empty();
     // Nothing is removed before all that may be refused was looked at.
-    let mut spare = tidy(env, options, &inventory).await?;
+    let mut spares = tidy(env, options, &inventory).await?;
     let mut segments: BTreeMap<u64, Lsn> = inventory.used.iter().map(|header| (header.number, header.base)).collect();
     let journal = recovery.journal;
     let mut active = match inventory.used.last() {
@@ -87,7 +98,10 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
             let (offset, prev, epoch) = (scan.offset, scan.prev, recovery.epoch);
             Active { offset, prev, epoch, digest: begun.digest.and(scan.digest), ..begun }
         }
-        None => create_first(env, options, journal, recovery.epoch, &mut spare).await?,
+        None => {
+            spares = spares.saturating_sub(1);
+            create_first(env, options, journal, recovery.epoch).await?
+        }
     };
     segments.entry(active.number).or_insert(recovery.next);
     let mut wear = Wear::default();
@@ -110,7 +124,7 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
     let mut state =
         vec![Record::Opened(Opened { epoch: recovery.epoch, version: env!("CARGO_PKG_VERSION").to_owned() })];
     state.extend(image.snapshot());
-    let (begun, bytes) = begin_epoch(env, options, &mut active, &mut spare, &state, recovery.next).await?;
+    let (begun, bytes) = begin_epoch(env, options, &mut active, &mut spares, &state, recovery.next).await?;
     wear.wrote_synced(bytes);
     if begun {
         segments.insert(active.number, recovery.next);
@@ -119,10 +133,17 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
     files.open.insert(active.number, active.file.clone());
     image.keep_tail(options.tail_bytes_max);
     image.synced();
-    if spare.is_none() && spare::create(env, active.number + 1, options.segment_bytes).await? == Made::Spare {
-        spare = Some(active.number + 1);
+    // The second is made later: nobody should have to wait for it. But where there may be no room for it, an opening must not let
+    // in what belongs to those who drain.
+    if spares == 0 && spare::create(env, active.number + 1, options.segment_bytes).await? == Made::Spare {
+        spares = 1;
         wear.wrote_synced(options.segment_bytes);
     }
+    let with_next = (segments.len() - inventory.stubs.len()) as u64 + spares + 1;
+    let fits = with_next * options.segment_bytes <= options.bytes_max;
+    let has_room = |free: io::Result<u64>| free.is_ok_and(|free| free >= options.segment_bytes);
+    let full = spares < SPARES && !recovery.created && !(fits && has_room(env.disk.free_bytes().await));
+    let full = full || spares == 0;
     let probe = &*env.probe;
     sometimes!(probe, "recovery.checkpoint", recovery.checkpoint.is_some(), "an opening that began at a checkpoint");
     sometimes!(probe, "recovery.cut", recovery.cut.is_some(), "an opening that cut off what was never confirmed");
@@ -133,7 +154,8 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
     for line in recovery.lines() {
         tracing::warn!(process = options.process, "{line}");
     }
-    Ok(Opening { image, files, active, segments, spare, checkpoints, wear, recovery, lock })
+    let Inventory { stubs, next_stub, .. } = inventory;
+    Ok(Opening { image, files, active, segments, stubs, next_stub, spares, full, checkpoints, wear, recovery, lock })
 }
 
 /// A scan that is over.
@@ -174,13 +196,18 @@ async fn scan_all(
     let proven = proofs.iter().filter(|proof| proof.journal == journal).map(|proof| proof.stand);
     let proven = proven.max_by_key(|stand| stand.next);
     // With a segment missing in between, what was lost shows in a full scan only.
-    let whole = used.windows(2).all(|two| two[0].number + 1 == two[1].number);
+    let follows = |two: &[SegmentHeader]| match inventory.stubs.get(&two[0].number) {
+        Some(stub) => stub.end == two[1].base,
+        None => two[0].number + 1 == two[1].number,
+    };
+    let whole = used.windows(2).all(follows);
     for checkpoint in ours.filter(|_| whole) {
         if !stands(files, &checkpoint.stand).await? {
             continue;
         }
         let mut scanned = scan(inventory, files, Some(checkpoint)).await?;
-        if scanned.scan.image.oldest_live().is_some_and(|oldest| oldest < used[0].number) {
+        let is_gone = |segment| segment < used[0].number || inventory.stubs.contains_key(&segment);
+        if scanned.scan.image.live_segments().any(is_gone) {
             // It needs a segment that is gone.
             continue;
         }
@@ -263,6 +290,10 @@ struct Inventory {
     used: Vec<SegmentHeader>,
     /// Those of them whose start is destroyed, with the LSN of the first frame that is left.
     beheaded: BTreeMap<u64, Lsn>,
+    /// Those of them that are but stubs.
+    stubs: BTreeMap<u64, Stub>,
+    /// The file of the next stub is there.
+    next_stub: bool,
     /// Files of a segment's name without a frame.
     unused: Vec<u64>,
 }
@@ -284,9 +315,10 @@ impl Inventory {
 }
 
 /// What is in the directory. Refuses what doesn't belong there; nothing is written.
-async fn inventory(env: &Env, options: &JournalOptions) -> Result<Inventory, JournalError> {
+async fn read_inventory(env: &Env, options: &JournalOptions) -> Result<Inventory, JournalError> {
     let mut used: Vec<SegmentHeader> = Vec::new();
-    let (mut headless, mut unused) = (Vec::new(), Vec::new());
+    let (mut headless, mut unused, mut stubs) = (Vec::new(), Vec::new(), BTreeMap::<u64, Stub>::new());
+    let mut next_stub = false;
     for name in env.disk.list("").await.map_err(JournalError::io("list the data directory"))? {
         // A file system's own directory, on a mount point.
         let checkpoint = checkpoint::SLOTS.contains(&name.as_str());
@@ -296,6 +328,10 @@ async fn inventory(env: &Env, options: &JournalOptions) -> Result<Inventory, Jou
         let Some(number) = segment::number(&name) else {
             return Err(JournalError::Foreign { name, why: "no journal writes a file of that name".into() });
         };
+        if number == stub::NEXT {
+            next_stub = true;
+            continue;
+        }
         let file = env.disk.open(&name, Open::Read).await.map_err(JournalError::io(format!("open {name}")))?;
         let start = file.read_at(0, SECTOR as usize).await.map_err(JournalError::unread(&name))?;
         match segment::decode(number, &start) {
@@ -308,6 +344,10 @@ async fn inventory(env: &Env, options: &JournalOptions) -> Result<Inventory, Jou
                 if header.process != options.process {
                     let why = format!("it is a journal of process `{}`, this is `{}`", header.process, options.process);
                     return Err(JournalError::Foreign { name, why });
+                }
+                if stub::is(&header) {
+                    let read = Stub::read(spare::open(env, number).await?).await.map_err(JournalError::unread(&name));
+                    stubs.extend(read?.map(|(_, stub)| (number, stub)));
                 }
                 used.push(header);
             }
@@ -330,32 +370,34 @@ async fn inventory(env: &Env, options: &JournalOptions) -> Result<Inventory, Jou
         used.push(SegmentHeader { version, journal, number, epoch, base, prev, size: 0, footer: 0, process });
     }
     used.sort_by_key(|header| header.number);
-    Ok(Inventory { used, beheaded, unused })
+    // A crash may have left one that a stub stands for already.
+    let is_stood_for = |header: &SegmentHeader| {
+        stubs.range(..header.number).next_back().is_some_and(|(_, stub)| header.base < stub.end)
+    };
+    unused.extend(used.extract_if(.., |header| is_stood_for(header)).map(|header| header.number));
+    Ok(Inventory { used, beheaded, stubs, next_stub, unused })
 }
 
-/// Completes the spare, and removes what else is without a frame. Gives the spare, if there is one.
-async fn tidy(env: &Env, options: &JournalOptions, inventory: &Inventory) -> Result<Option<u64>, JournalError> {
-    // A spare always carries the next number; anything else is what a crash left of a removal.
-    let next = inventory.used.last().map_or(0, |header| header.number) + 1;
-    let mut spare = None;
+/// Completes the spares, and removes what else is without a frame. Gives how many spares there are.
+async fn tidy(env: &Env, options: &JournalOptions, inventory: &Inventory) -> Result<u64, JournalError> {
+    // Spares always carry the next numbers; anything else is what a crash left of a removal.
+    let newest = inventory.used.last().map_or(0, |header| header.number);
+    let mut spares = 0;
     for number in &inventory.unused {
-        if *number != next {
+        if spares == SPARES || *number != newest + spares + 1 {
             spare::remove(env, &segment::name(*number)).await?;
-        } else if spare::create(env, next, options.segment_bytes).await? == Made::Spare {
-            spare = Some(next);
+        } else if spare::complete(env, *number, options.segment_bytes).await? == Made::Spare {
+            spares += 1;
         }
     }
-    Ok(spare)
+    if spares > 0 {
+        env.disk.sync_dir("").await.map_err(JournalError::io("make the names of spares durable"))?;
+    }
+    Ok(spares)
 }
 
-async fn create_first(
-    env: &Env,
-    options: &JournalOptions,
-    journal: u128,
-    epoch: u64,
-    spare: &mut Option<u64>,
-) -> Result<Active, JournalError> {
-    let number = spare.take().unwrap_or(1);
+async fn create_first(env: &Env, options: &JournalOptions, journal: u128, epoch: u64) -> Result<Active, JournalError> {
+    let number = 1;
     if spare::create(env, number, options.segment_bytes).await? == Made::NoRoom {
         return Err(JournalError::NoRoom { bytes: options.segment_bytes });
     }
@@ -373,7 +415,7 @@ async fn begin_epoch(
     env: &Env,
     options: &JournalOptions,
     active: &mut Active,
-    spare: &mut Option<u64>,
+    spares: &mut u64,
     state: &[Record],
     next: Lsn,
 ) -> Result<(bool, u64), JournalError> {
@@ -386,13 +428,11 @@ async fn begin_epoch(
     let rotate = needed > active.left() || active.version < segment::VERSION;
     let (mut bufs, mut left) = (Vec::new(), None);
     if rotate {
-        let number = loop {
-            if let Some(number) = spare.take() {
-                break number;
-            }
-            let number = active.number + 1;
+        let number = active.number + 1;
+        while *spares == 0 {
             if spare::create(env, number, options.segment_bytes).await? == Made::Spare {
-                break number;
+                *spares = 1;
+                break;
             }
             reachable!(&*env.probe, "recovery.no_room", "an opening that had to wait for room");
             tracing::warn!(
@@ -403,7 +443,8 @@ async fn begin_epoch(
             let (reason, place) = ("journal.full".into(), options.process.as_str().into());
             env.probe.on(&[Event { what: What::Refused { reason }, place, identity: None, seq: Seq(0), attempt: 0 }]);
             env.clock.sleep(options.full_retry_ns).await;
-        };
+        }
+        *spares -= 1;
         let (following, first) = active.follow(env, &options.process, number, next).await?;
         bufs.push(first);
         left = Some(std::mem::replace(active, following));

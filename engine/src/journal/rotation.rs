@@ -1,10 +1,13 @@
-//! From one segment to the next: rotation, the spare, recycling, and checkpoints. The commit task does it between frames.
+//! From one segment to the next: rotation, the spares, recycling, and checkpoints. The commit task does it between frames.
+
+use std::sync::Arc;
 
 use super::active::{state_bodies, state_frames_bytes};
 use super::commit::Task;
 use super::retention::Horizon;
-use super::spare::{self, Made};
-use super::{JournalError, segment};
+use super::spare::{self, Made, PIECES};
+use super::{JournalError, SPARES, segment, stub};
+use crate::env::File;
 use crate::observe::{Event, What};
 use crate::packet::Seq;
 use crate::reachable;
@@ -32,19 +35,19 @@ impl Task {
         // The next header says that everything before it is durable; and waiting for room may take long.
         self.sync().await?;
         loop {
-            if self.shared.lock().spare.is_some() {
+            if self.spares() > 0 {
                 break;
             }
             self.make_spare().await?;
-            if self.shared.lock().spare.is_none() {
+            if self.spares() == 0 {
                 self.shared.env.clock.sleep(self.shared.options.full_retry_ns).await;
             }
         }
         self.sealed().await?;
         let (number, snapshot, durable) = {
             let mut state = self.shared.lock();
-            let number = state.spare.take().expect("the loop above ends with a spare");
-            (number, state.image.snapshot(), state.durable)
+            state.spares -= 1;
+            (self.active.number + 1, state.image.snapshot(), state.durable)
         };
         let bodies = state_bodies(&snapshot, self.shared.options.frame_bytes_max);
         state_frames_bytes(&bodies, &self.shared.options)?;
@@ -71,7 +74,14 @@ impl Task {
         self.recycle().await?;
         let full = self.shared.lock().full;
         self.copy_forward(full).await?;
+        if full {
+            self.relieve().await?;
+        }
         self.spare_if_due().await
+    }
+
+    pub(super) fn spares(&self) -> u64 {
+        self.shared.lock().spares
     }
 
     /// Looks for room when it is time to, however much there is to do.
@@ -80,15 +90,16 @@ impl Task {
             return Ok(());
         }
         self.retry_at = None;
-        if self.shared.lock().spare.is_none() {
+        if self.spares() < SPARES {
             while !self.flying.is_empty() {
                 self.land().await?;
             }
-            self.make_spare().await?;
             let full = self.shared.lock().full;
             if full {
                 self.copy_forward(true).await?;
+                self.relieve().await?;
             }
+            self.begin_spare().await?;
         }
         Ok(())
     }
@@ -97,40 +108,72 @@ impl Task {
     pub(super) async fn spare_if_due(&mut self) -> Result<(), JournalError> {
         let wanted = {
             let state = self.shared.lock();
-            state.spare.is_none() && !state.full
+            state.spares < SPARES && !state.full
         };
         let due = wanted && self.active.offset >= self.active.size / 4;
-        if due { self.make_spare().await } else { Ok(()) }
+        if due { self.begin_spare().await } else { Ok(()) }
     }
 
-    /// Sees to it that there is a spare, if there is room for one.
-    pub(super) async fn make_spare(&mut self) -> Result<(), JournalError> {
-        self.recycle().await?;
-        if self.shared.lock().spare.is_some() {
+    /// Sees to it that there is one more spare, if one is missing and there is room for it. Waits for that.
+    async fn make_spare(&mut self) -> Result<(), JournalError> {
+        let Some(number) = self.next_spare().await? else { return Ok(()) };
+        // What was begun of it is gone on with, at once.
+        self.making = None;
+        let made = spare::create(&self.shared.env, number, self.shared.options.segment_bytes).await?;
+        self.made(made).await
+    }
+
+    /// Begins to make one more spare, if one is missing and there may be room for it: [`Task::made`] ends that. The next stub's
+    /// file comes first.
+    async fn begin_spare(&mut self) -> Result<(), JournalError> {
+        if self.making.is_some() {
             return Ok(());
         }
-        let number = self.active.number + 1;
-        let shared = self.shared.clone();
-        let options = &shared.options;
-        let over = (self.segments.len() as u64 + 1) * options.segment_bytes > options.bytes_max;
-        let made = if over {
-            Made::NoRoom
-        } else {
-            if self.sync_due.is_some() {
-                // It would have to wait until all those zeros are written.
-                self.sync().await?;
-            }
-            spare::create(&shared.env, number, options.segment_bytes).await?
-        };
+        let Some(number) = self.next_spare().await? else { return Ok(()) };
+        let (env, bytes, stub_missing) = (self.shared.env.clone(), self.shared.options.segment_bytes, !self.next_stub);
+        self.making = Some(Box::pin(async move {
+            let stub = stub_missing && stub::prepare(&env).await?;
+            Ok((spare::create_in(&env, number, bytes, PIECES).await?, stub))
+        }));
+        Ok(())
+    }
+
+    /// The number of the spare to be made, if one is missing and the journal may grow.
+    async fn next_spare(&mut self) -> Result<Option<u64>, JournalError> {
+        self.recycle().await?;
+        let spares = self.spares();
+        if spares >= SPARES {
+            return Ok(None);
+        }
+        let options = &self.shared.options;
+        let files = (self.segments.len() - self.stubs.len()) as u64 + spares + 1;
+        if files * options.segment_bytes > options.bytes_max {
+            self.made(Made::NoRoom).await?;
+            return Ok(None);
+        }
+        if self.sync_due.is_some() {
+            // It would have to wait behind the zeros.
+            self.sync().await?;
+        }
+        Ok(Some(self.active.number + spares + 1))
+    }
+
+    /// What was begun by [`Task::begin_spare`] is over.
+    pub(super) async fn making_ended(&mut self, (made, stub): (Made, bool)) -> Result<(), JournalError> {
+        self.making = None;
+        if stub {
+            self.prepared_stub();
+        }
+        self.made(made).await
+    }
+
+    /// A spare was made, or there was no room for it.
+    async fn made(&mut self, made: Made) -> Result<(), JournalError> {
+        let options = &self.shared.options;
         match made {
             Made::Spare => {
-                let mut state = self.shared.lock();
-                (state.spare, state.full) = (Some(number), false);
-                state.wear.wrote_synced(options.segment_bytes);
-                drop(state);
-                self.said_full = false;
-                self.retry_at = None;
-                self.shared.durable.send_modify(|_| {});
+                self.shared.lock().wear.wrote_synced(options.segment_bytes);
+                self.gained();
             }
             // Replays come second.
             Made::NoRoom if self.free_segment(true).is_some() => {
@@ -158,8 +201,21 @@ impl Task {
         Ok(())
     }
 
-    /// Gives back the oldest segments that nobody needs and no replay may ask for: the first as the spare, the others to the
-    /// file system.
+    /// There is one spare more.
+    pub(super) fn gained(&mut self) {
+        let mut state = self.shared.lock();
+        state.spares += 1;
+        if state.spares >= SPARES {
+            state.full = false;
+            self.said_full = false;
+            self.retry_at = None;
+        }
+        drop(state);
+        self.shared.durable.send_modify(|_| {});
+    }
+
+    /// Gives back the oldest segments that nobody needs and no replay may ask for: as spares while some are missing, else to
+    /// the file system.
     pub(super) async fn recycle(&mut self) -> Result<(), JournalError> {
         while let Some(oldest) = self.free_segment(false) {
             self.give_back(oldest).await?;
@@ -171,7 +227,7 @@ impl Task {
     pub(super) fn free_segment(&self, pressing: bool) -> Option<u64> {
         let oldest = *self.segments.keys().next().expect("the active segment is one");
         let free = oldest != self.active.number && self.shared.lock().image.live_in(oldest) == 0;
-        (free && (pressing || !self.is_kept(oldest))).then_some(oldest)
+        (free && (pressing || self.stubs.contains_key(&oldest) || !self.is_kept(oldest))).then_some(oldest)
     }
 
     /// True while a sealed segment is kept for replays.
@@ -179,7 +235,8 @@ impl Task {
         let options = &self.shared.options;
         let horizon = Horizon { ns: options.retain_ns, bytes: options.retain_bytes };
         // Of the active one only what is written counts: what is asked for is there even when it was just begun.
-        let sealed = self.segments.range(segment + 1..self.active.number).count() as u64;
+        let newer = self.segments.range(segment + 1..self.active.number);
+        let sealed = newer.filter(|(number, _)| !self.stubs.contains_key(number)).count() as u64;
         let newer_bytes = sealed * options.segment_bytes + self.active.offset;
         let sealed_at = self.sealed.get(&segment).copied().unwrap_or(i64::MAX);
         horizon.keeps(sealed_at, self.shared.env.clock.unix_ns(), newer_bytes)
@@ -191,25 +248,45 @@ impl Task {
         self.segments.remove(&oldest);
         self.sealed.remove(&oldest);
         let file = self.shared.files.lock().expect("no code panics while it holds the files").open.remove(&oldest);
-        // One of an earlier life may be smaller, or cut short: it has no room for what a segment begins with.
-        let whole = oldest > self.opened_in || {
-            let size = file.expect("every segment in use is open").len().await;
-            size.map_err(JournalError::io("read a segment's length"))? >= self.shared.options.segment_bytes
-        };
-        let spare = self.shared.lock().spare;
-        if spare.is_none() && whole {
-            self.retry_at = None;
-            let number = self.active.number + 1;
+        let file = file.expect("every segment in use is open");
+        if self.stubs.remove(&oldest).is_some() {
+            return self.give_back_stub(oldest).await;
+        }
+        let whole = self.is_whole(oldest, &file).await?;
+        let spares = self.spares();
+        if spares < SPARES && whole {
+            let number = self.active.number + spares + 1;
+            self.making = None;
             reachable!(&*self.shared.env.probe, "journal.recycled", "an old segment that became the next one");
             spare::recycle(&self.shared.env, oldest, number).await?;
-            let mut state = self.shared.lock();
-            (state.spare, state.full) = (Some(number), false);
-            drop(state);
-            self.said_full = false;
+            self.gained();
         } else {
             spare::remove(&self.shared.env, &segment::name(oldest)).await?;
+            self.shared.durable.send_modify(|_| {});
         }
-        self.shared.durable.send_modify(|_| {});
         Ok(())
+    }
+
+    /// False for one of an earlier life that is smaller, or cut short: it has no room for what a segment begins with.
+    pub(super) async fn is_whole(&mut self, segment: u64, file: &Arc<dyn File>) -> Result<bool, JournalError> {
+        if segment > self.opened_in {
+            return Ok(true);
+        }
+        let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
+        Ok(size >= self.shared.options.segment_bytes)
+    }
+
+    /// The file of a segment in use.
+    pub(super) fn file(&self, segment: u64) -> Arc<dyn File> {
+        let files = self.shared.files.lock().expect("no code panics while it holds the files");
+        files.open.get(&segment).cloned().expect("every segment in use is open")
+    }
+
+    pub(super) fn set_file(&self, segment: u64, file: Option<Arc<dyn File>>) {
+        let mut files = self.shared.files.lock().expect("no code panics while it holds the files");
+        match file {
+            Some(file) => drop(files.open.insert(segment, file)),
+            None => drop(files.open.remove(&segment)),
+        }
     }
 }

@@ -70,6 +70,8 @@ pub(super) struct Scan {
     begun: bool,
     /// The next frame lies behind a gap: it may follow any other.
     gap: bool,
+    /// The last frame passes over a segment that is gone: what follows may follow any other.
+    over: bool,
     gathering: Option<Gathering>,
     /// The last frame says that the journal was closed in good order.
     pub(super) closed: bool,
@@ -98,6 +100,7 @@ impl Scan {
             unknown: VecDeque::new(),
             begun: false,
             gap: false,
+            over: false,
             gathering: None,
             closed: false,
             synced: Lsn(0),
@@ -156,7 +159,7 @@ impl Scan {
             let next = self.next;
             let outcome = self.lose(next..header.base);
             self.note(at, next, Breach::Missing, outcome);
-        } else if header.prev != self.prev {
+        } else if header.prev != self.prev && !self.over {
             self.note(at, self.next, Breach::Missing, Outcome::Unnumbered);
         }
         self.prev = header.prev;
@@ -318,7 +321,7 @@ impl Scan {
                 self.image.apply(at, record);
             }
         }
-        (self.gap, self.closed) = (false, closed);
+        (self.gap, self.closed, self.over) = (false, closed, frame.passes_over());
         self.synced = self.synced.max(frame.durable_upto);
         self.next = frame.end();
         self.epoch = frame.epoch;

@@ -28,7 +28,7 @@ pub struct SegmentHeader {
     pub base: Lsn,
     /// Checksum of the last frame of the segment before it.
     pub prev: u32,
-    /// Its size in bytes; 0 before version 3.
+    /// Its size in bytes; 0 before version 3, and in a stub.
     pub size: u64,
     /// Hash of the footer of the segment before it; 0 where that has none.
     pub footer: u128,
@@ -100,6 +100,15 @@ impl SegmentHeader {
 /// Reads the first sector of segment `number`.
 #[must_use]
 pub fn decode(number: u64, sector: &Bytes) -> Sector {
+    match header(sector) {
+        // A recycled segment still wears its old header.
+        Sector::Header(header) if header.number != number => Sector::Unused,
+        found => found,
+    }
+}
+
+/// Reads a first sector, of whichever segment it is.
+pub(super) fn header(sector: &Bytes) -> Sector {
     if sector.len() < SECTOR as usize || &sector[..8] != MAGIC {
         return Sector::Unused;
     }
@@ -115,11 +124,10 @@ pub fn decode(number: u64, sector: &Bytes) -> Sector {
     let process = at.get_u16_le() as usize;
     let prev = at.get_u32_le();
     let journal = at.get_u128_le();
-    let stored = at.get_u64_le();
+    let number = at.get_u64_le();
     let epoch = at.get_u64_le();
     let base = Lsn(at.get_u64_le());
-    if stored != number || process > PROCESS_MAX {
-        // A recycled segment still wears its old header.
+    if process > PROCESS_MAX {
         return Sector::Unused;
     }
     let process = String::from_utf8_lossy(&at[..process]).into_owned();

@@ -2,9 +2,9 @@
 
 use super::frame::{self, At, Found, Header, SECTOR};
 use super::reader::{Finding, Reader, Step};
-use super::record::{Put, Record};
+use super::record::{Put, Record, Settle};
 use super::rig::{MS, Rig, append, declare, options, run, settled};
-use super::{Durability, Full, Intent, Journal, JournalError, JournalOptions, Lsn, checkpoint, repair, segment};
+use super::{Durability, Full, Intent, Journal, JournalError, JournalOptions, Lsn, checkpoint, repair, segment, stub};
 use crate::packet::Seq;
 use bytes::Bytes;
 
@@ -17,6 +17,17 @@ fn frames(rig: &Rig, number: u64) -> Vec<(u64, Header)> {
         _ => None,
     });
     found.collect()
+}
+
+/// The numbers of its segments, spares and stubs.
+fn segments(rig: &Rig) -> Vec<u64> {
+    let numbers = rig.names().iter().filter_map(|name| segment::number(name)).collect::<Vec<_>>();
+    numbers.into_iter().filter(|number| *number != stub::NEXT).collect()
+}
+
+/// Those of its stubs.
+fn stubs(rig: &Rig) -> Vec<u64> {
+    segments(rig).into_iter().filter(|number| rig.bytes(&segment::name(*number)).len() == 64 << 10).collect()
 }
 
 /// All that a reader says of a journal: findings, and LSNs of records.
@@ -141,10 +152,9 @@ fn without_a_segment_in_use_nothing_is_removed() {
     run(|rig| async move {
         filled(&rig, 300, 1000).await;
         wipe_start(&rig, 2);
-        let spare = rig.names().into_iter().rfind(|name| name.starts_with("seg-")).unwrap();
-        for number in 1..segment::number(&spare).unwrap() {
-            rig.drop_file(&segment::name(number));
-        }
+        let mut segments = segments(&rig);
+        let spare = segment::name(segments.pop().unwrap());
+        segments.into_iter().chain([stub::NEXT]).for_each(|number| rig.drop_file(&segment::name(number)));
         rig.log();
         let refused = rig.open().await.map(drop);
         assert!(matches!(&refused, Err(JournalError::Foreign { name, .. }) if *name == spare), "{refused:?}");
@@ -329,8 +339,8 @@ fn a_segment_that_is_too_small_becomes_no_spare() {
             journal.append(vec![settled(seq)], Intent::Drain).await.unwrap().wait().await.unwrap();
         }
         journal.close().await;
-        let segments = rig.names().into_iter().filter(|name| name.starts_with("seg-"));
-        assert!(segments.into_iter().all(|name| rig.bytes(&name).len() as u64 >= larger.segment_bytes));
+        let size = |number: &u64| rig.bytes(&segment::name(*number)).len() as u64;
+        assert!(segments(&rig).iter().all(|number| size(number) >= larger.segment_bytes));
     });
 }
 
@@ -373,7 +383,7 @@ fn a_disk_that_says_it_has_no_room_is_left_alone() {
 fn an_end_that_is_gone_shows_by_the_checkpoints_also_after_a_repair() {
     run(|rig| async move {
         filled(&rig, 600, 1000).await;
-        let last = rig.names().iter().filter_map(|name| segment::number(name)).max().unwrap();
+        let last = *segments(&rig).last().unwrap();
         (last - 3..=last).for_each(|number| rig.drop_file(&segment::name(number)));
         rig.edit(1, |bytes| bytes[2 * 512 + 70] ^= 1);
         let (findings, _) = repair::repair(&rig.disk()).await.unwrap();
@@ -382,4 +392,151 @@ fn an_end_that_is_gone_shows_by_the_checkpoints_also_after_a_repair() {
         let (_, recovery) = rig.open().await.unwrap();
         assert_eq!((recovery.checkpoint, recovery.lost.last(), recovery.next), (None, Some(&lost), lost.end));
     });
+}
+
+/// Six segments' room in all.
+fn narrow() -> JournalOptions {
+    JournalOptions { bytes_max: 6 * options().segment_bytes, ..options() }
+}
+
+fn append_of(channel: &str, seq: u64) -> Record {
+    Record::Append { channel: channel.into(), seq: Seq(seq), packet: Bytes::from_static(&[7; 64]) }
+}
+
+async fn settle(journal: &Journal, input: &str, group: &str, seqs: &[u64]) {
+    let seqs = seqs.iter().map(|seq| (Seq(*seq), Seq(*seq))).collect();
+    let settle = Settle { input: input.into(), group: group.into(), seqs, position: None };
+    let tx = vec![Record::Settle(settle)];
+    assert_eq!(journal.has_room(200, Intent::Drain), Ok(()), "no room to settle {tx:?}");
+    journal.append(tx, Intent::Drain).await.unwrap().wait().await.unwrap();
+}
+
+/// Fills it with small packets of channels `a` and `b`. Gives the last number of each.
+async fn fill_with_small(journal: &Journal) -> u64 {
+    settle(journal, "a", "g", &[]).await;
+    settle(journal, "b", "g", &[]).await;
+    let mut last = 0;
+    bring_in_small(journal, &mut last).await;
+    last
+}
+
+#[test]
+fn a_full_journal_of_small_packets_is_drained_one_at_a_time() {
+    run(async |rig| {
+        let (journal, _) = Journal::open(&rig.env(), narrow()).await.unwrap();
+        let last = fill_with_small(&journal).await;
+        for seq in 1..=last {
+            settle(&journal, "a", "g", &[seq]).await;
+            settle(&journal, "b", "g", &[seq]).await;
+        }
+        rig.env().clock.sleep(500 * MS).await;
+        assert_eq!(journal.has_room(13_000, Intent::Produce), Ok(()));
+    });
+}
+
+#[test]
+fn a_full_journal_is_drained_though_the_oldest_packets_stay() {
+    run(async |rig| {
+        let (journal, _) = Journal::open(&rig.env(), narrow()).await.unwrap();
+        let last = fill_with_small(&journal).await;
+        for seq in 1..=last {
+            settle(&journal, "a", "g", &[seq]).await;
+        }
+        // The other half from the second segment on, so that the oldest stays heavy.
+        let kept = last / 3;
+        for seq in kept..=last {
+            settle(&journal, "b", "g", &[seq]).await;
+        }
+        rig.env().clock.sleep(500 * MS).await;
+        assert_eq!(journal.has_room(13_000, Intent::Produce), Ok(()), "segments between others came free");
+        journal.close().await;
+        assert!(!stubs(&rig).is_empty());
+        assert_eq!(read(&rig).await.0, [], "stubs are no finding");
+        let (journal, recovery) = Journal::open(&rig.env(), narrow()).await.unwrap();
+        assert_eq!(recovery.lines(), Vec::<String>::new());
+        assert_eq!((recovery.lost.len(), recovery.gaps.len()), (0, 0));
+        let first = journal.read("b", Seq(1), 10_000, 1 << 20).await.unwrap();
+        assert_eq!(first[0].0, Seq(1));
+        assert_eq!(journal.image(|image| (image.pending("a", "g"), image.pending("b", "g"))), (0, kept - 1));
+        // What held them up goes, and the stubs with it.
+        for seqs in (1..kept).collect::<Vec<_>>().chunks(100) {
+            settle(&journal, "b", "g", seqs).await;
+        }
+        rig.env().clock.sleep(500 * MS).await;
+        assert_eq!(stubs(&rig), [0; 0]);
+    });
+}
+
+#[test]
+fn a_stub_that_a_crash_left_beside_its_place_is_put_there() {
+    run(async |rig| {
+        let (journal, _) = Journal::open(&rig.env(), narrow()).await.unwrap();
+        let last = fill_with_small(&journal).await;
+        for seq in 1..=last {
+            settle(&journal, "a", "g", &[seq]).await;
+        }
+        for seq in last / 3..=last {
+            settle(&journal, "b", "g", &[seq]).await;
+        }
+        journal.close().await;
+        let stub = segment::name(stubs(&rig)[0]);
+        let _ = rig.disk().remove(&segment::name(stub::NEXT)).await;
+        rig.disk().rename(&stub, &segment::name(stub::NEXT)).await.unwrap();
+        let found = read(&rig).await.0;
+        assert!(found.iter().all(|finding| !finding.is_damage()), "{found:?}");
+        let (journal, recovery) = Journal::open(&rig.env(), narrow()).await.unwrap();
+        assert_eq!(recovery.lines(), Vec::<String>::new());
+        assert!(rig.names().contains(&stub));
+        journal.close().await;
+    });
+}
+
+/// Small packets of channels `a` and `b` in turn, a hundred a frame, as long as they are taken.
+async fn bring_in_small(journal: &Journal, last: &mut u64) {
+    while journal.has_room(13_000, Intent::Produce) != Err(Full::Disk) {
+        let tx = (*last + 1..=*last + 50).flat_map(|seq| [append_of("a", seq), append_of("b", seq)]).collect();
+        *last += 50;
+        journal.append(tx, Intent::Produce).await.unwrap().wait().await.unwrap();
+    }
+}
+
+#[test]
+fn a_full_journal_is_drained_across_restarts() {
+    for every in [37, 61, 150, 251, 400] {
+        run(async |rig| {
+            let (mut journal, _) = Journal::open(&rig.env(), narrow()).await.unwrap();
+            let first = fill_with_small(&journal).await;
+            let mut last = first;
+            for seq in 1..=first {
+                settle(&journal, "a", "g", &[seq]).await;
+                if seq % every == 0 {
+                    journal.close().await;
+                    journal = Journal::open(&rig.env(), narrow()).await.unwrap().0;
+                    bring_in_small(&journal, &mut last).await;
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_full_journal_of_three_segments_is_drained_whatever_the_newest_holds() {
+    for frames in 0..=10 {
+        run(async |rig| {
+            let tiny = JournalOptions { bytes_max: 3 * options().segment_bytes, ..options() };
+            let (journal, _) = Journal::open(&rig.env(), tiny).await.unwrap();
+            let mut last = fill_with_small(&journal).await;
+            // What moves on while the disk is full.
+            for _ in 0..frames {
+                let tx = (last + 1..=last + 50).flat_map(|seq| [append_of("a", seq), append_of("b", seq)]).collect();
+                last += 50;
+                journal.append(tx, Intent::Drain).await.unwrap().wait().await.unwrap();
+            }
+            for channel in ["a", "b"] {
+                for seq in 1..=last {
+                    settle(&journal, channel, "g", &[seq]).await;
+                }
+            }
+        });
+    }
 }

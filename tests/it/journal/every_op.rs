@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 use seaworthy_engine::env::{Disk, File, Io, Open};
+use seaworthy_engine::journal::JournalOptions;
 use seaworthy_harness::sim::disk::SimDisk;
 
 use super::machine::run;
@@ -143,11 +144,34 @@ fn story() -> Vec<Act> {
     acts
 }
 
-/// Plays the story, with an end at `operation`, then another start and some more. Gives how many operations were left.
-async fn play(operation: i64, end: End) -> i64 {
-    let mut world = World::new(7, options(), Some(Fuse::new(operation, end))).await;
-    for act in story() {
-        world.act(act).await;
+/// A journal that is full, and drained a packet at a time from its newest on, so that the oldest segment stays needed; then
+/// some more come in. With new starts in between.
+fn full_story() -> Vec<Act> {
+    let mut acts = Vec::new();
+    for key in 0..50 {
+        acts.extend([Act::Submit { packets: 8, size: 40, settle: false, key: key % 3 }, Act::Wait(2)]);
+    }
+    for round in 0..240u8 {
+        acts.extend([Act::Drain { newest: round % 40 > 3 }, Act::Wait(1)]);
+        match round {
+            90 => acts.push(Act::Crash),
+            150 => acts.push(Act::PowerCut { torn: true }),
+            200 => acts.push(Act::Close),
+            _ => {}
+        }
+    }
+    acts.push(Act::Wait(250));
+    for key in 0..10 {
+        acts.extend([Act::Submit { packets: 8, size: 40, settle: key == 5, key: key % 3 }, Act::Wait(2)]);
+    }
+    acts
+}
+
+/// Plays a story, with an end at `operation`, then another start and some more. Gives how many operations were left.
+async fn play(options: JournalOptions, story: &[Act], operation: i64, end: End) -> i64 {
+    let mut world = World::new(7, options, Some(Fuse::new(operation, end))).await;
+    for act in story {
+        world.act(act.clone()).await;
         if world.has_blown() {
             break;
         }
@@ -162,14 +186,38 @@ async fn play(operation: i64, end: End) -> i64 {
     left
 }
 
-fn check(end: End) {
+fn check_story(options: &JournalOptions, story: &[Act], end: End) {
     run(async move {
-        let operations = i64::MAX - play(i64::MAX, end).await;
+        let operations = i64::MAX - play(options.clone(), story, i64::MAX, end).await;
         assert!((500..=2000).contains(&operations), "the story has {operations} disk operations");
         for operation in 0..operations {
-            assert!(play(operation, end).await < 0, "the story has no operation {operation}");
+            assert!(play(options.clone(), story, operation, end).await < 0, "the story has no operation {operation}");
         }
     });
+}
+
+fn check(end: End) {
+    check_story(&options(), &story(), end);
+}
+
+fn check_full(end: End) {
+    let options = JournalOptions { bytes_max: 6 * options().segment_bytes, ..options() };
+    check_story(&options, &full_story(), end);
+}
+
+#[test]
+fn killed_at_every_operation_of_a_full_journal() {
+    check_full(End::Crash);
+}
+
+#[test]
+fn without_power_at_every_operation_of_a_full_journal() {
+    check_full(End::PowerCut);
+}
+
+#[test]
+fn without_power_after_every_operation_of_a_full_journal() {
+    check_full(End::PowerCutBefore);
 }
 
 #[test]

@@ -19,6 +19,7 @@ fn act() -> impl Strategy<Value = Act> {
         12 => (1u8..6, 1u16..900, any::<bool>(), 0u8..5)
             .prop_map(|(packets, size, settle, key)| Act::Submit { packets, size, settle, key }),
         2 => (2u8..40).prop_map(|every| Act::Pin { every }),
+        4 => any::<bool>().prop_map(|newest| Act::Drain { newest }),
         6 => (0u8..40).prop_map(Act::Wait),
         2 => Just(Act::Crash),
         3 => any::<bool>().prop_map(|torn| Act::PowerCut { torn }),
@@ -43,10 +44,12 @@ proptest! {
     fn what_was_confirmed_survives_and_nothing_is_split(
         seed in any::<u64>(),
         durability in durability(),
+        segments_max in prop_oneof![3 => Just(1u64 << 20), 1 => 3u64..8],
         acts in proptest::collection::vec(act(), 1..60),
     ) {
         run(async {
-            let options = JournalOptions { durability, ..options() };
+            let bytes_max = segments_max * options().segment_bytes;
+            let options = JournalOptions { durability, bytes_max, ..options() };
             let mut world = World::new(seed, options, None).await;
             for act in acts {
                 world.act(act).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use seaworthy_engine::env::{Clock, Disk};
-use seaworthy_engine::journal::image::Image;
+use seaworthy_engine::journal::image::{Cursor, Image};
 use seaworthy_engine::journal::letter::DeadLetter;
 use seaworthy_engine::journal::record::{Put, Record, Settle};
 use seaworthy_engine::journal::{Commit, Durability, Full, Intent, Journal, JournalError, JournalOptions, frame::At};
@@ -24,6 +24,8 @@ pub enum Act {
     Submit { packets: u8, size: u16, settle: bool, key: u8 },
     /// A packet, a dead letter, and the end of all packets but each so many-th: what is left pins segments.
     Pin { every: u8 },
+    /// The end of one packet, the newest or the oldest that is needed, also where the disk is full.
+    Drain { newest: bool },
     /// Time passes, ms.
     Wait(u8),
     /// SIGKILL and a new start.
@@ -128,7 +130,14 @@ impl World {
             tx.push(Record::Settle(Settle { input: "channel/c".into(), group: "hub".into(), seqs, position: None }));
             settled = to;
         }
-        self.hand_in(tx, last, settled);
+        self.hand_in(tx, Intent::Produce, (last, settled));
+    }
+
+    fn drain(&mut self, newest: bool) {
+        let needed = self.journal.image(needed);
+        let Some(seq) = (if newest { needed.last() } else { needed.first() }).copied() else { return };
+        let settle = Settle { input: "channel/c".into(), group: "hub".into(), seqs: vec![(seq, seq)], position: None };
+        self.hand_in(vec![Record::Settle(settle)], Intent::Drain, (self.last, self.settled));
     }
 
     fn pin(&mut self, every: u64) {
@@ -146,11 +155,12 @@ impl World {
         let letter = DeadLetter { identity: Identity::Derived(u128::from(last.0)), ..letter(packet.clone(), at) };
         let settle = Settle { input: "channel/c".into(), group: "hub".into(), seqs, position: None };
         let append = Record::Append { channel: "channel/c".into(), seq: last, packet };
-        self.hand_in(vec![append, Record::DeadLetter(letter), Record::Settle(settle)], last, self.settled);
+        let tx = vec![append, Record::DeadLetter(letter), Record::Settle(settle)];
+        self.hand_in(tx, Intent::Produce, (last, self.settled));
     }
 
-    fn hand_in(&mut self, tx: Vec<Record>, last: Seq, settled: Seq) {
-        match self.journal.submit(tx.clone(), Intent::Produce) {
+    fn hand_in(&mut self, tx: Vec<Record>, intent: Intent, (last, settled): (Seq, Seq)) {
+        match self.journal.submit(tx.clone(), intent) {
             Ok(commit) => {
                 self.txs.push(tx);
                 self.waiting.push((self.txs.len(), commit));
@@ -197,7 +207,13 @@ impl World {
         assert_eq!(recovery.lost, [], "nothing destroyed confirmed data here");
         self.journal = journal;
         let last = self.journal.image(|image| image.channel("channel/c").map_or(Seq(0), |packets| packets.last));
-        let there = self.txs.iter().take_while(|tx| matches!(tx.last_append(), Some(seq) if seq <= last)).count();
+        // One that appends nothing can't be told by its numbers, but by what it settles: with the first that is gone, all behind it
+        // must be.
+        let next = |tx: &Vec<Record>| tx.last_append().is_none_or(|seq| seq <= last);
+        let mut there = self.txs.iter().take_while(|tx| next(tx)).count();
+        let settled = self.journal.image(|image| image.cursor("channel/c", "hub"));
+        let is_gone = |tx: &Vec<Record>| tx.iter().any(|record| is_undone(record, &settled));
+        there = self.txs[..there].iter().position(is_gone).unwrap_or(there);
         // A weaker durability promises less, and still nothing out of order or in part.
         if std::mem::take(&mut self.forgiven) && self.options.durability != Durability::Sync {
             self.confirmed = 0;
@@ -248,6 +264,7 @@ impl World {
         match act {
             Act::Submit { packets, size, settle, key } => self.submit(packets, size, settle, key),
             Act::Pin { every } => self.pin(u64::from(every)),
+            Act::Drain { newest } => self.drain(newest),
             Act::Wait(ms) => self.pass(u64::from(ms)).await,
             Act::Crash => {
                 self.disk.crash();
@@ -293,6 +310,11 @@ impl World {
         self.forgiven = true;
         self.reopen().await;
     }
+}
+
+/// A settle of one packet that a cursor doesn't show.
+fn is_undone(record: &Record, cursor: &Cursor) -> bool {
+    matches!(record, Record::Settle(Settle { seqs, .. }) if seqs.iter().any(|(from, _)| !cursor.has(*from)))
 }
 
 /// The numbers that somebody still needs.

@@ -8,7 +8,8 @@ use super::{Current, Finding, PARTIAL, QUARANTINE, ReadError, Reader, salvage};
 use crate::env::Open;
 use crate::journal::frame::{Found, Header, SECTOR};
 use crate::journal::segment::{self, Sector, SegmentHeader};
-use crate::journal::{Lsn, checkpoint};
+use crate::journal::stub::{self, Stub};
+use crate::journal::{Lsn, SPARES, checkpoint};
 
 /// Files of a data directory that are no segments.
 const KNOWN: [&str; 2] = ["LOCK", "lost+found"];
@@ -66,11 +67,31 @@ impl Reader {
             }
         }
         self.sort_out(&mut used);
+        // A crash may have left one beside its place. There is nothing to read in it.
         let newest = used.last_key_value().map_or(0, |(number, _)| *number);
-        for number in unused.into_iter().filter(|number| *number != newest + 1 && !used.is_empty()) {
+        if unused.remove(&stub::NEXT)
+            && let Some(stub) = self.stub(&segment::name(stub::NEXT)).await?
+            && stub::lies_between(&stub, used.keys().copied())
+        {
+            used.insert(stub.number, Start::of(stub));
+        }
+        let spares = newest + 1..=newest + SPARES;
+        for number in unused.into_iter().filter(|number| !spares.contains(number) && !used.is_empty()) {
             self.findings.push_back(Finding::Leftover { name: segment::name(number) });
         }
         Ok(used)
+    }
+
+    /// The stub that a file is, of whichever segment.
+    async fn stub(&self, name: &str) -> Result<Option<SegmentHeader>, ReadError> {
+        match self.disk.open(name, Open::Read).await {
+            Ok(file) => {
+                let read = Stub::read(file).await.map_err(ReadError::io(format!("read {name}")))?;
+                Ok(read.map(|(header, _)| header))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(ReadError::io(format!("open {name}"))(error)),
+        }
     }
 
     async fn start(&self, number: u64, name: &str, wholly: bool) -> Result<Option<Start>, ReadError> {
