@@ -104,6 +104,8 @@ impl EngineSystem {
             queue_bytes_max: 1 << 20,
             tail_bytes_max: 1 << 20,
             durability: self.tuning.durability(),
+            retain_ns: self.tuning.retain_ns.unwrap_or(0),
+            retain_bytes: self.tuning.retain_bytes.unwrap_or(0),
             ..JournalOptions::new(host)
         }
     }
@@ -271,6 +273,10 @@ struct Intake {
 struct Offers {
     /// Not yet taken by the engine.
     queue: BTreeMap<Seq, Draft>,
+    /// Taken, and not settled.
+    taken: BTreeMap<Seq, Draft>,
+    /// Settled above such as are not: a source goes on behind the floor, and brings them again.
+    above: BTreeMap<Seq, Draft>,
     /// Without an answer.
     waiting: BTreeMap<Seq, oneshot::Sender<Offered>>,
     /// Given back at a restart, not yet offered again. Nothing behind them goes in before them.
@@ -317,6 +323,9 @@ impl Intake {
             }
         }
         state.queue.clear();
+        state.taken.clear();
+        let above = std::mem::take(&mut state.above).into_iter();
+        state.queue.extend(above.filter(|(seq, _)| *seq > position && resume.has(*seq)));
         gone
     }
 
@@ -328,6 +337,7 @@ impl Intake {
             && state.returned.first().is_none_or(|returned| seq < returned)
         {
             let (seq, draft) = state.queue.pop_first().expect("first_key_value() saw one");
+            state.taken.insert(seq, draft.clone());
             entries.push(Entry { seq, draft, position: Bytes::copy_from_slice(&seq.0.to_le_bytes()) });
         }
         entries
@@ -343,6 +353,13 @@ impl Acks for Intake {
                 // The load may have gone; its history keeps what it knew.
                 let _ = answer.send(Offered::Accepted);
             }
+            let draft = state.taken.remove(seq);
+            state.above.extend(draft.map(|draft| (*seq, draft)));
+        }
+        let first = [state.taken.keys().next(), state.returned.first(), state.queue.keys().next()];
+        match first.into_iter().flatten().min().copied() {
+            Some(open) => state.above = state.above.split_off(&open),
+            None => state.above.clear(),
         }
     }
 }

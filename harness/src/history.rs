@@ -171,8 +171,17 @@ pub struct Unsound {
     pub at_ns: u64,
     /// The finding.
     pub what: String,
-    /// Whether a write that was cut short explains it.
-    pub torn: bool,
+    /// What would explain it.
+    pub unless: Option<Unless>,
+}
+
+/// What explains something that is wrong with a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unless {
+    /// Its machine went down, and a write was cut short.
+    Fell,
+    /// It had no room, and gave up what it kept for replays.
+    Full,
 }
 
 /// A dead letter, as it lies in a journal.

@@ -9,6 +9,8 @@ pub use action::{Action, DiskOp};
 use seaworthy_engine::journal::Durability;
 use serde::{Deserialize, Serialize};
 
+use crate::still::Kept;
+
 /// Nanoseconds of virtual time.
 pub type Ns = u64;
 
@@ -67,6 +69,12 @@ pub struct Tuning {
     /// When a commit counts.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "durability_text")]
     pub durability: Option<Durability>,
+    /// So long segments are kept for replays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retain_ns: Option<Ns>,
+    /// So many bytes of segments are kept for replays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retain_bytes: Option<u64>,
 }
 
 mod durability_text {
@@ -98,6 +106,8 @@ impl Tuning {
             frame_bytes: self.frame_bytes.or(others.frame_bytes),
             in_flight: self.in_flight.or(others.in_flight),
             durability: self.durability.or(others.durability),
+            retain_ns: self.retain_ns.or(others.retain_ns),
+            retain_bytes: self.retain_bytes.or(others.retain_bytes),
         }
     }
 
@@ -129,6 +139,15 @@ impl Tuning {
     #[must_use]
     pub fn durability(&self) -> Durability {
         self.durability.unwrap_or_default()
+    }
+
+    /// What journals must hold for replays, with payloads of up to so many bytes.
+    pub(crate) fn kept(&self, payload_bytes_max: u64) -> Kept {
+        Kept {
+            ns: self.retain_ns.unwrap_or(0),
+            bytes: self.retain_bytes.unwrap_or(0),
+            segment_bytes: self.segment_bytes(self.frame_bytes(payload_bytes_max)),
+        }
     }
 
     /// What is wrong with it.

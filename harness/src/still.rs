@@ -1,6 +1,6 @@
 //! The files of a finished run as a disk that can only be read, and what the engine's own reader finds wrong with a journal there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -8,37 +8,88 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use seaworthy_engine::env::{Disk, File, Io, Open};
-use seaworthy_engine::journal::Record;
-use seaworthy_engine::journal::reader::{Finding, ReadError, Reader, Step};
+use seaworthy_engine::journal::frame::Header;
+use seaworthy_engine::journal::reader::{Finding, Frame, ReadError, Reader, Step};
+use seaworthy_engine::journal::{Lsn, Record};
 use seaworthy_engine::packet::Packet;
 
-use crate::history::{Letter, Unsound};
+use crate::history::{Letter, Unless, Unsound};
 use crate::plan::Ns;
 
+/// Frames are stamped when they are built, and segments given back when frames are durable.
+const SLACK_NS: Ns = 1_000_000_000;
+
+/// What a journal must hold, whatever is settled.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Kept {
+    /// All that was written in so long.
+    pub(crate) ns: Ns,
+    /// So many bytes of segments.
+    pub(crate) bytes: u64,
+    /// Size of a segment.
+    pub(crate) segment_bytes: u64,
+}
+
+/// From when on a journal's frames are there, and how much of it.
+#[derive(Default)]
+struct Span {
+    first: Option<(Lsn, i64)>,
+    newest: i64,
+    segments: BTreeSet<u64>,
+    end: u64,
+}
+
+impl Span {
+    fn add(&mut self, frame: &Frame) {
+        let Header { base, time, .. } = frame.header;
+        self.first.get_or_insert((base, time));
+        self.newest = self.newest.max(time);
+        self.segments.insert(frame.at.segment);
+        self.end = frame.at.offset + frame.header.padded();
+    }
+
+    /// What is gone of what should be kept: of the active segment only what is written counts.
+    fn short(&self, kept: Kept) -> Option<String> {
+        let (from, oldest) = self.first.filter(|(from, _)| *from > Lsn(0))?;
+        let left_ns = u64::try_from(self.newest.saturating_sub(oldest)).unwrap_or(0);
+        let left = (self.segments.len() as u64 - 1) * kept.segment_bytes + self.end;
+        let gone = |left: String, of: String| {
+            Some(format!("all below {from} is gone: {left} are left, where {of} are kept for replays"))
+        };
+        if left_ns + SLACK_NS < kept.ns {
+            let seconds = |ns: Ns| format!("{:.3} s", ns as f64 / 1e9);
+            return gone(seconds(left_ns), seconds(kept.ns));
+        }
+        if left < kept.bytes { gone(format!("{left} bytes"), format!("{} bytes", kept.bytes)) } else { None }
+    }
+}
+
 /// The dead letters in the journal of `host` among its `files`, and what is wrong with it, of which a cut end is no part.
-pub(crate) fn read(host: &str, files: BTreeMap<String, Bytes>, at_ns: Ns) -> (Vec<Letter>, Vec<Unsound>) {
-    let found = |what: String, torn: bool| Unsound { host: host.to_owned(), at_ns, what, torn };
+pub(crate) fn read(host: &str, files: BTreeMap<String, Bytes>, at_ns: Ns, kept: Kept) -> (Vec<Letter>, Vec<Unsound>) {
+    let found = |what: String, unless: Option<Unless>| Unsound { host: host.to_owned(), at_ns, what, unless };
     let read = async {
-        let (mut letters, mut all) = (Vec::new(), Vec::new());
+        let (mut letters, mut all, mut span) = (Vec::new(), Vec::new(), Span::default());
         let mut reader = Reader::open(Arc::new(Still(files))).await?.verifying();
         while let Some(step) = reader.next().await? {
             match step {
                 // One that cannot be read is found, too.
                 Step::Frame(frame) => {
+                    span.add(&frame);
                     letters.extend(frame.records().flatten().filter_map(|(_, record)| letter(host, &record)))
                 }
                 Step::Finding(finding) if finding.is_damage() || matches!(finding, Finding::Footer { .. }) => {
-                    all.push(found(finding.to_string(), !finding.is_damage()));
+                    all.push(found(finding.to_string(), (!finding.is_damage()).then_some(Unless::Fell)));
                 }
                 Step::Finding(_) | Step::Footer(_) => {}
             }
         }
+        all.extend(span.short(kept).map(|what| found(what, Some(Unless::Full))));
         Ok((letters, all))
     };
     match read.now_or_never().expect("what lies in memory is there at once") {
         Ok(all) => all,
         Err(ReadError::NoJournal | ReadError::Missing) => (Vec::new(), Vec::new()),
-        Err(error) => (Vec::new(), vec![found(error.to_string(), false)]),
+        Err(error) => (Vec::new(), vec![found(error.to_string(), None)]),
     }
 }
 

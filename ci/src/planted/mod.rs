@@ -134,7 +134,8 @@ impl Field {
         let out = tree.scratch_for("planted/out")?;
         let place = copy.to_string_lossy();
         git(tree.root(), &["clone", "--quiet", "--local", ".", &place], None)?;
-        let scenarios = tree.scenarios_in("scenarios")?;
+        let mut scenarios = tree.scenarios_in("scenarios")?;
+        scenarios.extend(tree.scenarios_in("scenarios/narrow")?);
         Ok(Field { copy, target: tree.scratch().join("planted/target"), out, scenarios, budget_s })
     }
 

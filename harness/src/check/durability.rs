@@ -9,7 +9,7 @@ use seaworthy_engine::observe::What;
 use seaworthy_reports::run::Fate;
 
 use super::{Case, seconds};
-use crate::history::Applied;
+use crate::history::{Applied, Unless, Unsound};
 use crate::plan::{Action, Ns};
 
 pub(super) fn judge(case: &Case<'_>) -> Vec<(Ns, String)> {
@@ -61,12 +61,23 @@ pub(super) fn recovered(case: &Case<'_>) -> Vec<(Ns, String)> {
     found
 }
 
-/// What a fault made rot explains all that is wrong there. A footer may be torn where its writer did not come to an end.
+/// What a fault made rot explains all that is wrong there. A footer may be torn where its writer did not come to an end, and what
+/// replays may ask for goes where room is pressing.
 pub(super) fn sound(case: &Case<'_>) -> Vec<(Ns, String)> {
     let history = case.history;
     let rotted = |host: &str| history.rotted.iter().any(|(rotted, _)| rotted == host);
     let fell = |host: &str| history.ends.iter().chain(&history.forgot).any(|(fell, _)| fell == host);
-    let unexplained = history.unsound.iter().filter(|one| !(rotted(&one.host) || one.torn && fell(&one.host)));
+    let full = |what: &What| matches!(what, What::Refused { reason } if **reason == *"journal.full");
+    let was_full = |host: &str| history.events.iter().any(|probed| *probed.host == *host && full(&probed.event.what));
+    let explained = |one: &&Unsound| {
+        rotted(&one.host)
+            || match one.unless {
+                Some(Unless::Fell) => fell(&one.host),
+                Some(Unless::Full) => was_full(&one.host),
+                None => false,
+            }
+    };
+    let unexplained = history.unsound.iter().filter(|one| !explained(one));
     unexplained.map(|one| (one.at_ns, format!("the journal of {}: {}", one.host, one.what))).collect()
 }
 

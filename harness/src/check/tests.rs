@@ -16,7 +16,7 @@ use seaworthy_reports::run::{Answer, Fate};
 
 use super::*;
 use crate::figures::{SeedFacts, seed_run};
-use crate::history::{Applied, Buried, DiskFact, Effect, Letter, Probed, Unsound};
+use crate::history::{Applied, Buried, DiskFact, Effect, Letter, Probed, Unless, Unsound};
 use crate::ledger::{Declared, LedgerError, answers, join, taking_part};
 use crate::outside;
 use crate::plan::{Action, Start, Step, Tuning};
@@ -163,30 +163,32 @@ fn an_opening_goes_on_no_earlier_than_what_was_durable() {
 
 #[test]
 fn a_journal_that_no_fault_spoilt_is_sound() {
-    let spoilt = |torn: bool| {
+    let spoilt = |unless: Option<Unless>| {
         move |history: &mut History| {
             history.unsound.push(Unsound {
                 host: "hub".into(),
                 at_ns: S,
                 what: "seg-000000000001.swj is missing".into(),
-                torn,
+                unless,
             });
         }
     };
     let missing = [("journal.sound", "the journal of hub: seg-000000000001.swj is missing")];
-    trips(spoilt(false), &missing);
-    trips(spoilt(true), &missing);
-    let fell = |torn: bool| {
+    trips(spoilt(None), &missing);
+    trips(spoilt(Some(Unless::Fell)), &missing);
+    trips(spoilt(Some(Unless::Full)), &missing);
+    let fell = |unless: Option<Unless>| {
         move |history: &mut History| {
-            spoilt(torn)(history);
+            spoilt(unless)(history);
             history.ends.push(("hub".into(), 5 * S));
         }
     };
-    trips(fell(true), &[]);
-    trips(fell(false), &missing);
+    trips(fell(Some(Unless::Fell)), &[]);
+    trips(fell(None), &missing);
+    trips(fell(Some(Unless::Full)), &missing);
     trips(
         |history| {
-            spoilt(false)(history);
+            spoilt(None)(history);
             history.rotted.push(("hub".into(), BTreeSet::new()));
         },
         &[],

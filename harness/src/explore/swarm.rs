@@ -65,7 +65,7 @@ pub(super) fn tuning(seed: u64) -> Tuning {
         segment_bytes: one_of(seed, "segment", &[128 << 10, 256 << 10]),
         frame_bytes: one_of(seed, "frame", &[8 << 10, 32 << 10]),
         in_flight: one_of(seed, "in_flight", &[16, 256]),
-        durability: None,
+        ..Tuning::default()
     }
 }
 

@@ -310,8 +310,9 @@ impl Prepared {
         let mut outcome = run_seed(Box::new(system), plan, workload.clone(), options);
         count_disturbed(&mut outcome.history, &disturbed);
         let files: Vec<_> = outcome.disks.iter().map(|(host, disk)| (host.clone(), disk.snapshot())).collect();
+        let kept = plan.engine.kept(payload_bytes_max as u64);
         for (host, files) in &files {
-            let (letters, unsound) = still::read(host, files.clone(), outcome.history.end_ns);
+            let (letters, unsound) = still::read(host, files.clone(), outcome.history.end_ns, kept);
             outcome.history.letters.extend(letters);
             outcome.history.unsound.extend(unsound);
         }

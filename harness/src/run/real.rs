@@ -102,6 +102,8 @@ impl Prepared {
         let mut journal = real.journal.clone();
         let sizes = scenario.engine;
         journal.segment_bytes = sizes.segment_bytes.unwrap_or(journal.segment_bytes);
+        journal.retain_ns = sizes.retain_ns.unwrap_or(journal.retain_ns);
+        journal.retain_bytes = sizes.retain_bytes.unwrap_or(journal.retain_bytes);
         journal.durability = sizes.durability.unwrap_or(journal.durability);
         journal.frame_bytes_max = sizes.frame_bytes.map_or(journal.frame_bytes_max, |bytes| bytes as usize);
         let system = self.system(&recorder).with_panicking(panicking(&plan)).with_journal(journal);

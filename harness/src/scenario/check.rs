@@ -139,12 +139,14 @@ impl Checker<'_> {
         sizes.durability = text.durability.and_then(|text| self.value("durability", &text, value::durability));
         sizes.segment_bytes = text.segment.and_then(|text| self.value("segment", &text, value::bytes));
         sizes.frame_bytes = text.frame.and_then(|text| self.value("frame", &text, value::bytes));
+        sizes.retain_ns = text.retain.and_then(|text| self.value("retain", &text, value::duration));
+        sizes.retain_bytes = text.retain_bytes.and_then(|text| self.value("retain_bytes", &text, value::bytes));
         sizes.in_flight = text.in_flight.map(|count| u32::try_from(count.value).unwrap_or(u32::MAX));
         if let Err(problem) = sizes.check() {
             self.contradiction(
                 problem,
                 &at,
-                "write it as { segment = \"128KiB\", frame = \"16KiB\", in_flight = 64, durability = \"interval:200\" }",
+                "write it as { segment = \"128KiB\", frame = \"16KiB\", in_flight = 64, durability = \"interval:200\", retain = \"10s\", retain_bytes = \"1MiB\" }",
             );
         }
         sizes

@@ -121,6 +121,10 @@ section! {
         "in_flight" => in_flight: Option<Count>,
         /// When a commit counts: `sync`, or `interval:MS`, which a power cut may cost what was confirmed in its last milliseconds. That is judged as `lost.window`. Default `sync`.
         "durability" => durability: Option<Text>,
+        /// So long segments are kept for replays, as `run --retain` does; what is missing breaks `journal.sound`. Default none.
+        "retain" => retain: Option<Text>,
+        /// So many bytes of segments are kept for replays, as `run --retain-bytes` does. Default none.
+        "retain_bytes" => retain_bytes: Option<Text>,
     }
 }
 

@@ -35,7 +35,7 @@ use crate::sim::panics::{Caught, guard};
 use crate::sim::recorder::Recorder;
 use crate::sim::trace::{Kind, Trace};
 use crate::sim::{TICK_NS, disk::SimDisk};
-use crate::still;
+use crate::still::{self, Kept};
 use crate::system::{HostSpec, System};
 use watchdog::Watchdog;
 
@@ -423,7 +423,7 @@ impl World {
     fn look(&self, machine: &Machine) {
         if machine.looked.get() < LOOKS {
             machine.looked.set(machine.looked.get() + 1);
-            let (_, unsound) = still::read(&machine.name, machine.disk.snapshot(), self.now_ns);
+            let (_, unsound) = still::read(&machine.name, machine.disk.snapshot(), self.now_ns, Kept::default());
             self.recorder.with_history(|history| history.unsound.extend(unsound));
         }
     }
