@@ -9,8 +9,6 @@ pub use action::{Action, DiskOp};
 use seaworthy_engine::journal::Durability;
 use serde::{Deserialize, Serialize};
 
-use crate::still::Kept;
-
 /// Nanoseconds of virtual time.
 pub type Ns = u64;
 
@@ -75,6 +73,17 @@ pub struct Tuning {
     /// So many bytes of segments are kept for replays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain_bytes: Option<u64>,
+}
+
+/// What a journal must hold, whatever is settled.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Kept {
+    /// All that was written in so long.
+    pub(crate) ns: Ns,
+    /// So many bytes of segments.
+    pub(crate) bytes: u64,
+    /// Size of a segment.
+    pub(crate) segment_bytes: u64,
 }
 
 mod durability_text {

@@ -14,21 +14,10 @@ use seaworthy_engine::journal::{Lsn, Record};
 use seaworthy_engine::packet::Packet;
 
 use crate::history::{Letter, Unless, Unsound};
-use crate::plan::Ns;
+use crate::plan::{Kept, Ns};
 
 /// Frames are stamped when they are built, and segments given back when frames are durable.
 const SLACK_NS: Ns = 1_000_000_000;
-
-/// What a journal must hold, whatever is settled.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Kept {
-    /// All that was written in so long.
-    pub(crate) ns: Ns,
-    /// So many bytes of segments.
-    pub(crate) bytes: u64,
-    /// Size of a segment.
-    pub(crate) segment_bytes: u64,
-}
 
 /// From when on a journal's frames are there, and how much of it.
 #[derive(Default)]

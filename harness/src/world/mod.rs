@@ -25,7 +25,7 @@ use crate::fault::host::How;
 use crate::fault::{Controls, Gauges, LaneFaults, Trigger};
 use crate::history::History;
 use crate::load::{EPOCH_UNIX_NS, LoadEvent};
-use crate::plan::{Ns, Plan};
+use crate::plan::{Kept, Ns, Plan};
 use crate::sim::cpu::CpuModel;
 use crate::sim::hosts::Hosts;
 use crate::sim::machine::{Exit, Machine};
@@ -35,7 +35,7 @@ use crate::sim::panics::{Caught, guard};
 use crate::sim::recorder::Recorder;
 use crate::sim::trace::{Kind, Trace};
 use crate::sim::{TICK_NS, disk::SimDisk};
-use crate::still::{self, Kept};
+use crate::still;
 use crate::system::{HostSpec, System};
 use watchdog::Watchdog;
 
