@@ -27,7 +27,7 @@ fn commit() -> Option<String> {
     if !git(&["rev-parse", "--show-prefix"])?.is_empty() {
         return None;
     }
-    let commit = git(&["rev-parse", "HEAD"])?;
+    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
     let changed = git(&[&["status", "--porcelain", "--untracked-files=all", "--"], &SOURCES[..]].concat())?;
     Some(if changed.is_empty() { commit } else { format!("{commit}+changes") })
 }
