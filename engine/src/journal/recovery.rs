@@ -52,7 +52,8 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
         _ => JournalError::io("lock the data directory")(error),
     })?;
     let mut inventory = read_inventory(env, options).await?;
-    let beside = if inventory.next_stub { stub::beside(&*env.disk, &inventory.used).await } else { Ok(None) };
+    let used = inventory.used.iter().map(|header| header.number);
+    let beside = if inventory.next_stub { stub::beside(&*env.disk, used).await } else { Ok(None) };
     if let Some(stub) = beside.map_err(JournalError::unread(&segment::name(stub::NEXT)))? {
         stub::put(env, stub.number).await?;
         inventory = read_inventory(env, options).await?;

@@ -123,8 +123,8 @@ impl Task {
         self.made(made).await
     }
 
-    /// Begins to make one more spare, if one is missing and there may be room for it: [`Task::made`] ends that. The next stub's
-    /// file comes first.
+    /// Begins to make one more spare, if one is missing and there may be room for it: [`Task::making_ended`] ends that. The
+    /// next stub's file comes first.
     async fn begin_spare(&mut self) -> Result<(), JournalError> {
         if self.making.is_some() {
             return Ok(());

@@ -132,24 +132,24 @@ pub(super) async fn put(env: &Env, number: u64) -> Result<Arc<dyn File>, Journal
     spare::open(env, number).await
 }
 
-/// A stub that a crash left beside its place, between segments in use.
+/// A stub that a crash left beside its place, between the segments of the numbers `used`, ascending. Another is what is left of an
+/// earlier life.
 ///
 /// # Errors
 /// When the disk fails.
-pub(super) async fn beside(disk: &dyn Disk, used: &[SegmentHeader]) -> io::Result<Option<SegmentHeader>> {
+pub(super) async fn beside(
+    disk: &dyn Disk,
+    used: impl DoubleEndedIterator<Item = u64> + Clone,
+) -> io::Result<Option<SegmentHeader>> {
     let file = match disk.open(&segment::name(NEXT), Open::Read).await {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let found = Stub::read(file).await?.map(|(header, _)| header);
-    Ok(found.filter(|header| lies_between(header, used.iter().map(|used| used.number))))
-}
-
-/// True for one that stands for none of the segments in use, but for one between them. Another is what is left of an earlier life.
-pub(super) fn lies_between(stub: &SegmentHeader, mut used: impl DoubleEndedIterator<Item = u64> + Clone) -> bool {
     let (oldest, newest) = (used.clone().next(), used.clone().next_back());
-    oldest < Some(stub.number) && Some(stub.number) < newest && used.all(|number| number != stub.number)
+    let lies_between =
+        |number| oldest < Some(number) && Some(number) < newest && !used.clone().any(|one| one == number);
+    Ok(Stub::read(file).await?.map(|(header, _)| header).filter(|header| lies_between(header.number)))
 }
 
 #[cfg(test)]
@@ -170,9 +170,9 @@ mod tests {
             let file = disk.open(&segment::name(3), Open::Create).await.unwrap();
             file.write_sync(0, vec![segment(3).encode()]).await.unwrap();
             let mut stub = begin(&env, (3, &file), Lsn(100)).await.unwrap().unwrap();
-            assert!(beside(&*disk, &[segment(2), segment(5)]).await.unwrap().is_some());
-            for used in [&[segment(2), segment(3), segment(5)][..], &[segment(4), segment(5)], &[segment(2)]] {
-                assert!(beside(&*disk, used).await.unwrap().is_none());
+            assert!(beside(&*disk, [2, 5].into_iter()).await.unwrap().is_some());
+            for used in [&[2, 3, 5][..], &[4, 5], &[2]] {
+                assert!(beside(&*disk, used.iter().copied()).await.unwrap().is_none());
             }
             stub.file = put(&env, 3).await.unwrap();
             assert!(stub.takes(Lsn(100)) && !stub.takes(Lsn(99)));

@@ -403,21 +403,40 @@ fn append_of(channel: &str, seq: u64) -> Record {
     Record::Append { channel: channel.into(), seq: Seq(seq), packet: Bytes::from_static(&[7; 64]) }
 }
 
-async fn settle(journal: &Journal, input: &str, group: &str, seqs: &[u64]) {
+async fn settle(journal: &Journal, input: &str, seqs: &[u64]) {
     let seqs = seqs.iter().map(|seq| (Seq(*seq), Seq(*seq))).collect();
-    let settle = Settle { input: input.into(), group: group.into(), seqs, position: None };
+    let settle = Settle { input: input.into(), group: "g".into(), seqs, position: None };
     let tx = vec![Record::Settle(settle)];
     assert_eq!(journal.has_room(200, Intent::Drain), Ok(()), "no room to settle {tx:?}");
     journal.append(tx, Intent::Drain).await.unwrap().wait().await.unwrap();
 }
 
+/// A transaction of 50 small packets behind number `last` of channel `a`, and as many of channel `b`, in turn.
+fn small_packets(last: &mut u64) -> Vec<Record> {
+    *last += 50;
+    (*last - 49..=*last).flat_map(|seq| [append_of("a", seq), append_of("b", seq)]).collect()
+}
+
 /// Fills it with small packets of channels `a` and `b`. Gives the last number of each.
 async fn fill_with_small(journal: &Journal) -> u64 {
-    settle(journal, "a", "g", &[]).await;
-    settle(journal, "b", "g", &[]).await;
+    settle(journal, "a", &[]).await;
+    settle(journal, "b", &[]).await;
     let mut last = 0;
     bring_in_small(journal, &mut last).await;
     last
+}
+
+/// Fills it, and settles all of `a`, and of `b` what begins behind the oldest segment, which so stays heavy. Gives the first number
+/// of `b` that is settled.
+async fn drain_behind_the_oldest(journal: &Journal) -> u64 {
+    let last = fill_with_small(journal).await;
+    for seq in 1..=last {
+        settle(journal, "a", &[seq]).await;
+    }
+    for seq in last / 3..=last {
+        settle(journal, "b", &[seq]).await;
+    }
+    last / 3
 }
 
 #[test]
@@ -426,8 +445,8 @@ fn a_full_journal_of_small_packets_is_drained_one_at_a_time() {
         let (journal, _) = Journal::open(&rig.env(), narrow()).await.unwrap();
         let last = fill_with_small(&journal).await;
         for seq in 1..=last {
-            settle(&journal, "a", "g", &[seq]).await;
-            settle(&journal, "b", "g", &[seq]).await;
+            settle(&journal, "a", &[seq]).await;
+            settle(&journal, "b", &[seq]).await;
         }
         rig.env().clock.sleep(500 * MS).await;
         assert_eq!(journal.has_room(13_000, Intent::Produce), Ok(()));
@@ -438,15 +457,7 @@ fn a_full_journal_of_small_packets_is_drained_one_at_a_time() {
 fn a_full_journal_is_drained_though_the_oldest_packets_stay() {
     run(async |rig| {
         let (journal, _) = Journal::open(&rig.env(), narrow()).await.unwrap();
-        let last = fill_with_small(&journal).await;
-        for seq in 1..=last {
-            settle(&journal, "a", "g", &[seq]).await;
-        }
-        // The other half from the second segment on, so that the oldest stays heavy.
-        let kept = last / 3;
-        for seq in kept..=last {
-            settle(&journal, "b", "g", &[seq]).await;
-        }
+        let kept = drain_behind_the_oldest(&journal).await;
         rig.env().clock.sleep(500 * MS).await;
         assert_eq!(journal.has_room(13_000, Intent::Produce), Ok(()), "segments between others came free");
         journal.close().await;
@@ -460,7 +471,7 @@ fn a_full_journal_is_drained_though_the_oldest_packets_stay() {
         assert_eq!(journal.image(|image| (image.pending("a", "g"), image.pending("b", "g"))), (0, kept - 1));
         // What held them up goes, and the stubs with it.
         for seqs in (1..kept).collect::<Vec<_>>().chunks(100) {
-            settle(&journal, "b", "g", seqs).await;
+            settle(&journal, "b", seqs).await;
         }
         rig.env().clock.sleep(500 * MS).await;
         assert_eq!(stubs(&rig), [0; 0]);
@@ -471,13 +482,7 @@ fn a_full_journal_is_drained_though_the_oldest_packets_stay() {
 fn a_stub_that_a_crash_left_beside_its_place_is_put_there() {
     run(async |rig| {
         let (journal, _) = Journal::open(&rig.env(), narrow()).await.unwrap();
-        let last = fill_with_small(&journal).await;
-        for seq in 1..=last {
-            settle(&journal, "a", "g", &[seq]).await;
-        }
-        for seq in last / 3..=last {
-            settle(&journal, "b", "g", &[seq]).await;
-        }
+        drain_behind_the_oldest(&journal).await;
         journal.close().await;
         let stub = segment::name(stubs(&rig)[0]);
         let _ = rig.disk().remove(&segment::name(stub::NEXT)).await;
@@ -494,9 +499,7 @@ fn a_stub_that_a_crash_left_beside_its_place_is_put_there() {
 /// Small packets of channels `a` and `b` in turn, a hundred a frame, as long as they are taken.
 async fn bring_in_small(journal: &Journal, last: &mut u64) {
     while journal.has_room(13_000, Intent::Produce) != Err(Full::Disk) {
-        let tx = (*last + 1..=*last + 50).flat_map(|seq| [append_of("a", seq), append_of("b", seq)]).collect();
-        *last += 50;
-        journal.append(tx, Intent::Produce).await.unwrap().wait().await.unwrap();
+        journal.append(small_packets(last), Intent::Produce).await.unwrap().wait().await.unwrap();
     }
 }
 
@@ -508,7 +511,7 @@ fn a_full_journal_is_drained_across_restarts() {
             let first = fill_with_small(&journal).await;
             let mut last = first;
             for seq in 1..=first {
-                settle(&journal, "a", "g", &[seq]).await;
+                settle(&journal, "a", &[seq]).await;
                 if seq % every == 0 {
                     journal.close().await;
                     journal = Journal::open(&rig.env(), narrow()).await.unwrap().0;
@@ -528,13 +531,11 @@ fn a_full_journal_of_three_segments_is_drained_whatever_the_newest_holds() {
             let mut last = fill_with_small(&journal).await;
             // What moves on while the disk is full.
             for _ in 0..frames {
-                let tx = (last + 1..=last + 50).flat_map(|seq| [append_of("a", seq), append_of("b", seq)]).collect();
-                last += 50;
-                journal.append(tx, Intent::Drain).await.unwrap().wait().await.unwrap();
+                journal.append(small_packets(&mut last), Intent::Drain).await.unwrap().wait().await.unwrap();
             }
             for channel in ["a", "b"] {
                 for seq in 1..=last {
-                    settle(&journal, channel, "g", &[seq]).await;
+                    settle(&journal, channel, &[seq]).await;
                 }
             }
         });

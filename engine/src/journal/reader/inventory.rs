@@ -8,8 +8,7 @@ use super::{Current, Finding, PARTIAL, QUARANTINE, ReadError, Reader, salvage};
 use crate::env::Open;
 use crate::journal::frame::{Found, Header, SECTOR};
 use crate::journal::segment::{self, Sector, SegmentHeader};
-use crate::journal::stub::{self, Stub};
-use crate::journal::{Lsn, SPARES, checkpoint};
+use crate::journal::{Lsn, SPARES, checkpoint, stub};
 
 /// Files of a data directory that are no segments.
 const KNOWN: [&str; 2] = ["LOCK", "lost+found"];
@@ -69,29 +68,16 @@ impl Reader {
         self.sort_out(&mut used);
         // A crash may have left one beside its place. There is nothing to read in it.
         let newest = used.last_key_value().map_or(0, |(number, _)| *number);
-        if unused.remove(&stub::NEXT)
-            && let Some(stub) = self.stub(&segment::name(stub::NEXT)).await?
-            && stub::lies_between(&stub, used.keys().copied())
-        {
-            used.insert(stub.number, Start::of(stub));
+        if unused.remove(&stub::NEXT) {
+            let beside = stub::beside(&*self.disk, used.keys().copied()).await;
+            let beside = beside.map_err(ReadError::io(format!("read {}", segment::name(stub::NEXT))))?;
+            used.extend(beside.map(|stub| (stub.number, Start::of(stub))));
         }
         let spares = newest + 1..=newest + SPARES;
         for number in unused.into_iter().filter(|number| !spares.contains(number) && !used.is_empty()) {
             self.findings.push_back(Finding::Leftover { name: segment::name(number) });
         }
         Ok(used)
-    }
-
-    /// The stub that a file is, of whichever segment.
-    async fn stub(&self, name: &str) -> Result<Option<SegmentHeader>, ReadError> {
-        match self.disk.open(name, Open::Read).await {
-            Ok(file) => {
-                let read = Stub::read(file).await.map_err(ReadError::io(format!("read {name}")))?;
-                Ok(read.map(|(header, _)| header))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(ReadError::io(format!("open {name}"))(error)),
-        }
     }
 
     async fn start(&self, number: u64, name: &str, wholly: bool) -> Result<Option<Start>, ReadError> {
