@@ -67,8 +67,7 @@ pub(crate) fn read(host: &str, files: BTreeMap<String, Bytes>, at_ns: Ns, kept: 
                     letters.extend(frame.records().flatten().filter_map(|(_, record)| letter(host, &record)))
                 }
                 Step::Finding(finding) if finding.is_damage() || matches!(finding, Finding::Footer { .. }) => {
-                    // A header, too, can be what a power cut took of the write that began its segment: the frame behind it tells.
-                    let may_be_torn = !finding.is_damage() || matches!(finding, Finding::Headless { .. });
+                    let may_be_torn = !finding.is_damage();
                     all.push(found(finding.to_string(), may_be_torn.then_some(Unless::Fell)));
                 }
                 Step::Finding(_) | Step::Footer(_) => {}

@@ -95,7 +95,9 @@ pub(super) async fn open(env: &Env, options: &JournalOptions) -> Result<Opening,
         Some(header) => {
             let file = files[&header.number].clone();
             let size = file.len().await.map_err(JournalError::io("read a segment's length"))?;
-            let begun = Active::begin(file, size, header);
+            let again = inventory.header_again(&file, size, scan.offset).await?;
+            recovery.header_again = again.as_ref().map(|header| header.number);
+            let begun = Active::begin(file, size, again.as_ref().unwrap_or(header));
             let (offset, prev, epoch) = (scan.offset, scan.prev, recovery.epoch);
             Active { offset, prev, epoch, digest: begun.digest.and(scan.digest), ..begun }
         }
@@ -289,6 +291,8 @@ fn draw_id(env: &Env) -> u128 {
 struct Inventory {
     /// Segments in use, ascending.
     used: Vec<SegmentHeader>,
+    /// The last of them begins with a frame, and has no header: a power cut took that part of the write, or it rotted.
+    unheaded: bool,
     /// Those of them whose start is destroyed, with the LSN of the first frame that is left.
     beheaded: BTreeMap<u64, Lsn>,
     /// Those of them that are but stubs.
@@ -300,6 +304,27 @@ struct Inventory {
 }
 
 impl Inventory {
+    /// Writes the header that the last segment should have and has not; gives it. `None` where it has one, or nobody knows what it
+    /// said. What footer the segment before was to get, nobody knows any more: none is named. The segment is of `size` bytes, and
+    /// its frames end at `end`.
+    async fn header_again(
+        &self,
+        file: &Arc<dyn File>,
+        size: u64,
+        end: u64,
+    ) -> Result<Option<SegmentHeader>, JournalError> {
+        let Some(last) = self.used.last().filter(|last| self.unheaded && last.journal != 0) else { return Ok(None) };
+        let header = SegmentHeader { size, ..last.clone() };
+        // An older release may have begun it, or gone on in it up to where the footer would be.
+        let is_ours = self.used.iter().all(|header| header.version == segment::VERSION);
+        if !is_ours || !size.is_multiple_of(SECTOR) || end > header.footer_at().unwrap_or(size) {
+            return Ok(None);
+        }
+        let write = file.write_sync(0, vec![header.encode()]);
+        write.await.map_err(JournalError::io("write the header of the last segment again"))?;
+        Ok(Some(header))
+    }
+
     /// Gives the segments the journal's id where no header is left to tell: a checkpoint knows it whose frame is there.
     async fn name(&mut self, files: &Segments, checkpoints: &[Checkpoint]) -> Result<(), JournalError> {
         if self.used.iter().any(|header| header.journal != 0) {
@@ -361,8 +386,11 @@ async fn read_inventory(env: &Env, options: &JournalOptions) -> Result<Inventory
     }
     // A segment whose header rotted still counts: its first frame says what the header said.
     let journal = used.first().map(|header| header.journal).unwrap_or_default();
-    let mut beheaded = BTreeMap::new();
+    let (mut beheaded, mut begun) = (BTreeMap::new(), 0);
     for (number, offset, frame) in headless {
+        if offset == SECTOR && !frame.passes_over() {
+            begun = begun.max(number);
+        }
         if offset > SECTOR {
             beheaded.insert(number, frame.base);
         }
@@ -376,7 +404,8 @@ async fn read_inventory(env: &Env, options: &JournalOptions) -> Result<Inventory
         stubs.range(..header.number).next_back().is_some_and(|(_, stub)| header.base < stub.end)
     };
     unused.extend(used.extract_if(.., |header| is_stood_for(header)).map(|header| header.number));
-    Ok(Inventory { used, beheaded, stubs, next_stub, unused })
+    let unheaded = used.last().is_some_and(|header| header.number == begun);
+    Ok(Inventory { used, unheaded, beheaded, stubs, next_stub, unused })
 }
 
 /// Completes the spares, and removes what else is without a frame. Gives how many spares there are.

@@ -33,6 +33,9 @@ pub struct Recovery {
     pub lost: Vec<Range<Lsn>>,
     /// An unconfirmed tail that was cut: from which LSN, and to where as far as the remains tell.
     pub cut: Option<(Lsn, Option<Lsn>)>,
+    /// The last segment, where its header was gone and is written again: a power cut took it from the write that began the
+    /// segment, or it rotted.
+    pub header_again: Option<u64>,
     /// Every place where a frame was expected and none counted, in the order of the journal.
     pub gaps: Vec<Gap>,
     /// The small state before this LSN is gone: the frames that repeat it at the start of the oldest segment are destroyed,
@@ -96,6 +99,9 @@ impl Recovery {
                 Breach::Unchained => "a frame doesn't follow the one before it, which may be an older one",
             };
             lines.push(format!("gap at {next}, segment {segment} at {offset}: {what}"));
+        }
+        if let Some(segment) = self.header_again {
+            lines.push(format!("the header of segment {segment} was gone, and is written again: no record was in it"));
         }
         if let Some((from, to)) = self.cut {
             let to = to.map_or_else(|| "?".to_owned(), |to| to.to_string());

@@ -367,6 +367,33 @@ fn a_rotten_header_does_not_change_whose_journal_it_is() {
 }
 
 #[test]
+fn an_opening_writes_the_header_of_the_last_segment_again() {
+    for never_written in [true, false] {
+        run(|rig| async move {
+            filled(&rig, 120, 1000).await;
+            let used = |number: &u64| !frames(&rig, *number).is_empty();
+            let last = segments(&rig).into_iter().rfind(used).unwrap();
+            let spoil = |byte: &mut u8| *byte = if never_written { 0 } else { *byte ^ 1 };
+            rig.edit(last, |bytes| bytes[..512].iter_mut().for_each(spoil));
+            let (findings, before) = read(&rig).await;
+            let damage = findings.iter().map(|finding| (finding.name(), finding.is_damage())).collect::<Vec<_>>();
+            assert_eq!(damage, [("headless", !never_written)]);
+            let (journal, recovery) = rig.open().await.unwrap();
+            assert_eq!((recovery.header_again, &recovery.lost), (Some(last), &vec![]));
+            // On through its end, so that the next one follows.
+            for seq in 121..=300 {
+                append(&journal, seq, 1000).await;
+            }
+            journal.close().await;
+            let (findings, after) = read(&rig).await;
+            assert!(findings.is_empty() && after.starts_with(&before), "{findings:?}");
+            let (_, again) = rig.open().await.unwrap();
+            assert_eq!((again.header_again, again.journal, again.lost), (None, recovery.journal, vec![]));
+        });
+    }
+}
+
+#[test]
 fn a_disk_that_says_it_has_no_room_is_left_alone() {
     run(|rig| async move {
         let (journal, _) = fill_up(&rig, &options()).await;

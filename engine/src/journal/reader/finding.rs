@@ -33,6 +33,9 @@ pub enum Finding {
     Headless {
         /// The segment.
         segment: u64,
+        /// True when it is the last segment and the sector was never written: a power cut took it from the write that began the
+        /// segment. The next opening writes it again.
+        unwritten: bool,
         /// True when a repair has moved the sector into a side file.
         quarantined: bool,
     },
@@ -99,7 +102,8 @@ impl Finding {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            Finding::Damaged { quarantined, .. } | Finding::Headless { quarantined, .. } => !quarantined,
+            Finding::Damaged { quarantined, .. } => !quarantined,
+            Finding::Headless { quarantined, unwritten, .. } => !quarantined && !unwritten,
             Finding::Footer { damage, .. } => *damage,
             Finding::Gone { known, .. } => !known,
             Finding::Missing { .. } | Finding::Foreign { .. } | Finding::Unreadable { .. } => true,
@@ -161,7 +165,12 @@ impl fmt::Display for Finding {
             Finding::Missing { segments: (first, last), lost } => {
                 write!(f, "{} to {} are missing; {}", segment::name(*first), segment::name(*last), Lost(lost))
             }
-            Finding::Headless { segment, quarantined } => write!(
+            Finding::Headless { segment, unwritten: true, .. } => write!(
+                f,
+                "{}: the header was never written, as a power cut leaves it; the next opening writes it again",
+                segment::name(*segment)
+            ),
+            Finding::Headless { segment, quarantined, .. } => write!(
                 f,
                 "{}: the header is damaged; what it said is known from the first frame{}",
                 segment::name(*segment),

@@ -298,7 +298,8 @@ impl Reader {
         }
         if current.start.journal.is_none() {
             let quarantined = self.quarantined.contains(&(number, 0));
-            self.findings.push_back(Finding::Headless { segment: number, quarantined });
+            let unwritten = current.start.blank && self.waiting.is_empty();
+            self.findings.push_back(Finding::Headless { segment: number, unwritten, quarantined });
         }
         self.number = number;
         self.epoch = self.epoch.max(current.start.epoch);
