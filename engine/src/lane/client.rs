@@ -259,8 +259,13 @@ impl Session<'_> {
                 ahead,
                 "a host that holds more than its producer heard of"
             );
-            if let Err(error) = self.tubes[i].open(&opened) {
-                self.rest(i, error)?;
+            match self.tubes[i].open(&opened) {
+                Ok(None) => {}
+                Ok(Some(lost)) => {
+                    tracing::warn!(error = &lost as &dyn std::error::Error, "a channel of the lane goes on");
+                    self.report(Some(i), &lost);
+                }
+                Err(error) => self.rest(i, error)?,
             }
         }
         Ok(())
@@ -315,7 +320,9 @@ impl Session<'_> {
         let what = What::Refused { reason: error.name().into() };
         // The last number that the host holds, where that is what's wrong.
         let seq = match error {
-            LaneError::Forgot { last: seq, .. } | LaneError::Ahead { upto: seq, .. } => *seq,
+            LaneError::Forgot { last: seq, .. }
+            | LaneError::Lost { last: seq, .. }
+            | LaneError::Ahead { upto: seq, .. } => *seq,
             _ => Seq(0),
         };
         self.env.probe.on(&[Observed { what, place, identity: None, seq, attempt: 0 }]);
@@ -347,15 +354,17 @@ impl Tube {
         }
     }
 
-    fn open(&mut self, opened: &Opened) -> Result<(), LaneError> {
-        let (last, floor) = (Seq(opened.last), self.acked);
-        if last < floor {
-            return Err(LaneError::Forgot { channel: self.outbox.channel().into(), floor, last });
+    /// Goes on behind what the host holds, or behind what it lost of that, which is given.
+    fn open(&mut self, opened: &Opened) -> Result<Option<LaneError>, LaneError> {
+        let (last, floor, channel) = (Seq(opened.last), self.acked, || self.outbox.channel().into());
+        let lost = (last < floor).then(|| LaneError::Lost { channel: channel(), floor, last });
+        if lost.is_some() && !opened.lost {
+            return Err(LaneError::Forgot { channel: channel(), floor, last });
         }
         self.open = true;
-        (self.next, self.sent, self.acked) = (last.next(), last, last);
+        (self.next, self.sent, self.acked) = (last.next(), last, last.max(floor));
         self.grant(opened.credits);
-        Ok(())
+        Ok(lost)
     }
 
     /// Sends no more on this connection; what was acked is still settled.

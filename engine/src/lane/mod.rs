@@ -57,6 +57,8 @@ pub trait Inlet: Send + Sync {
     /// held, all of it durable (0 for none). An older epoch than one seen is [`LaneError::Fenced`]; a producer that the
     /// channel has no link from is [`LaneError::UnknownChannel`].
     fn open(&self, producer: &str, epoch: Epoch) -> Fut<'static, Result<Seq, LaneError>>;
+    /// Whether a medium destroyed records here, which was reported: what was acked and is not held is among them.
+    fn lost(&self) -> bool;
     /// Stores packets from a number on, before which so many are lost for good, each with the epoch in which it entered, and
     /// completes with the last sequence number held once all of them are durable. Packets already held are skipped. Several appends are in flight at a
     /// time: they are called in order, and first polled in that order. Once one failed, those behind it fail with
@@ -193,6 +195,16 @@ pub enum LaneError {
         /// Held there.
         last: Seq,
     },
+    /// The host holds less than it acked, because a medium destroyed the rest, as it reported: the channel goes on.
+    #[error("the host of {channel} acked all up to {floor}, and holds only up to {last}: a medium destroyed the rest")]
+    Lost {
+        /// The channel.
+        channel: String,
+        /// Acked and settled here.
+        floor: Seq,
+        /// Held there.
+        last: Seq,
+    },
     /// The host holds more than was ever written here: this journal lost its end.
     #[error("could not resume {channel}: the host holds all up to {upto}, but only {end} were written here")]
     Ahead {
@@ -271,6 +283,7 @@ impl LaneError {
             LaneError::Duplicate { .. } => "lane.duplicate",
             LaneError::Full { .. } => "lane.full",
             LaneError::Forgot { .. } => "lane.forgot",
+            LaneError::Lost { .. } => "lane.lost",
             LaneError::Ahead { .. } => "lane.ahead",
             LaneError::TooLarge { .. } => "lane.too_large",
             LaneError::Journal { .. } => "lane.journal",

@@ -314,7 +314,7 @@ impl Session {
             match result {
                 Ok(last) => {
                     let channel = inlet.channel().to_owned();
-                    channels.push(Opened { channel, last: last.0, credits: Some(CREDITS) });
+                    channels.push(Opened { channel, last: last.0, credits: Some(CREDITS), lost: inlet.lost() });
                     self.ports.push(Port::new(inlet, producer, epoch, last));
                 }
                 Err(error) if error.closes() => self.refuse(None, &error),

@@ -81,6 +81,11 @@ impl Hosted {
         self.ends.lock().expect("no code panics while it holds a channel")
     }
 
+    /// Whether the journal reported records as lost.
+    pub(super) fn lost(&self) -> bool {
+        self.shared.journal.image(|image| !image.quarantined().is_empty())
+    }
+
     /// Opens the channel for a producer, durably; gives the last number that is held of it.
     pub(super) async fn open(&self, producer: &str, epoch: Epoch) -> Result<Seq, LaneError> {
         let last = self

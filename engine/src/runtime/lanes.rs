@@ -112,6 +112,10 @@ impl Inlet for JournalInlet {
         self.hosted.channel()
     }
 
+    fn lost(&self) -> bool {
+        self.hosted.lost()
+    }
+
     fn open(&self, producer: &str, epoch: Epoch) -> Fut<'static, Result<Seq, LaneError>> {
         let (hosted, producer) = (self.hosted.clone(), producer.to_owned());
         let known = self.producers.iter().any(|process| process == producer::process(&producer));

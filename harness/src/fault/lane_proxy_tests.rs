@@ -79,7 +79,8 @@ impl Lane for Host {
                 let held = store.lock().unwrap().len() as u64;
                 let answer = match message.message.unwrap() {
                     from_producer::Message::Hello(_) => {
-                        let channels = vec![Opened { channel, last: held, credits: Some(protocol::CREDITS) }];
+                        let channels =
+                            vec![Opened { channel, last: held, credits: Some(protocol::CREDITS), lost: false }];
                         from_host::Message::Welcome(Welcome { protocol: 1, process: "hub".into(), channels })
                     }
                     from_producer::Message::Publish(publish) => {

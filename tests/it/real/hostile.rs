@@ -186,7 +186,7 @@ impl Lane for Forger {
 
     async fn carry(&self, _: Request<Streaming<FromProducer>>) -> Result<Response<Self::CarryStream>, Status> {
         let channel = || "uplink".to_owned();
-        let channels = vec![Opened { channel: channel(), last: 0, credits: Some(protocol::CREDITS) }];
+        let channels = vec![Opened { channel: channel(), last: 0, credits: Some(protocol::CREDITS), lost: false }];
         let welcome = Welcome { protocol: 1, process: "hub".into(), channels };
         let forged = Ack { channel: channel(), upto: 1_000_000, credits: None };
         let messages = [from_host::Message::Welcome(welcome), from_host::Message::Ack(forged)];

@@ -420,7 +420,8 @@ fn a_client_ends_typed_when_the_host_misbehaves() {
         })
     };
     let welcome = |process: &str, last| {
-        let channels = vec![v1::Opened { channel: "uplink".into(), last, credits: Some(protocol::CREDITS) }];
+        let channels =
+            vec![v1::Opened { channel: "uplink".into(), last, credits: Some(protocol::CREDITS), lost: false }];
         from_host::Message::Welcome(v1::Welcome { protocol: 1, process: process.into(), channels })
     };
     let theirs = v1::ProtocolRange { min: 4, max: 5 };
@@ -446,6 +447,21 @@ fn a_host_that_forgot_what_it_acked_is_reported_and_not_trusted() {
         world.sleep_ms(3_000).await;
         assert!(world.refusals.count("lane.forgot") > 0);
         assert_eq!((store.durable(), source.settled()), (0, 5));
+    });
+}
+
+#[test]
+fn a_host_whose_medium_destroyed_what_it_acked_takes_what_comes_next() {
+    run(14, |world| async move {
+        let store = Store::new(&world, MS);
+        store.set_lost();
+        let source = Source::new(&store, 1, 10);
+        source.floor.store(5, SeqCst);
+        let _hub = host(&world, &store);
+        let _edge = produce(&world, &source);
+        until_settled(&world, &source).await;
+        assert_eq!((world.refusals.count("lane.forgot"), world.refusals.count("lane.lost")), (0, 1));
+        assert_eq!((store.durable(), source.settled()), (10, 10), "it sends again what it has");
     });
 }
 

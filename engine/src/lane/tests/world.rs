@@ -322,6 +322,8 @@ pub struct Stored {
     pub durable: u64,
     /// Appends are refused while true.
     pub full: bool,
+    /// A medium destroyed something, by its own word.
+    pub lost: bool,
     incarnation: u64,
 }
 
@@ -336,6 +338,11 @@ impl Store {
 
     pub fn set_full(&self, full: bool) {
         self.state.lock().unwrap().full = full;
+    }
+
+    /// From now on it says that a medium destroyed something.
+    pub fn set_lost(&self) {
+        self.state.lock().unwrap().lost = true;
     }
 
     /// What a crash leaves.
@@ -376,6 +383,10 @@ pub struct Uplink(pub Arc<Store>);
 impl Inlet for Uplink {
     fn channel(&self) -> &str {
         "uplink"
+    }
+
+    fn lost(&self) -> bool {
+        self.0.state.lock().unwrap().lost
     }
 
     fn open(&self, producer: &str, epoch: Epoch) -> Fut<'static, Result<Seq, LaneError>> {
