@@ -1,7 +1,7 @@
 //! `channel.*`: the invariants of a channel, from the probe events of its host.
 //!
 //! Each (producer, pseq) is committed once, and in order, where it comes by one way · nothing is taken over a lane of a fenced epoch · a settle takes effect once · a floor never goes back, so nothing
-//! settled is handed out again · a packet is handed out once, once more for each restart of the host, and as often as
+//! settled is handed out again · what a business key tells to be a copy, or a conflict, is refused once · a packet is handed out once, once more for each restart of the host, and as often as
 //! declared; where packets are leased, at most `max_deliver` times and once more for each restart · a packet is given up for
 //! having been handed out too often only after that.
 
@@ -56,6 +56,27 @@ pub(super) fn committed_once(case: &Case<'_>) -> Vec<(Ns, String)> {
                     format!("{host}.{channel} committed{name} as {seq} at {at}: that {what} was there"),
                 ));
             }
+        }
+    }
+    found
+}
+
+/// A life of the host refuses it once; it may be told again only where that was not stored before the host went down.
+pub(super) fn refused_once(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let mut refused: BTreeMap<(usize, u64, Identity), Ns> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (probed, (channel, _)) in events(case).filter(|(_, (channel, _))| case.channels[*channel].one_way) {
+        let (What::Refused { reason }, Some(identity)) = (&probed.event.what, probed.event.identity) else { continue };
+        if !reason.starts_with("dedup.") {
+            continue;
+        }
+        if let Some(first_ns) = refused.insert((channel, probed.incarnation, identity), probed.at_ns) {
+            let (first, again) = (seconds(first_ns), seconds(probed.at_ns));
+            let ChannelAt { host, channel, .. } = &case.channels[channel];
+            found.push((
+                probed.at_ns,
+                format!("{host}.{channel} refused {identity} {first}, and again {again}: {reason}"),
+            ));
         }
     }
     found

@@ -15,7 +15,7 @@ pub(super) fn ended(case: &Case<'_>) -> Vec<(Ns, String)> {
     let failing = case.history.applied.iter().filter_map(|applied| match &case.plan.steps.get(applied.step)?.action {
         Action::DiskEio { host, .. } => Some((host, applied.from_ns..=applied.to_ns.saturating_add(AFTER_NS))),
         // Whenever somebody reads it.
-        Action::DiskRot { host } => Some((host, applied.from_ns..=Ns::MAX)),
+        Action::DiskRot { host, .. } => Some((host, applied.from_ns..=Ns::MAX)),
         _ => None,
     });
     let failing: Vec<_> = failing.collect();

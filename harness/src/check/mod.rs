@@ -186,7 +186,7 @@ impl Case<'_> {
 type Judge = fn(&Case<'_>) -> Vec<(Ns, String)>;
 
 /// The built-in checks by name. Each has a sabotage in `scenarios/must_fail/`.
-const CHECKS: [(&str, Judge); 28] = [
+const CHECKS: [(&str, Judge); 29] = [
     ("lost", lost::silent),
     ("lost.reported", lost::reported),
     ("lost.window", lost::window),
@@ -205,6 +205,7 @@ const CHECKS: [(&str, Judge); 28] = [
     ("probe.contradiction", probe::judge),
     ("channel.committed_once", channel::committed_once),
     ("channel.floor", channel::floor),
+    ("channel.refused_once", channel::refused_once),
     ("channel.settled_once", channel::settled_once),
     ("channel.deliveries", channel::deliveries),
     ("channel.given_up", channel::given_up),

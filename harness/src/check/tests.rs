@@ -456,6 +456,23 @@ fn a_channel_keeps_its_invariants() {
         &[("channel.settled_once", "hub.uplink 3 settled 4.000 s, and took effect again 6.000 s")],
     );
     trips(add(What::Settled { took_effect: false }, 3, 3), &[]);
+    let refused = |reason: &str| What::Refused { reason: reason.into() };
+    let twice = |reason: &'static str, incarnation| {
+        move |history: &mut History| {
+            history.events.push(probed("hub", 6 * S, refused("dedup.duplicate"), "uplink", 9, 0));
+            let again = probed("hub", 7 * S, refused(reason), "uplink", 9, 0);
+            history.events.push(Probed { incarnation, ..again });
+        }
+    };
+    trips(twice("lane.duplicate", 1), &[]);
+    trips(twice("dedup.duplicate", 2), &[]);
+    trips(
+        twice("dedup.conflict", 1),
+        &[(
+            "channel.refused_once",
+            "hub.uplink refused 0000000000000007.1.9 6.000 s, and again 7.000 s: dedup.conflict",
+        )],
+    );
     trips(
         add(What::Granted { to: None }, 3, 3),
         &[

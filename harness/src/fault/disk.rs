@@ -30,7 +30,7 @@ pub(super) fn set(controls: &Controls<'_>, action: &Action, until_ns: Option<Ns>
             disk(host).into_iter().for_each(|disk| disk.set_eio(on.then_some((*op, *ratio_ppm))));
         }
         Action::DiskLyingSync { host } => disk(host).into_iter().for_each(|disk| disk.set_lying_sync(on)),
-        Action::DiskRot { host } if on => rot(controls, host, true),
+        Action::DiskRot { host, newest } if on => rot(controls, host, Rot::Fair { newest: *newest }),
         Action::DiskRot { .. } => {}
         _ => return false,
     }
@@ -47,23 +47,36 @@ pub(super) fn hits(controls: &Controls<'_>, action: &Action) -> Option<u64> {
         Action::DiskThrottle { host, .. } => (host, |hits| hits.throttle),
         Action::DiskEio { host, .. } => (host, |hits| hits.eio),
         Action::DiskLyingSync { host } => (host, |hits| hits.lying),
-        Action::DiskRot { host } => (host, |hits| hits.rot),
+        Action::DiskRot { host, .. } => (host, |hits| hits.rot),
         _ => return None,
     };
     Some(controls.machine(host).map_or(0, |machine| count(machine.disk.fault_hits())))
 }
 
-/// Spoils a byte in the middle of the host's journal: long confirmed, and never written again. What the spoilt frame held
-/// is written down: the system may report just that as lost. A `fair` one spoils a frame of packets alone: who loses what
-/// it settled, or a node's state, can report that, but neither deliver nor count right any more.
-pub(super) fn rot(controls: &Controls<'_>, host: &str, fair: bool) {
+/// Which frame of a journal rots.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rot {
+    /// One of packets alone: who loses what it settled, or a node's state, can report that, but neither deliver nor count right
+    /// any more. What it held is written down: the system may report just that as lost.
+    Fair {
+        /// The last of them, instead of one in the middle.
+        newest: bool,
+    },
+    /// The one in the middle, whatever it holds.
+    Foul,
+}
+
+/// Spoils a byte of the host's journal that is confirmed, and never written again.
+pub(super) fn rot(controls: &Controls<'_>, host: &str, rot: Rot) {
     let Some(machine) = controls.machine(host) else { return };
     let records = outside::records(&machine.disk.snapshot());
     let more = |record: &Record| !matches!(record, Record::Append { .. } | Record::Producer(_));
+    let fair = rot != Rot::Foul;
     let unfair: BTreeSet<frame::At> =
         records.iter().filter(|(_, record)| fair && more(record)).map(|(at, _)| *at).collect();
     let frames: BTreeSet<frame::At> = records.iter().map(|(at, _)| *at).filter(|at| !unfair.contains(at)).collect();
-    let Some(at) = frames.iter().nth(frames.len() / 2) else { return };
+    let place = if rot == (Rot::Fair { newest: true }) { frames.len().saturating_sub(1) } else { frames.len() / 2 };
+    let Some(at) = frames.iter().nth(place) else { return };
     if machine.disk.rot(&segment::name(at.segment), at.offset + frame::HEADER as u64) && fair {
         let held = records.iter().filter(|(place, _)| place == at).filter_map(|(_, record)| packet_id(record));
         let held: BTreeSet<String> = held.collect();

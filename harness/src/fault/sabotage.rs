@@ -41,6 +41,7 @@ fn parse(action: &Action) -> Option<(Sabotage, &str)> {
         "reject_offer" => Sabotage::Reject,
         "repeat_committed" => Sabotage::Probe(Lie::RepeatCommitted),
         "repeat_settled" => Sabotage::Probe(Lie::RepeatSettled),
+        "repeat_refused" => Sabotage::Probe(Lie::RepeatRefused),
         "repeat_granted" => Sabotage::Probe(Lie::RepeatGranted),
         "grant_settled" => Sabotage::Probe(Lie::GrantSettled),
         "settle_expired" => Sabotage::Probe(Lie::SettleExpired),
@@ -80,7 +81,7 @@ pub(super) fn set(controls: &Controls<'_>, action: &Action, on: bool) -> bool {
             let eio = on.then_some((DiskOp::Sync, 1_000_000));
             controls.machine(target).into_iter().for_each(|machine| machine.disk.set_eio(eio));
         }
-        Sabotage::Rot if on => disk::rot(controls, target, false),
+        Sabotage::Rot if on => disk::rot(controls, target, disk::Rot::Foul),
         Sabotage::Rot => {}
         Sabotage::ForgeAck => controls.lanes.into_iter().for_each(|lanes| lanes.set(target, LaneFault::Forge, on)),
     }

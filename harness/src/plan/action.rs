@@ -229,6 +229,9 @@ actions! {
     "disk.rot" => DiskRot {
         /// Whose disk.
         host: String,
+        /// In the last frame that may rot, instead of one near the middle.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        newest: bool,
     }
     /// Syncs succeed in their time and make nothing durable.
     "disk.lying_sync" => DiskLyingSync {
@@ -382,6 +385,6 @@ mod tests {
         let link = Link { a: "edge".to_owned(), b: "hub".to_owned(), one_way: true };
         assert_eq!(Action::NetReset { link: link.clone() }.on(), "edge->hub");
         assert_eq!(Action::NetReset { link: Link { one_way: false, ..link } }.on(), "edge<->hub");
-        assert_eq!(Action::DiskRot { host: "hub".to_owned() }.on(), "hub");
+        assert_eq!(Action::DiskRot { host: "hub".to_owned(), newest: false }.on(), "hub");
     }
 }

@@ -114,7 +114,7 @@ impl FaultChecker<'_, '_, '_> {
             "disk.throttle" => Action::DiskThrottle { host, bytes_per_s: self.speed()? },
             "disk.eio" => Action::DiskEio { host, op: self.op()?, ratio_ppm: self.ratio_ppm()? },
             "disk.torn" => Action::DiskTorn { host },
-            "disk.rot" => Action::DiskRot { host },
+            "disk.rot" => Action::DiskRot { host, newest: text.newest.unwrap_or(false) },
             "disk.lying_sync" => Action::DiskLyingSync { host },
             "host.crash" => Action::HostCrash { host, restart_ns: self.restart()? },
             "host.power_cut" => Action::HostPowerCut { host, restart_ns: self.restart()? },

@@ -79,7 +79,7 @@ impl FaultChecker<'_, '_, '_> {
     fn keys(&mut self, kind: Kind) -> bool {
         let text = self.text;
         let at = |value: &Option<Text>| value.as_ref().map(|text| text.at.clone());
-        let given: [(&str, Option<Span>); 12] = [
+        let given: [(&str, Option<Span>); 13] = [
             ("for", at(&text.lasts)),
             ("add", at(&text.add)),
             ("rate", at(&text.rate)),
@@ -91,6 +91,7 @@ impl FaultChecker<'_, '_, '_> {
             ("up", at(&text.up)),
             ("down", at(&text.down)),
             ("restart", at(&text.restart)),
+            ("newest", text.newest.map(|_| text.kind.at.clone())),
             ("power", text.power.map(|_| text.kind.at.clone())),
         ];
         let mut complete = true;

@@ -84,7 +84,7 @@ pub const FAULTS: [Kind; 44] = [
     kind("disk.throttle", On::Host, &["rate"], &["for"]),
     kind("disk.eio", On::Host, &["op"], &["for", "ratio"]),
     kind("disk.torn", On::Host, &[], &["for"]),
-    kind("disk.rot", On::Host, &[], &[]),
+    kind("disk.rot", On::Host, &[], &["newest"]),
     kind("disk.lying_sync", On::Host, &[], &["for"]),
     kind("host.crash", On::Host, &[], &["restart"]),
     kind("host.power_cut", On::Host, &[], &["restart"]),
@@ -109,13 +109,14 @@ pub const FAULTS: [Kind; 44] = [
 
 /// The sabotages: breaches that the world or the lane proxy commits, each to see one check fail. To add one, add a line
 /// here and an arm in `fault/sabotage.rs`.
-pub const SABOTAGES: [Kind; 22] = [
+pub const SABOTAGES: [Kind; 23] = [
     kind("sabotage.forge_ack", On::Channel, &[], &["for"]),
     kind("sabotage.lying_sync", On::Host, &[], &["for"]),
     kind("sabotage.failing_sync", On::Host, &[], &["for"]),
     kind("sabotage.rot", On::Host, &[], &[]),
     kind("sabotage.repeat_committed", On::Host, &[], &["for"]),
     kind("sabotage.repeat_settled", On::Host, &[], &["for"]),
+    kind("sabotage.repeat_refused", On::Host, &[], &["for"]),
     kind("sabotage.repeat_granted", On::Host, &[], &["for"]),
     kind("sabotage.give_up_early", On::Host, &[], &["for"]),
     kind("sabotage.grant_settled", On::Host, &[], &["for"]),

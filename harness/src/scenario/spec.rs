@@ -181,6 +181,8 @@ section! {
         "restart" => restart: Option<Text>,
         /// Power cuts instead of SIGKILLs. Default `false`.
         "power" => power: Option<bool>,
+        /// The newest frame that may rot, instead of one near the middle. Default `false`.
+        "newest" => newest: Option<bool>,
     }
 }
 

@@ -181,6 +181,7 @@ fn details(action: &Action) -> String {
             let up = operation.map_or_else(|| format!("up {}", show_dist(*up)), |n| format!("at disk operation {n}"));
             format!("{how}, {up}, down {}", show_dist(*down))
         }
+        Action::DiskRot { newest: true, .. } => "in the newest frame".to_owned(),
         Action::ClockSkew { by_ns, .. } | Action::ClockStep { by_ns, .. } => signed(*by_ns),
         Action::ClockDrift { ppm, .. } => format!("{ppm} ppm"),
         Action::NetCut { .. }
@@ -189,7 +190,7 @@ fn details(action: &Action) -> String {
         | Action::DiskFull { .. }
         | Action::DiskStall { .. }
         | Action::DiskTorn { .. }
-        | Action::DiskRot { .. }
+        | Action::DiskRot { newest: false, .. }
         | Action::DiskLyingSync { .. }
         | Action::HostPause { .. }
         | Action::HostMixedVersions { .. }

@@ -15,6 +15,8 @@ pub enum Lie {
     RepeatCommitted,
     /// A settle takes effect once more.
     RepeatSettled,
+    /// What a business key told to be a copy is refused once more.
+    RepeatRefused,
     /// What was handed out is handed out once more.
     RepeatGranted,
     /// What was settled is handed out.
@@ -40,6 +42,7 @@ impl Lie {
             (Lie::RepeatCommitted, What::Committed)
             | (Lie::RepeatSettled, What::Settled { took_effect: true })
             | (Lie::RepeatGranted, What::Granted { .. }) => Some(what.clone()),
+            (Lie::RepeatRefused, What::Refused { reason }) if reason.starts_with("dedup.") => Some(what.clone()),
             (Lie::GrantSettled, What::Settled { took_effect: true }) => Some(What::Granted { to: None }),
             (Lie::SettleExpired, What::Refused { reason }) if **reason == *"lease.expired" => {
                 Some(What::Settled { took_effect: true })
