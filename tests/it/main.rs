@@ -10,6 +10,7 @@ mod gate;
 mod journal;
 mod must_fail;
 mod one_message_more;
+mod project;
 mod real;
 mod regressions;
 mod testing;
