@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod channels;
+mod ci_page;
 mod command;
 mod conformance;
 mod diagnostics;
