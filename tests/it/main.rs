@@ -13,5 +13,6 @@ mod must_fail;
 mod one_message_more;
 mod project;
 mod real;
+mod rebuild;
 mod regressions;
 mod testing;
