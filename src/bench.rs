@@ -8,7 +8,7 @@ use seaworthy_engine::node::Registry;
 use seaworthy_engine::nodes::units::duration_ns;
 use seaworthy_harness::run::{Real, RealError};
 use seaworthy_reports::pool::Pool;
-use seaworthy_reports::render::{json, text};
+use seaworthy_reports::render::{json, summary, text};
 use seaworthy_reports::result::{ResultFile, Time};
 
 use crate::exit::Exit;
@@ -99,7 +99,7 @@ fn bench(args: &Args, registry: &Registry) -> Result<Exit, Exit> {
     }
     let paths = [(result.id.clone(), prepared.path().to_owned())].into();
     pages::write_scenario(&out, &pool, &result.id, timed.alone(result).as_ref())?;
-    pages::write_result(&out, &file, &format!("```text\n{block}```\n"), &paths, None)?;
+    pages::write_result(&out, &file, &summary::render(&block), &paths, None)?;
     let shown = if args.json {
         show::report(&json::result(&file))
     } else {

@@ -15,7 +15,7 @@ use seaworthy_harness::scenario::Sources;
 use seaworthy_harness::sim::trace::first_difference;
 use seaworthy_reports::compare::{Comparison, ScenarioDelta, Seeds, Tolerance, Word, compare};
 use seaworthy_reports::pool::Pool;
-use seaworthy_reports::render::{annotations, text};
+use seaworthy_reports::render::{annotations, summary, text};
 use seaworthy_reports::result::{Objection, ResultFile, Scenario, Seed, Time, Verdict, assertions_reached};
 
 use crate::baseline;
@@ -703,7 +703,7 @@ fn files_of(
 ) -> Result<(), Exit> {
     let paths: BTreeMap<String, String> =
         prepared.iter().map(|scenario| (scenario.scenario().id.clone(), scenario.path().to_owned())).collect();
-    let summary = format!("```text\n{}```\n", gate.text);
+    let summary = summary::render(&gate.text);
     if args.annotations {
         gate.text.push_str(&annotations::github(file, &paths));
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use seaworthy_reports::compare::{Comparison, Delta, Loosened, Seeds, Tolerance, Word, compare};
 use seaworthy_reports::merge::{MergeError, merge};
 use seaworthy_reports::read::parse;
-use seaworthy_reports::render::{self, text};
+use seaworthy_reports::render::{self, summary, text};
 use seaworthy_reports::result::{Figure, ResultFile, Verdict};
 use seaworthy_reports::trend;
 
@@ -228,7 +228,7 @@ fn merged(args: &MergeArgs) -> Result<Exit, Exit> {
         let _ = writeln!(line, "{}: {} {}", objection.step, objection.scenario, objection.what);
     }
     let _ = writeln!(line, "{word}      {scenarios} of {} shards, report: {}/report.html", shards.len(), args.out);
-    let summary = format!("{summary}```text\n{line}```\n");
+    summary.push_str(&summary::render(&line));
     write_result(&args.out, &file, &summary, &BTreeMap::new(), None)?;
     Ok(exit.and(show::report(&line)))
 }

@@ -8,7 +8,7 @@ use seaworthy_engine::node::Registry;
 use seaworthy_harness::run::{Judged, Prepared};
 use seaworthy_harness::scenario::{Seeds, Sources, seeds};
 use seaworthy_reports::pool::Pool;
-use seaworthy_reports::render::{json, text};
+use seaworthy_reports::render::{json, summary, text};
 use seaworthy_reports::result::{ResultFile, Scenario, Time, Verdict};
 
 use crate::elsewhere;
@@ -130,7 +130,7 @@ fn scenario(args: &Args, prepared: &Prepared) -> Exit {
     }
     let speed = speed(result, wall, args.jobs);
     let dir = format!("{}/{}", args.out, result.id);
-    let summary = format!("```text\n{block}```\n\n{speed}\n");
+    let summary = format!("{}\n{speed}\n", summary::render(&block));
     let timelines = timed.timelines(prepared, result);
     let paths = [(result.id.clone(), prepared.path().to_owned())].into();
     let written = pages::write_scenario(&dir, &pool, &result.id, timelines.as_ref())

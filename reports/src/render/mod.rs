@@ -8,6 +8,7 @@ pub mod json;
 pub mod junit;
 pub mod plan;
 pub mod prom;
+pub mod summary;
 pub mod text;
 
 use std::cmp::Reverse;
