@@ -1,17 +1,13 @@
 //! `gate`: whether a build may be released: lint, determinism, known failures, seeds, coverage, and the baseline.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use seaworthy_engine::node::Registry;
 use seaworthy_harness::explore::DETERMINISM;
 use seaworthy_harness::parallel::{in_parallel, in_parallel_then};
 use seaworthy_harness::run::{Prepared, RunError};
-use seaworthy_harness::scenario::Sources;
 use seaworthy_harness::sim::trace::first_difference;
 use seaworthy_reports::compare::{Comparison, ScenarioDelta, Seeds, Tolerance, Word, compare};
 use seaworthy_reports::pool::Pool;
@@ -25,8 +21,9 @@ use crate::exit::Exit;
 use crate::files::list;
 use crate::pages::{self, Timed, write};
 use crate::rebuild::Rebuild;
-use crate::results::{ShardFile, comparison_text, exit_of, loosened_text};
+use crate::results::{comparison_text, exit_of, loosened_text};
 use crate::scenario_files::{is_scenario, prepare, prepare_all};
+use crate::shard::{self, ShardFile, Tier, shard_of, stem_of};
 use crate::show;
 use crate::shrink::of_result;
 use crate::stopwatch::Stopwatch;
@@ -71,7 +68,7 @@ pub(crate) struct Args {
     #[arg(long)]
     corpus: Option<String>,
     /// Runs one of so many parts, by the scenarios' names; `merge` puts them together.
-    #[arg(long, value_parser = parse_shard)]
+    #[arg(long, value_parser = shard::parse_option)]
     shard: Option<(u32, u32)>,
     /// Says what it would cost, from one seed of each scenario, and runs nothing else.
     #[arg(long)]
@@ -92,20 +89,6 @@ pub(crate) struct Args {
     /// Worlds at a time; changes no figure.
     #[arg(long, default_value_t = crate::worlds::default_jobs())]
     jobs: usize,
-}
-
-/// How much is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Tier {
-    /// A pull request: the `pr` seeds of each scenario, 8 unless it says otherwise.
-    Pr,
-    /// A release: the `release` seeds, 64 unless it says otherwise.
-    Release,
-}
-
-fn parse_shard(text: &str) -> Result<(u32, u32), String> {
-    let numbers = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
-    numbers.filter(|(i, n)| (1..=*n).contains(i)).ok_or_else(|| "write i/n, such as 1/3, with i from 1 to n".to_owned())
 }
 
 /// What the steps came to.
@@ -239,16 +222,6 @@ fn lint(args: &Args, paths: &[String], registry: &Registry) -> Result<Vec<Prepar
         return Err(Exit::Void);
     }
     Ok(prepared)
-}
-
-/// The shard of a file's scenarios, from 1: by its name alone, so that one more scenario moves no other.
-fn shard_of(path: &str, of: u32) -> u32 {
-    let hash = xxhash_rust::xxh3::xxh3_64(stem_of(path).as_encoded_bytes());
-    (hash % u64::from(of)) as u32 + 1
-}
-
-fn stem_of(path: &str) -> &OsStr {
-    Path::new(Sources::file_of(path)).file_stem().unwrap_or_default()
 }
 
 /// The file that a result's scenario is of: `cuts.toml` has `cuts`, and `cuts.5s` of its matrix.
@@ -556,8 +529,7 @@ fn base(args: &Args) -> Result<Option<ResultFile>, Exit> {
     let Some(rev) = &args.rebuild else {
         return baseline::find(args.baseline.as_deref(), args.accept.is_some());
     };
-    let tier = args.tier.to_possible_value().expect("no tier is skipped on the command line");
-    let options = ["--tier".to_owned(), tier.get_name().to_owned(), "--jobs".to_owned(), args.jobs.to_string()];
+    let options = ["--tier".to_owned(), args.tier.name().to_owned(), "--jobs".to_owned(), args.jobs.to_string()];
     let counted = args.instructions.then(|| "--instructions".to_owned());
     let gate = args.scenarios.iter().cloned().chain(options).chain(counted).collect();
     let out = format!("{}/rebuilt", args.out);
@@ -709,6 +681,5 @@ fn files_of(
     }
     pages::write_result(&args.out, file, &summary, &paths, comparison)?;
     let Some((shard, of)) = args.shard else { return Ok(()) };
-    let text = serde_json::to_string(&ShardFile { shard, of }).expect("two numbers are JSON");
-    write(&format!("{}/shard.json", args.out), &format!("{text}\n"))
+    write(&format!("{}/shard.json", args.out), &ShardFile { shard, of, tier: args.tier }.text())
 }

@@ -28,6 +28,7 @@ mod rebuild;
 mod results;
 mod run;
 mod scenario_files;
+mod shard;
 mod show;
 mod shrink;
 mod sim;

@@ -14,6 +14,7 @@ use seaworthy_reports::trend;
 use crate::exit::Exit;
 use crate::files::read_written;
 use crate::pages::{write, write_page, write_result};
+use crate::shard::ShardFile;
 use crate::show;
 
 /// Compares two results of the same scenarios.
@@ -156,40 +157,27 @@ pub(crate) struct MergeArgs {
 /// What a gate keeps of a scenario, in a folder of its name.
 const OF_SCENARIO: [&str; 3] = ["latency.hlog", "timeline.json", "smallest.plan.json"];
 
-/// Which shard of how many a result is; written beside it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ShardFile {
-    pub(crate) shard: u32,
-    pub(crate) of: u32,
-}
-
-impl ShardFile {
-    /// The one beside the result in `folder`.
-    fn beside(folder: &str) -> Result<ShardFile, String> {
-        let path = format!("{}/shard.json", folder_of(folder));
-        let text = read_written(&path).map_err(|error| format!("{path}: {error}"))?;
-        let shard: ShardFile = serde_json::from_str(&text).map_err(|error| format!("{path}: {error}"))?;
-        match (1..=shard.of).contains(&shard.shard) {
-            true => Ok(shard),
-            false => Err(format!("{path}: there is no shard {} of {}", shard.shard, shard.of)),
-        }
-    }
-}
-
 pub(crate) fn run_merge(args: &MergeArgs) -> Exit {
     merged(args).unwrap_or_else(|exit| exit)
+}
+
+/// The shard beside the result in `folder`.
+fn shard_beside(folder: &str) -> Result<ShardFile, String> {
+    let path = format!("{}/shard.json", folder_of(folder));
+    let text = read_written(&path).map_err(|error| format!("{path}: {error}"))?;
+    ShardFile::parse(&text).map_err(|why| format!("{path}: {why}"))
 }
 
 fn merged(args: &MergeArgs) -> Result<Exit, Exit> {
     // In order of their numbers, so that the order on the command line changes no byte.
     let mut shards: BTreeMap<u32, (String, ResultFile)> = BTreeMap::new();
-    let mut numbers = BTreeSet::new();
+    let (mut numbers, mut tiers) = (BTreeSet::new(), BTreeSet::new());
     for folder in &args.shards {
         let file = read(folder)?;
-        let shard = ShardFile::beside(folder)
+        let shard = shard_beside(folder)
             .map_err(|why| refused(folder, &format!("it is no shard of `seaworthy gate --shard`: {why}")))?;
         numbers.insert(shard.of);
+        tiers.insert(shard.tier.name());
         if let Some((other, _)) = shards.insert(shard.shard, (folder.clone(), file)) {
             return Err(refused(folder, &format!("it is shard {} as {other} is", shard.shard)));
         }
@@ -197,6 +185,10 @@ fn merged(args: &MergeArgs) -> Result<Exit, Exit> {
     let of = numbers.pop_first().unwrap_or_default();
     if !numbers.is_empty() {
         return Err(refused(&args.shards.join(", "), "they are shards of different numbers of shards"));
+    }
+    if tiers.len() > 1 {
+        let tiers = tiers.into_iter().collect::<Vec<_>>().join(" and ");
+        return Err(refused(&args.shards.join(", "), &format!("they are shards of different tiers: {tiers}")));
     }
     let missing = (1..=of).filter(|number| !shards.contains_key(number)).take(MISSING_TOLD);
     let missing: Vec<String> = missing.map(|number| format!("{number}/{of}")).collect();

@@ -273,14 +273,19 @@ fn shards_merge_to_the_whole_byte_for_byte_and_a_missing_one_is_told() {
     assert!(project.said("merge s1/result.json s3/result.json", 4).contains("shards are missing: 2/3"));
     assert!(project.said("merge s1 s2 s2 s3", 2).contains("it is shard 2 as s2 is"));
     project.write("s0/result.json", &project.read("s1/result.json"));
-    project.write("s0/shard.json", "{\"shard\": 0, \"of\": 0}");
+    project.write("s0/shard.json", "{\"shard\": 0, \"of\": 0, \"tier\": \"pr\"}");
     assert!(project.said("merge s0", 2).contains("there is no shard 0 of 0"));
-    project.write("s0/shard.json", "{\"shard\": 1, \"of\": 1}");
+    project.write("s0/shard.json", "{\"shard\": 1, \"of\": 1, \"tier\": \"pr\"}");
     project.change("s0/result.json", |file| file["scenarios"] = json!([]));
     assert!(project.said("merge s0", 4).contains("no scenario in any shard"));
     project.write("s0/result.json", &project.read("whole/result.json"));
     project.change("s0/result.json", |file| file["scenarios"][0]["seeds"][0]["verdict"] = "fail".into());
     assert!(project.said("merge s0", 2).contains("verdict of seed 1 is fail"));
+    // A release's shard beside those of a pull request.
+    project.said("gate --tier release --shard 2/3 --out s2", 0);
+    assert!(project.said("merge s1 s2 s3", 2).contains("of different tiers"));
+    project.write("s3/shard.json", "{\"shard\": 3, \"of\": 3}");
+    assert!(project.said("merge s3", 2).contains("`tier`"));
     project.said("gate --shard 4/3", 2);
 }
 
