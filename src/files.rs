@@ -102,6 +102,46 @@ pub(crate) fn make_writable(folder: &str) -> io::Result<()> {
     fs::remove_file(&probe)
 }
 
+/// Removes the files of a folder with these names, and those named `below` of each folder in it, which goes when it is empty then.
+/// A folder in it that has one of the first is another's whole, and is left alone.
+pub(crate) fn remove_named(folder: &str, here: &[&str], below: &[&str]) -> io::Result<()> {
+    let folder = Path::new(folder);
+    let entries = match fs::read_dir(folder) {
+        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        // A link to a folder is not followed.
+        if entry.file_type()?.is_dir() && !here.iter().any(|name| entry.path().join(name).exists()) {
+            let had_some = remove_files(&entry.path(), below)?;
+            if had_some {
+                // One that holds anything else stays.
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+    }
+    remove_files(folder, here).map(drop)
+}
+
+/// Whether there were any.
+fn remove_files(folder: &Path, names: &[&str]) -> io::Result<bool> {
+    let mut had_some = false;
+    for name in names {
+        match fs::remove_file(folder.join(name)) {
+            Ok(()) => had_some = true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(had_some)
+}
+
+/// Whether two names are of one folder that is there.
+pub(crate) fn same_folder(one: &str, other: &str) -> bool {
+    fs::canonicalize(one).is_ok_and(|one| fs::canonicalize(other).is_ok_and(|other| one == other))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -83,7 +83,7 @@ pub(crate) struct Args {
     /// Prints each failure for GitHub Actions, which shows it on its line of the scenario.
     #[arg(long)]
     annotations: bool,
-    /// Where the files go.
+    /// Where the files go; those of an earlier gate there are removed first.
     #[arg(long, default_value = "out/gate")]
     out: String,
     /// Worlds at a time; changes no figure.
@@ -135,7 +135,8 @@ impl Gate {
 pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
     match gate(args, registry) {
         Ok(gate) => gate.exit.and(show::report(&gate.text)),
-        Err(exit) => exit,
+        Err(exit) if args.estimate => exit,
+        Err(exit) => exit.and(pages::end_early(&args.out, &format!("seaworthy gate ended with {}", exit as u8))),
     }
 }
 
@@ -159,6 +160,7 @@ fn gate(args: &Args, registry: &Registry) -> Result<Gate, Exit> {
     }
     let waivers = waivers::read(args.waivers.as_deref())?;
     let base = base(args)?;
+    pages::forget(&args.out)?;
     pages::make_folder(&args.out)?;
     let mut gate = Gate::new();
     let notes: Vec<String> = prepared

@@ -8,13 +8,13 @@ use seaworthy_harness::run::Prepared;
 use seaworthy_reports::compare::Comparison;
 use seaworthy_reports::pool::Pool;
 use seaworthy_reports::render::html::{self, Extra};
-use seaworthy_reports::render::{hlog, json, junit, prom};
+use seaworthy_reports::render::{hlog, json, junit, prom, summary};
 use seaworthy_reports::result::{Figure, ResultFile, Scenario, Verdict};
 use seaworthy_reports::run::SeedRun;
 use seaworthy_reports::series::{SCHEMA, Series, Timelines};
 
 use crate::exit::Exit;
-use crate::files::{make_writable, read_written, write_whole};
+use crate::files::{make_writable, read_written, remove_named, write_whole};
 use crate::show;
 
 /// Each seed over time, as it ends; only one of them is drawn.
@@ -59,6 +59,11 @@ impl Timed {
         Some(Timelines { schema: SCHEMA.to_owned(), scenario: result.id.clone(), seed: seed.seed, run, twin })
     }
 }
+
+/// What a run keeps of a scenario, in a folder of its name.
+pub(crate) const OF_SCENARIO: [&str; 3] = ["latency.hlog", "timeline.json", "smallest.plan.json"];
+/// What it keeps of the whole.
+const OF_ALL: [&str; 6] = ["result.json", "summary.md", "junit.xml", "metrics.prom", "report.html", "shard.json"];
 
 /// Writes what belongs to one scenario into `dir`: its histograms, and a seed over time.
 pub(crate) fn write_scenario(dir: &str, pool: &Pool, id: &str, timelines: Option<&Timelines>) -> Result<(), Exit> {
@@ -131,6 +136,24 @@ pub(crate) fn write(path: &str, text: &str) -> Result<(), Exit> {
 /// Makes the folder of a run, before it takes minutes whose result could not be kept.
 pub(crate) fn make_folder(dir: &str) -> Result<(), Exit> {
     make_writable(dir).map_err(unwritten(dir))
+}
+
+/// Removes what an earlier run left in the folder of one that begins: whatever happens to this one, nobody takes that for its own.
+pub(crate) fn forget(dir: &str) -> Result<(), Exit> {
+    remove_named(dir, &OF_ALL, &OF_SCENARIO).map_err(unwritten(dir))
+}
+
+/// The same for a run that ended before it had a result; its summary says so.
+pub(crate) fn end_early(dir: &str, told: &str) -> Exit {
+    let told = format!("{told} before it had a result; what it said tells why\n");
+    match forget(dir) {
+        Ok(()) => {
+            // Where not even this can be written, the run has said why, and there is nothing that could mislead.
+            let _ = write_whole(&format!("{dir}/summary.md"), &summary::render(&told));
+            Exit::Pass
+        }
+        Err(exit) => exit,
+    }
 }
 
 fn unwritten(path: &str) -> impl FnOnce(io::Error) -> Exit {

@@ -12,8 +12,8 @@ use seaworthy_reports::result::{Figure, ResultFile, Verdict};
 use seaworthy_reports::trend;
 
 use crate::exit::Exit;
-use crate::files::read_written;
-use crate::pages::{write, write_page, write_result};
+use crate::files::{read_written, same_folder};
+use crate::pages::{self, OF_SCENARIO, write, write_page, write_result};
 use crate::shard::ShardFile;
 use crate::show;
 
@@ -154,11 +154,17 @@ pub(crate) struct MergeArgs {
     out: String,
 }
 
-/// What a gate keeps of a scenario, in a folder of its name.
-const OF_SCENARIO: [&str; 3] = ["latency.hlog", "timeline.json", "smallest.plan.json"];
-
 pub(crate) fn run_merge(args: &MergeArgs) -> Exit {
-    merged(args).unwrap_or_else(|exit| exit)
+    match merged(args) {
+        Ok(exit) => exit,
+        Err(exit) if is_a_shard(args, &args.out) => exit,
+        Err(exit) => exit.and(pages::end_early(&args.out, &format!("seaworthy merge ended with {}", exit as u8))),
+    }
+}
+
+/// Whether a folder is one of the shards', from which nothing is taken away.
+fn is_a_shard(args: &MergeArgs, folder: &str) -> bool {
+    args.shards.iter().any(|shard| same_folder(&folder_of(shard), folder))
 }
 
 /// The shard beside the result in `folder`.
@@ -208,6 +214,9 @@ fn merged(args: &MergeArgs) -> Result<Exit, Exit> {
         Exit::Regressed => "WORSE than the baseline",
         _ => "FAIL",
     };
+    if !is_a_shard(args, &args.out) {
+        pages::forget(&args.out)?;
+    }
     let mut summary = String::new();
     for (folder, shard) in &shards {
         copy_scenarios(folder, shard, &args.out)?;

@@ -308,6 +308,46 @@ fn what_is_never_reached_proves_nothing_and_what_cannot_be_written_is_the_enviro
 }
 
 #[test]
+fn what_an_earlier_gate_left_is_not_taken_for_this_ones() {
+    let project = Project::new();
+    let there = |path: &str| project.0.path().join(path).exists();
+    project.said("gate", 0);
+    project.write("out/gate/mine.txt", "kept");
+    project.said("sim scenarios/cut.toml --seed 1 --out out/gate/sim", 0);
+    project.said("gate --estimate", 0);
+    assert!(there("out/gate/result.json") && there("out/gate/cut/timeline.json"));
+    project.write("scenarios/broken.toml", "why = 7\n");
+    project.said("gate", 2);
+    for gone in ["result.json", "junit.xml", "metrics.prom", "report.html", "cut", "crash"] {
+        assert!(!there(&format!("out/gate/{gone}")), "{gone}");
+    }
+    let summary = project.read("out/gate/summary.md");
+    assert!(summary.contains("seaworthy gate ended with 2 before it had a result"), "{summary}");
+    assert!(there("out/gate/mine.txt") && there("out/gate/sim/cut/result.json"), "what is not a gate's stays");
+    fs::remove_file(project.0.path().join("scenarios/broken.toml")).expect("it is there");
+    for (arguments, code) in
+        [("gate --baseline nosuch.json", 2), ("gate --waivers nosuch", 2), ("gate --corpus nosuch", 2)]
+    {
+        project.said("gate --shard 1/1", 0);
+        project.said(arguments, code);
+        assert!(!there("out/gate/result.json") && !there("out/gate/shard.json"), "{arguments}");
+    }
+    // A scenario that is gone leaves nothing behind either.
+    project.said("gate", 0);
+    project.said("gate scenarios/cut.toml", 0);
+    assert!(there("out/gate/cut/timeline.json") && !there("out/gate/crash"));
+    // And so with shards, of which none may suffer.
+    for shard in [1, 2] {
+        project.said(&format!("gate --shard {shard}/2 --out s{shard}"), 0);
+    }
+    project.said("merge s1 s2 --out whole", 0);
+    project.said("merge s1 --out whole", 4);
+    assert!(!there("whole/result.json") && project.read("whole/summary.md").contains("merge ended with 4"));
+    project.said("merge s1 --out s1", 4);
+    project.said("merge s1 s2 --out whole", 0);
+}
+
+#[test]
 fn an_older_build_that_cannot_be_had_is_told() {
     let project = Project::new();
     let told = project.said("gate --rebuild v1", 2);
