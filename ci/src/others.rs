@@ -25,6 +25,8 @@ const SCHEMA_PACKAGE: &str = "pytest==8.3.4";
 const SCHEMA: &str = "pytest-8.3.4/testing/example_scripts/junit-10.xsd";
 /// Text on its ground, as WCAG AA wants it.
 const CONTRAST_MIN: f64 = 4.5;
+/// What a picture says is at least that high, px: less can't be read without a second look.
+const TEXT_PX_MIN: f64 = 10.0;
 
 /// Runs the two scenarios, and shows their files around.
 pub(crate) fn run(tree: &Tree) -> Outcome {
@@ -134,6 +136,7 @@ fn judge(sound: &Value, failed: &Value, dark: bool) -> Vec<String> {
         let mut want = |holds: bool, what: &str| want(holds, &format!("{name}: {what}"));
         want(number(of, "seeds") == 8.0, "the strip doesn't hold 8 seeds");
         want(number(of, "pictures") >= 2.0, "fewer than two pictures");
+        want(number(of, "smallest_text") >= TEXT_PX_MIN, "the text of its pictures is too small to read");
         want(number(of, "bars") >= 3.0, "no waterfall");
         want(number(of, "focusable") >= 8.0, "the keyboard reaches next to nothing");
         want(number(of, "outside") == 0.0, "it wants files from elsewhere");
@@ -151,7 +154,7 @@ mod tests {
     use super::*;
 
     fn seen(chip: &str, headings: &[&str]) -> Value {
-        json!({"headings": headings, "chips": [chip], "seeds": 8, "pictures": 2, "bars": 4, "focusable": 12, "outside": 0,
+        json!({"headings": headings, "chips": [chip], "seeds": 8, "pictures": 2, "smallest_text": 10.1, "bars": 4, "focusable": 12, "outside": 0,
             "too_wide": 0, "dark": false, "contrast": 12.0, "text": "seaworthy debug a.toml --seed 1"})
     }
 
@@ -164,6 +167,9 @@ mod tests {
         let mut wide = sound.clone();
         wide["too_wide"] = 40.into();
         assert_eq!(judge(&wide, &failed, false), ["sound: it is wider than a phone"]);
+        let mut small = sound.clone();
+        small["smallest_text"] = 4.8.into();
+        assert_eq!(judge(&small, &failed, false), ["sound: the text of its pictures is too small to read"]);
         assert!(judge(&Value::Null, &Value::Null, false).len() > 15);
     }
 }

@@ -119,13 +119,17 @@ impl Verdict {
     /// The one that wins: fail, void, regressed, pass.
     #[must_use]
     pub fn worst(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
-        let rank = |verdict: &Verdict| match verdict {
+        verdicts.into_iter().max_by_key(|verdict| verdict.weight()).unwrap_or(Verdict::Pass)
+    }
+
+    /// The worse, the more.
+    pub(crate) fn weight(self) -> u8 {
+        match self {
             Verdict::Pass => 0,
             Verdict::Regressed => 1,
             Verdict::Void => 2,
             Verdict::Fail => 3,
-        };
-        verdicts.into_iter().max_by_key(rank).unwrap_or(Verdict::Pass)
+        }
     }
 }
 

@@ -224,7 +224,7 @@ fn margin(got: &Figure, limit: &str) -> Option<String> {
 fn violations(text: &mut String, scenario: &Scenario) {
     let failing: Vec<_> = scenario.seeds.iter().filter(|seed| !seed.violations.is_empty()).collect();
     for seed in failing.iter().take(SHOWN_SEEDS) {
-        let shown = shown(&seed.violations);
+        let shown = shown(&seed.violations, SHOWN_VIOLATIONS);
         for Violation { check, message, .. } in &shown {
             line(text, &format!("  {check} (seed {}): {message}", seed.seed));
         }
@@ -239,10 +239,10 @@ fn violations(text: &mut String, scenario: &Scenario) {
 }
 
 /// The first few, in order of time, and in any case the first of each check.
-fn shown(violations: &[Violation]) -> Vec<&Violation> {
+pub(super) fn shown(violations: &[Violation], few: usize) -> Vec<&Violation> {
     let mut named: BTreeSet<&str> = BTreeSet::new();
     let firsts = violations.iter().map(|violation| named.insert(&violation.check)).collect::<Vec<_>>();
-    let picked = violations.iter().zip(firsts).enumerate().filter(|(at, (_, first))| *first || *at < SHOWN_VIOLATIONS);
+    let picked = violations.iter().zip(firsts).enumerate().filter(|(at, (_, first))| *first || *at < few);
     picked.map(|(_, (violation, _))| violation).collect()
 }
 
