@@ -114,19 +114,21 @@ fn main() {
     let pool = pooled(seeds, events);
     let result = file(vec![pool.finish(&meta("page"))]);
     let series = Series::of(&run(1, events));
-    let timelines =
-        Timelines { schema: SCHEMA.into(), scenario: "page".into(), seed: 1, run: series.clone(), twin: Some(series) };
+    let timelines = Timelines {
+        schema: SCHEMA.into(),
+        scenario: "page".into(),
+        seed: 1,
+        debug: String::new(),
+        run: series.clone(),
+        twin: Some(series),
+    };
     let page = || {
         let log = hlog::render(&pool, "page");
-        let tags = hlog::parse(&log).expect("what was just written can be read");
+        let tags = hlog::parse(&log, "page").expect("what was just written can be read");
         let spectrum: Vec<_> =
             tags.iter().take(5).map(|(tag, histogram)| (tag.clone(), hlog::spectrum(histogram))).collect();
-        let extra = |_: &str| Extra {
-            spectrum: spectrum.clone(),
-            timelines: Some(timelines.clone()),
-            again: "seaworthy sim".into(),
-        };
-        html::render(&result, &extra, None)
+        let extra = Extra { spectrum, timelines: Some(timelines.clone()) };
+        html::render(&result, &[("page".to_owned(), extra)].into(), None)
     };
     let bytes = page().len();
     println!("a page of {} latencies: {} KiB", seeds * events, bytes / 1024);

@@ -97,9 +97,8 @@ fn bench(args: &Args, registry: &Registry) -> Result<Exit, Exit> {
         (false, true) => block.push_str("  objectives of recovery are left out: no real round has a twin\n"),
         (false, false) => block.push_str("  its faults and objectives are left out; --faults injects them\n"),
     }
-    let paths = [(result.id.clone(), prepared.path().to_owned())].into();
     pages::write_scenario(&out, &pool, &result.id, timed.alone(result).as_ref())?;
-    pages::write_result(&out, &file, &summary::render(&block), &paths, None)?;
+    pages::write_result(&out, &file, &summary::render(&block), None)?;
     let shown = if args.json {
         show::report(&json::result(&file))
     } else {

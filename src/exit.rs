@@ -54,10 +54,13 @@ impl Exit {
     }
 }
 
-/// A file that a user names and that is not there is wrong use; all else that can't be read or written is the machine.
+/// A file that a user names and that is not there, or is no text, is wrong use; all else that can't be read or written is the machine.
 impl From<&std::io::Error> for Exit {
     fn from(error: &std::io::Error) -> Exit {
-        if error.kind() == std::io::ErrorKind::NotFound { Exit::Usage } else { Exit::Environment }
+        match error.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidData => Exit::Usage,
+            _ => Exit::Environment,
+        }
     }
 }
 

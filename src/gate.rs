@@ -439,7 +439,8 @@ fn seeds(args: &Args, prepared: &[Prepared], base: Option<&ResultFile>) -> Resul
         .map(|(scenario, (pool, timed))| (scenario, pool.finish(&scenario.meta()), pool, timed))
         .collect();
     progress.set_message("twins for the pictures");
-    let timelines = in_parallel(&finished, args.jobs, |(scenario, result, _, timed)| timed.timelines(scenario, result));
+    let timelines =
+        in_parallel(&finished, args.jobs, |(scenario, result, _, timed)| timed.timelines(scenario, result, None));
     progress.finish_and_clear();
     let (mut results, mut likes, mut lines) = (Vec::new(), Vec::new(), String::new());
     let like_base = like_base.iter().zip(&fewer).map(|(pool, fewer)| (!fewer.is_empty()).then_some(pool));
@@ -675,13 +676,13 @@ fn files_of(
     file: &ResultFile,
     comparison: Option<&Comparison>,
 ) -> Result<(), Exit> {
-    let paths: BTreeMap<String, String> =
-        prepared.iter().map(|scenario| (scenario.scenario().id.clone(), scenario.path().to_owned())).collect();
     let summary = summary::render(&gate.text);
     if args.annotations {
+        let of = |scenario: &Prepared| (scenario.scenario().id.clone(), scenario.path().to_owned());
+        let paths: BTreeMap<String, String> = prepared.iter().map(of).collect();
         gate.text.push_str(&annotations::github(file, &paths));
     }
-    pages::write_result(&args.out, file, &summary, &paths, comparison)?;
+    pages::write_result(&args.out, file, &summary, comparison)?;
     let Some((shard, of)) = args.shard else { return Ok(()) };
     write(&format!("{}/shard.json", args.out), &ShardFile { shard, of, tier: args.tier }.text())
 }

@@ -26,14 +26,15 @@ impl Timed {
         self.0.insert(run.seed, Series::of(run));
     }
 
-    /// A run that has no twin.
+    /// A run that has no twin, and that no command runs again just so.
     pub(crate) fn alone(&self, result: &Scenario) -> Option<Timelines> {
-        self.picked(result, |_| None)
+        self.picked(result, |_| None, |_| String::new())
     }
 
-    /// The first seed that failed, or else the one with the highest p99, beside the same seed without its faults.
-    pub(crate) fn timelines(&self, prepared: &Prepared, result: &Scenario) -> Option<Timelines> {
-        self.picked(result, |seed| {
+    /// The first seed that failed, or else the one with the highest p99, beside the same seed without its faults. `plan` is the file
+    /// of the plan that ran in place of the seed's own, if one did.
+    pub(crate) fn timelines(&self, prepared: &Prepared, result: &Scenario, plan: Option<&str>) -> Option<Timelines> {
+        let twin = |seed| {
             let plan = prepared.plan(seed);
             if plan.steps.is_empty() {
                 return None;
@@ -41,10 +42,20 @@ impl Timed {
             // Without the twin the page says less, and nothing wrong.
             let calm = prepared.run_twin(&Plan { steps: Vec::new(), ..plan.clone() }, &plan).ok()?;
             Some(Series::of(&calm.run))
-        })
+        };
+        let debug = |seed| {
+            let which = plan.map_or_else(|| format!("--seed {seed}"), |plan| format!("--plan {plan}"));
+            format!("seaworthy debug {} {which}", prepared.path())
+        };
+        self.picked(result, twin, debug)
     }
 
-    fn picked(&self, result: &Scenario, twin: impl Fn(u64) -> Option<Series>) -> Option<Timelines> {
+    fn picked(
+        &self,
+        result: &Scenario,
+        twin: impl Fn(u64) -> Option<Series>,
+        debug: impl Fn(u64) -> String,
+    ) -> Option<Timelines> {
         let p99 = |figure: &Figure| match figure {
             Figure::Never { .. } => f64::INFINITY,
             Figure::Ge { ge } => ge.0,
@@ -55,8 +66,9 @@ impl Timed {
         let seed =
             failed.or_else(|| result.seeds.iter().rev().max_by(|a, b| p99(&a.p99_ms).total_cmp(&p99(&b.p99_ms))))?;
         let run = self.0.get(&seed.seed)?.clone();
-        let twin = twin(seed.seed);
-        Some(Timelines { schema: SCHEMA.to_owned(), scenario: result.id.clone(), seed: seed.seed, run, twin })
+        let (seed, scenario, schema) = (seed.seed, result.id.clone(), SCHEMA.to_owned());
+        let debug = failed.map_or_else(String::new, |_| debug(seed));
+        Some(Timelines { schema, scenario, seed, debug, run, twin: twin(seed) })
     }
 }
 
@@ -81,52 +93,61 @@ pub(crate) fn write_result(
     dir: &str,
     file: &ResultFile,
     summary: &str,
-    paths: &BTreeMap<String, String>,
     comparison: Option<&Comparison>,
 ) -> Result<(), Exit> {
     write(&format!("{dir}/result.json"), &json::result(file))?;
     write(&format!("{dir}/summary.md"), summary)?;
     write(&format!("{dir}/junit.xml"), &junit::render(file))?;
     write(&format!("{dir}/metrics.prom"), &prom::render(file))?;
-    write_page(dir, file, paths, comparison)
+    write_page(dir, file, comparison)
 }
 
-/// Writes `report.html` into `dir`.
-pub(crate) fn write_page(
-    dir: &str,
-    file: &ResultFile,
-    paths: &BTreeMap<String, String>,
-    comparison: Option<&Comparison>,
-) -> Result<(), Exit> {
+/// Writes `report.html` into `dir`. A file there of which it can't be drawn is shown, and leaves the page as it was.
+pub(crate) fn write_page(dir: &str, file: &ResultFile, comparison: Option<&Comparison>) -> Result<(), Exit> {
     let alone = file.scenarios.len() == 1;
-    let extra = |id: &str| extra(dir, alone, file, id, paths);
-    write(&format!("{dir}/report.html"), &html::render(file, &extra, comparison))
+    let extra = |scenario: &Scenario| Ok((scenario.id.clone(), extra(dir, alone, scenario)?));
+    let extras = file.scenarios.iter().map(extra).collect::<Result<BTreeMap<String, Extra>, Exit>>()?;
+    write(&format!("{dir}/report.html"), &html::render(file, &extras, comparison))
 }
 
-/// Histograms and timeline of a scenario, where they are: beside the result of one, or in a folder of its name. What isn't
-/// there, or is another's, is left out of the page.
-fn extra(dir: &str, alone: bool, file: &ResultFile, id: &str, paths: &BTreeMap<String, String>) -> Extra {
-    let read = |name: &str| {
-        let own = read_written(&format!("{dir}/{id}/{name}"));
-        own.ok().or_else(|| alone.then(|| read_written(&format!("{dir}/{name}")).ok()).flatten())
+/// Histograms and timeline of a scenario, where they are: beside the result of one, or in a folder of its name.
+fn extra(dir: &str, alone: bool, scenario: &Scenario) -> Result<Extra, Exit> {
+    let id = scenario.id.as_str();
+    let places = |name: &str| {
+        let own = format!("{dir}/{id}/{name}");
+        [Some(own), alone.then(|| format!("{dir}/{name}"))].into_iter().flatten()
     };
-    let log = read("latency.hlog").and_then(|text| hlog::parse(&text).ok()).unwrap_or_default();
+    let mut log = match first_there(places("latency.hlog"))? {
+        Some((path, text)) => hlog::parse(&text, id).map_err(|error| unusable(path, &error))?,
+        None => Vec::new(),
+    };
     // Of the phases the whole, the quiet part, and the faults with the longest tails.
-    let mut log: Vec<_> = log.into_iter().filter(|(_, histogram)| histogram.len() >= 20).collect();
+    log.retain(|(_, histogram)| histogram.len() >= 20);
     log.sort_by_key(|(tag, histogram)| {
         let rank = ["all/", "steady/"].iter().position(|phase| tag.starts_with(phase)).unwrap_or(2);
         (rank, std::cmp::Reverse(histogram.max()), tag.clone())
     });
     let spectrum = log.iter().take(5).map(|(tag, histogram)| (tag.clone(), hlog::spectrum(histogram))).collect();
-    let timelines = read("timeline.json").and_then(|text| serde_json::from_str::<Timelines>(&text).ok());
-    let failing = file.scenarios.iter().find(|scenario| scenario.id == id);
-    let failing = failing.and_then(|scenario| scenario.seeds.iter().find(|seed| seed.verdict == Verdict::Fail));
-    let again = failing.zip(paths.get(id)).map(|(seed, path)| format!("seaworthy debug {path} --seed {}", seed.seed));
-    Extra {
-        spectrum,
-        timelines: timelines.filter(|timelines| timelines.scenario == id && timelines.schema == SCHEMA),
-        again: again.unwrap_or_default(),
+    let timelines = match first_there(places("timeline.json"))? {
+        Some((path, text)) => Some(Timelines::parse(&text, scenario).map_err(|error| unusable(path, &error))?),
+        None => None,
+    };
+    Ok(Extra { spectrum, timelines })
+}
+
+/// The first of the files that is there, with its text.
+fn first_there(paths: impl Iterator<Item = String>) -> Result<Option<(String, String)>, Exit> {
+    for path in paths {
+        match read_written(&path) {
+            Ok(text) => return Ok(Some((path, text))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                unusable(path, &error);
+                return Err(Exit::from(&error));
+            }
+        }
     }
+    Ok(None)
 }
 
 pub(crate) fn write(path: &str, text: &str) -> Result<(), Exit> {
@@ -161,6 +182,22 @@ fn unwritten(path: &str) -> impl FnOnce(io::Error) -> Exit {
         show::problem(&Unwritten { path: path.to_owned(), why: error.to_string() });
         Exit::Environment
     }
+}
+
+fn unusable(path: String, why: &dyn std::fmt::Display) -> Exit {
+    show::problem(&Unusable { path, why: why.to_string() });
+    Exit::Usage
+}
+
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error("could not use {path}: {why}")]
+#[diagnostic(
+    code(files::unusable),
+    help("a run wrote it beside its result; without the file, the page has one picture less")
+)]
+struct Unusable {
+    path: String,
+    why: String,
 }
 
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]

@@ -230,7 +230,7 @@ fn merged(args: &MergeArgs) -> Result<Exit, Exit> {
     }
     let _ = writeln!(line, "{word}      {scenarios} of {} shards, report: {}/report.html", shards.len(), args.out);
     summary.push_str(&summary::render(&line));
-    write_result(&args.out, &file, &summary, &BTreeMap::new(), None)?;
+    write_result(&args.out, &file, &summary, None)?;
     Ok(exit.and(show::report(&line)))
 }
 
@@ -293,8 +293,9 @@ pub(crate) fn run_report(args: &ReportArgs) -> Exit {
         Some(comparison) if comparison.figures_verdict() == Verdict::Void => Exit::Void,
         _ => Exit::Pass,
     };
-    match write_page(&args.dir, &file, &BTreeMap::new(), comparison.as_ref()) {
-        Ok(()) => compared.and(show::report(&format!("{}/report.html\n", args.dir))),
+    let dir = folder_of(&args.dir);
+    match write_page(&dir, &file, comparison.as_ref()) {
+        Ok(()) => compared.and(show::report(&format!("{dir}/report.html\n"))),
         Err(exit) => exit,
     }
 }

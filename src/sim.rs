@@ -131,10 +131,9 @@ fn scenario(args: &Args, prepared: &Prepared) -> Exit {
     let speed = speed(result, wall, args.jobs);
     let dir = format!("{}/{}", args.out, result.id);
     let summary = format!("{}\n{speed}\n", summary::render(&block));
-    let timelines = timed.timelines(prepared, result);
-    let paths = [(result.id.clone(), prepared.path().to_owned())].into();
+    let timelines = timed.timelines(prepared, result, args.plan.as_deref());
     let written = pages::write_scenario(&dir, &pool, &result.id, timelines.as_ref())
-        .and_then(|()| pages::write_result(&dir, &file, &summary, &paths, None));
+        .and_then(|()| pages::write_result(&dir, &file, &summary, None));
     if let Err(exit) = written {
         return exit;
     }

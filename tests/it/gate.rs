@@ -348,6 +348,50 @@ fn what_an_earlier_gate_left_is_not_taken_for_this_ones() {
 }
 
 #[test]
+fn a_page_is_made_again_as_it_was_and_of_nothing_that_is_broken() {
+    let project = Project::new();
+    let sabotage = "[faults.bad]\nkind = \"sabotage.lose_effect\"\non = \"hub.raw\"\nat = \"1s\"\n";
+    project.scenario("must_fail/bad", sabotage, "\"lost\" = \"== 0\"");
+    let path = "scenarios/must_fail/bad.toml";
+    project.write(path, &project.read(path).replace("graphs/", "../graphs/"));
+    project.said(&format!("gate {path} scenarios/cut.toml"), 1);
+    let page = project.read("out/gate/report.html");
+    assert!(page.contains("seaworthy debug scenarios/must_fail/bad.toml --seed 1") && page.contains("<details open"));
+    project.write("out/gate/report.html", "");
+    project.said("report out/gate", 0);
+    assert_eq!(project.read("out/gate/report.html"), page);
+    project.said("report out/gate/result.json", 0);
+    let timeline = project.read("out/gate/bad/timeline.json");
+    let other = project.read("out/gate/cut/timeline.json");
+    let log = project.read("out/gate/bad/latency.hlog");
+    for (file, sound, broken) in [
+        ("latency.hlog", &log, "garbage\n"),
+        ("latency.hlog", &log, ""),
+        ("latency.hlog", &log, &log[..log.len() - 20]),
+        ("timeline.json", &timeline, "garbage\n"),
+        ("timeline.json", &timeline, &timeline[..timeline.len() / 2]),
+        ("timeline.json", &timeline, &other),
+        ("timeline.json", &timeline, &timeline.replace("timeline/v1", "timeline/v9")),
+    ] {
+        let place = format!("out/gate/bad/{file}");
+        project.write(&place, broken);
+        let told = project.said("report out/gate", 2);
+        assert!(told.contains("files::unusable") && told.contains(&place), "{told}");
+        project.write(&place, sound);
+    }
+    assert_eq!(project.read("out/gate/report.html"), page, "a page that can't be made again stays");
+    let place = project.0.path().join("out/gate/bad/latency.hlog");
+    fs::write(&place, [0xff, 0xfe]).expect("it takes a small file");
+    project.said("report out/gate", 2);
+    fs::remove_file(&place).expect("it is there");
+    fs::create_dir(&place).expect("a temporary directory takes folders");
+    project.said("report out/gate", 74);
+    fs::remove_dir(&place).expect("it is empty");
+    project.said("report out/gate", 0);
+    project.said("report nosuch", 2);
+}
+
+#[test]
 fn an_older_build_that_cannot_be_had_is_told() {
     let project = Project::new();
     let told = project.said("gate --rebuild v1", 2);

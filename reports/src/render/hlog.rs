@@ -13,8 +13,14 @@ use crate::pool::Pool;
 
 /// A log that can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an HdrHistogram interval log: {0}")]
-pub struct LogError(String);
+pub enum LogError {
+    /// Not such a log.
+    #[error("not an HdrHistogram interval log: {0}")]
+    Malformed(String),
+    /// Without the line that every run writes first, or of another scenario.
+    #[error("it does not begin with `{0}`")]
+    OfAnother(String),
+}
 
 /// The log of all phases and sinks of a scenario. A line's tag is `PHASE/SINK`, and its interval is the whole run.
 ///
@@ -25,9 +31,7 @@ pub fn render(pool: &Pool, id: &str) -> String {
     let mut text = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
     let mut builder = IntervalLogWriterBuilder::new();
-    builder
-        .add_comment(&format!("seaworthy {id}: delays in us, a line a phase and sink"))
-        .with_max_value_divisor(1000.0);
+    builder.add_comment(&heading(id)).with_max_value_divisor(1000.0);
     let mut writer = builder.begin_log_with(&mut text, &mut serializer).expect("memory takes all that is written");
     for (phase, sink, latency) in pool.latencies() {
         let tag = format!("{phase}/{sink}").replace([',', ' ', '\n', '\r'], "_");
@@ -43,12 +47,20 @@ pub fn render(pool: &Pool, id: &str) -> String {
     String::from_utf8(text).expect("an interval log is text")
 }
 
-/// The tags of a log and their histograms.
+fn heading(id: &str) -> String {
+    format!("seaworthy {id}: delays in us, a line a phase and sink")
+}
+
+/// The tags of the log of a scenario and their histograms.
 ///
 /// # Errors
 /// Anything that is not such a log.
-pub fn parse(text: &str) -> Result<Vec<(String, Histogram<u64>)>, LogError> {
-    let wrong = |what: &dyn std::fmt::Debug| LogError(format!("{what:?}"));
+pub fn parse(text: &str, id: &str) -> Result<Vec<(String, Histogram<u64>)>, LogError> {
+    let first = format!("#{}", heading(id));
+    if text.lines().next() != Some(first.as_str()) {
+        return Err(LogError::OfAnother(first));
+    }
+    let wrong = |what: &dyn std::fmt::Debug| LogError::Malformed(format!("{what:?}"));
     let mut found = Vec::new();
     for entry in IntervalLogIterator::new(text.as_bytes()) {
         let LogEntry::Interval(interval) = entry.map_err(|error| wrong(&error))? else { continue };
@@ -93,7 +105,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back_with_its_counts_and_percentiles() {
         let pool = pool();
-        let log = parse(&render(&pool, "uplink_cut")).unwrap();
+        let log = parse(&render(&pool, "uplink_cut"), "uplink_cut").unwrap();
         let (_, steady) = log.iter().find(|(tag, _)| tag == "steady/hub.raw").unwrap();
         let totals = pool.phase(&Phase::Steady).unwrap();
         assert_eq!(steady.len(), totals.latency["hub.raw"].came());
@@ -105,7 +117,14 @@ mod tests {
 
     #[test]
     fn a_foreign_text_is_refused() {
-        assert!(parse("0,1,2,notbase64!\n").is_err());
-        assert!(parse("hello").is_err());
+        let first = format!("#{}\n", heading("a"));
+        assert_eq!(parse(&first, "a").map(|log| log.len()), Ok(0));
+        for foreign in ["0,1,2,notbase64!\n", "0,1,2,HISTFAAA\n", "Tag=a,0,1\n", "hello"] {
+            let read = parse(&format!("{first}{foreign}"), "a");
+            assert!(matches!(read, Err(LogError::Malformed(_))), "{foreign}: {read:?}");
+        }
+        for other in ["", "hello", &first] {
+            assert!(matches!(parse(other, "b"), Err(LogError::OfAnother(_))), "{other}");
+        }
     }
 }

@@ -25,13 +25,12 @@ pub struct Extra {
     pub spectrum: Vec<(String, Vec<(f64, f64)>)>,
     /// One seed over time.
     pub timelines: Option<Timelines>,
-    /// The line that runs the scenario again.
-    pub again: String,
 }
 
-/// The page. `extra` is asked for what is known of a scenario beside its result.
+/// The page, with what else is known of scenarios, by id.
 #[must_use]
-pub fn render(file: &ResultFile, extra: &dyn Fn(&str) -> Extra, comparison: Option<&Comparison>) -> String {
+pub fn render(file: &ResultFile, extras: &BTreeMap<String, Extra>, comparison: Option<&Comparison>) -> String {
+    let nothing = Extra::default();
     // What is wrong stands first.
     let mut scenarios: Vec<&Scenario> = file.scenarios.iter().collect();
     scenarios.sort_by_key(|scenario| Reverse(scenario.verdict.weight()));
@@ -68,7 +67,7 @@ pub fn render(file: &ResultFile, extra: &dyn Fn(&str) -> Extra, comparison: Opti
                 @for objection in &file.objections { p .why { (objection.step) ": " (objection.scenario) " " (objection.what) } }
                 @if scenarios.len() > 1 { (broken(&scenarios)) (overview(&scenarios)) }
                 @if let Some(comparison) = comparison { (release(comparison)) }
-                main { @for scenario in &scenarios { (section(scenario, &extra(&scenario.id))) } }
+                main { @for scenario in &scenarios { (section(scenario, extras.get(&scenario.id).unwrap_or(&nothing))) } }
                 footer .quiet { "No figure here is an average over what was lost: what never came counts as infinitely late." }
             }
         }
@@ -262,7 +261,7 @@ fn promises_broken(scenario: &Scenario, extra: &Extra) -> Markup {
             }
             @if failing.len() > SEEDS_SHOWN { p { "and " (failing.len() - SEEDS_SHOWN) " more failing seeds" } }
         }
-        @if !extra.again.is_empty() { pre tabindex="0" { (extra.again) } }
+        @if let Some(debug) = extra.timelines.as_ref().map(|timelines| &timelines.debug).filter(|debug| !debug.is_empty()) { pre tabindex="0" { (debug) } }
     }
 }
 
@@ -373,25 +372,23 @@ mod tests {
     use crate::sample;
     use crate::series::{SCHEMA, Series};
 
-    fn extra(_: &str) -> Extra {
+    fn extras(id: &str) -> BTreeMap<String, Extra> {
         let run = sample::cut(1);
         let timelines = Timelines {
             schema: SCHEMA.into(),
-            scenario: "uplink_cut".into(),
+            scenario: id.into(),
             seed: 1,
+            debug: "seaworthy debug a<b>.toml --seed 1".into(),
             twin: Some(Series::of(&sample::run(1, |number| Some(5 + number % 7)))),
             run: Series::of(&run),
         };
-        Extra {
-            spectrum: vec![("steady/hub.raw".into(), vec![(1.0, 5.0), (2.0, 7.0), (100.0, 12.0)])],
-            timelines: Some(timelines),
-            again: "seaworthy sim a<b>.toml".into(),
-        }
+        let spectrum = vec![("steady/hub.raw".into(), vec![(1.0, 5.0), (2.0, 7.0), (100.0, 12.0)])];
+        [(id.to_owned(), Extra { spectrum, timelines: Some(timelines) })].into()
     }
 
     #[test]
     fn a_page_does_not_say_pass_of_what_the_gate_objects_to() {
-        let page = render(&sample::objecting(), &extra, None);
+        let page = render(&sample::objecting(), &extras("uplink_cut"), None);
         assert!(page.contains("compare: uplink_cut latency.p99 @steady 5 → 11") && page.contains("LOOSENED scenario"));
         assert!(page.contains(">WORSE</span>") && page.contains(">FAIL</span>") && !page.contains(">PASS</span>"));
     }
@@ -399,7 +396,8 @@ mod tests {
     #[test]
     fn a_page_says_everything_and_needs_nothing() {
         let comparison = compare(&sample::passing(), &sample::failing(), &Tolerance::default(), Seeds::Pinned);
-        let page = render(&sample::failing(), &extra, Some(&comparison));
+        let extras = extras("ack_before_commit");
+        let page = render(&sample::failing(), &extras, Some(&comparison));
         for part in [
             "FAIL",
             "seed 5",
@@ -418,6 +416,6 @@ mod tests {
             assert_eq!(outside, 0, "{foreign}");
         }
         assert!(page.matches("<svg").count() == 2 && page.len() < 20_000, "{}", page.len());
-        assert_eq!(page, render(&sample::failing(), &extra, Some(&comparison)));
+        assert_eq!(page, render(&sample::failing(), &extras, Some(&comparison)));
     }
 }
