@@ -140,6 +140,10 @@ pub(crate) fn objecting() -> ResultFile {
 }
 
 pub(crate) fn failing() -> ResultFile {
+    ResultFile::new("0123abc", Time::Virtual, 1, vec![failing_pool().finish(&meta("ack_before_commit"))])
+}
+
+pub(crate) fn failing_pool() -> Pool {
     let mut bad = run(5, |number| (number != 602).then_some(7));
     bad.faults = vec![FaultRun { id: "cut".into(), from_ns: 30_114 * MS, to_ns: 32_114 * MS }];
     bad.fault_order = vec!["cut".into()];
@@ -155,7 +159,9 @@ pub(crate) fn failing() -> ResultFile {
             at_ns: 62_000 * MS,
         },
     ];
-    file(&meta("ack_before_commit"), [cut(1), bad])
+    let mut pool = Pool::default();
+    [cut(1), bad].iter().for_each(|run| pool.add(run));
+    pool
 }
 
 pub(crate) fn void() -> ResultFile {

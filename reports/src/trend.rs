@@ -46,7 +46,19 @@ pub fn p99(results: &[(String, ResultFile)]) -> Vec<(String, Vec<(f64, f64)>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::spelled::spelled;
     use crate::sample;
+
+    #[test]
+    fn the_table_and_the_plot_of_a_failing_run() {
+        let results = [("old".to_owned(), sample::failing()), ("new".to_owned(), sample::failing())];
+        insta::assert_snapshot!(csv(&results), @r"
+        file,commit,scenario,verdict,seeds,offered,lost,duplicate_ratio,replay_ratio,p50_ms,p95_ms,p99_ms
+        old,0123abc,ack_before_commit,fail,2,2400,1,0,0.016667,7,2560,6960
+        new,0123abc,ack_before_commit,fail,2,2400,1,0,0.016667,7,2560,6960
+        ");
+        insta::assert_snapshot!(spelled(&crate::render::trend(&p99(&results))), @"[p99 by result, a line a scenario] p99, ms result 1.0 10.0 100.0 1000.0 10000.0 1.0 1.1 1.2 1.3 1.4 1.5 1.6 1.7 1.8 1.9 2.0 ack_before_commit");
+    }
 
     #[test]
     fn a_line_a_scenario_and_result() {

@@ -199,6 +199,25 @@ fn what_is_worse_than_the_baseline_is_a_regression_and_what_is_unlike_proves_not
     {
         assert!(told.contains(part), "{part}: {told}");
     }
+    // How long it took is the machine's, and how many assertions the code has is the code's.
+    let lines = told.lines().filter(|line| !line.contains(" assertions in the code "));
+    let lines = lines.map(|line| line.split(" scenarios in ").next().unwrap_or(line));
+    insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @r"
+    pass  lint          2 scenarios, 0 notes
+    pass  determinism   the first seed of each is the same in a second process, elsewhere
+    pass  corpus        0 known failures, none is back
+    pass  seeds         4 seeds of 2
+          PASS crash  2 seeds x 3 s   lost 0  dup 0  replay 0
+          PASS cut  2 seeds x 3 s   lost 0  dup 0  replay 0
+    pass  coverage      every fault acted, every [[sometimes]] was reached
+    WORSE compare       worse than the baseline
+          REGRESSED      crash  112 figures; seeds 0 worse, 0 same, 0 better, sign test p 1.000, 2 without a p99
+            worse latency.p50 @all                 0.5 → 3  +2.5
+          equivalent     cut  112 figures; seeds 0 worse, 0 same, 0 better, sign test p 1.000, 2 without a p99
+          worse than the base
+    WORSE than the baseline      report: out/gate/report.html
+    ::error file=scenarios/crash.toml,line=1,title=crash::compare: latency.p50 @all 0.5 → 3
+    ");
     project.all_say("out/gate", "regressed", "compare");
     project.said("report out/gate --baseline base.json", 0);
     // The shards of it are no better than the whole.

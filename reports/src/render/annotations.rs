@@ -57,6 +57,15 @@ mod tests {
     use crate::sample;
 
     #[test]
+    fn annotations_of_a_failing_run() {
+        let paths = [("ack_before_commit".to_owned(), "scenarios/ack.toml".to_owned())].into();
+        insta::assert_snapshot!(github(&sample::failing(), &paths), @r"
+        ::error file=scenarios/ack.toml,line=1,title=ack_before_commit::lost == 0: got 1
+        ::error file=scenarios/ack.toml,line=1,title=ack_before_commit::seed 5: durability: quake-602 accepted 30.112 s, hub power cut 30.114 s, never visible at hub.raw
+        ");
+    }
+
+    #[test]
     fn a_failure_stands_on_its_line() {
         let paths = [("ack_before_commit".to_owned(), "scenarios/a,b.toml#2s".to_owned())].into();
         let text = github(&sample::failing(), &paths);

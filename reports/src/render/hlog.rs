@@ -103,6 +103,33 @@ mod tests {
     }
 
     #[test]
+    fn the_log_of_a_failing_run() {
+        let mut log = String::new();
+        for line in render(&sample::failing_pool(), "ack_before_commit").lines() {
+            // What is packed is told by what it holds.
+            let (before, packed) = line.rsplit_once(",HIST").unwrap_or((line, ""));
+            log.push_str(before);
+            if !packed.is_empty() {
+                let bytes = STANDARD.decode(format!("HIST{packed}")).unwrap();
+                let held: Histogram<u64> = Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
+                log.push_str(&format!(",{} values of {} to {} us", held.len(), held.min(), held.max()));
+            }
+            log.push('\n');
+        }
+        insta::assert_snapshot!(log, @r"
+        #seaworthy ack_before_commit: delays in us, a line a phase and sink
+        #[MaxValueDivisor: 1000.000]
+        #all/hub.raw: 1 of 2200 never came
+        Tag=all/hub.raw,0.000,1.000,8011.775,2199 values of 5000 to 8011775 us
+        Tag=warmup/hub.raw,0.000,1.000,11.007,200 values of 5000 to 11007 us
+        #steady/hub.raw: 1 of 1988 never came
+        Tag=steady/hub.raw,0.000,1.000,11.007,1987 values of 5000 to 11007 us
+        Tag=fault(cut)/hub.raw,0.000,1.000,8011.775,200 values of 7000 to 8011775 us
+        Tag=recovery(cut)/hub.raw,0.000,1.000,300.031,12 values of 8000 to 300031 us
+        ");
+    }
+
+    #[test]
     fn what_is_written_is_read_back_with_its_counts_and_percentiles() {
         let pool = pool();
         let log = parse(&render(&pool, "uplink_cut"), "uplink_cut").unwrap();

@@ -369,6 +369,7 @@ const STYLE: &str = include_str!("style.css");
 mod tests {
     use super::*;
     use crate::compare::{Seeds, Tolerance, compare};
+    use crate::render::spelled::spelled;
     use crate::sample;
     use crate::series::{SCHEMA, Series};
 
@@ -384,6 +385,37 @@ mod tests {
         };
         let spectrum = vec![("steady/hub.raw".into(), vec![(1.0, 5.0), (2.0, 7.0), (100.0, 12.0)])];
         [(id.to_owned(), Extra { spectrum, timelines: Some(timelines) })].into()
+    }
+
+    #[test]
+    fn what_broke_stands_first_and_open() {
+        let page = render(&sample::failing(), &extras("ack_before_commit"), None);
+        insta::assert_snapshot!("page_failing", spelled(&page));
+    }
+
+    #[test]
+    fn of_many_scenarios_those_that_fail_stand_first() {
+        let mut file = sample::passing();
+        file.scenarios.extend(sample::void().scenarios);
+        file.scenarios.extend(sample::failing().scenarios);
+        file.judge();
+        let page = spelled(&render(&file, &BTreeMap::new(), None));
+        let shown: Vec<&str> =
+            page.lines().filter(|line| line.starts_with("# ") || line.starts_with("- ")).take(6).collect();
+        insta::assert_snapshot!(shown.join("\n"), @r"
+        # FAIL 3 scenarios
+        - ack_before_commit: seed 5, durability: quake-602 accepted 30.112 s, hub power cut 30.114 s, never visible at hub.raw
+        - too_short: proved nothing: cut took effect in no seed
+        - 30114 ms, durability: quake-602 accepted 30.112 s, hub power cut 30.114 s, never visible at hub.raw
+        - 62000 ms, lost: quake-602 accepted 30.112 s, never visible at hub.raw
+        - 1
+        ");
+        let sections: Vec<&str> = page.lines().filter(|line| line.starts_with("## ")).collect();
+        insta::assert_snapshot!(sections.join("\n"), @r"
+        ## FAIL ack_before_commit
+        ## VOID too_short
+        ## PASS uplink_cut
+        ");
     }
 
     #[test]

@@ -11,6 +11,9 @@ pub mod prom;
 pub mod summary;
 pub mod text;
 
+#[cfg(test)]
+pub(crate) mod spelled;
+
 use std::cmp::Reverse;
 
 use crate::result::Recovery;
