@@ -15,7 +15,7 @@ use seaworthy_reports::render::{annotations, summary, text};
 use seaworthy_reports::result::{Objection, ResultFile, Scenario, Seed, Time, Verdict, assertions_reached};
 
 use crate::baseline;
-use crate::corpus;
+use crate::corpus::{self, Known};
 use crate::elsewhere;
 use crate::exit::Exit;
 use crate::files::list;
@@ -159,6 +159,7 @@ fn gate(args: &Args, registry: &Registry) -> Result<Gate, Exit> {
         return estimate(args, &prepared);
     }
     let waivers = waivers::read(args.waivers.as_deref())?;
+    let known = if args.seeds_only { Vec::new() } else { corpus::read(args.corpus.as_deref())? };
     let base = base(args)?;
     pages::forget(&args.out)?;
     pages::make_folder(&args.out)?;
@@ -174,7 +175,7 @@ fn gate(args: &Args, registry: &Registry) -> Result<Gate, Exit> {
     let mut ran = seeds(args, &prepared, base.as_ref())?;
     if !args.seeds_only {
         determinism(&mut gate, args, &prepared, &ran.file)?;
-        corpus(&mut gate, args, &prepared)?;
+        corpus(&mut gate, args, &prepared, known)?;
         unreached(&mut ran.file);
     }
     ran.tell(&mut gate);
@@ -312,9 +313,9 @@ fn parts(prepared: &Prepared, first: &Seed, there: &str) -> Result<String, Exit>
 }
 
 /// Every known failure again.
-fn corpus(gate: &mut Gate, args: &Args, prepared: &[Prepared]) -> Result<(), Exit> {
+fn corpus(gate: &mut Gate, args: &Args, prepared: &[Prepared], known: Vec<(String, Known)>) -> Result<(), Exit> {
     let (mut fitting, mut elsewhere, mut stale) = (Vec::new(), 0, Vec::new());
-    for (at, known) in corpus::read(args.corpus.as_deref())? {
+    for (at, known) in known {
         let Some(scenario) = prepared.iter().find(|scenario| scenario.scenario().id == known.scenario) else {
             elsewhere += 1;
             continue;
