@@ -15,7 +15,9 @@ use crate::series::Timelines;
 
 /// Failing seeds of a scenario whose broken promises are shown.
 const SEEDS_SHOWN: usize = 5;
-/// Broken promises of a seed that are shown, and scenarios of which the page says at its top what is wrong.
+/// Broken promises of a seed that are shown, beside the first of each kind.
+const BROKEN_SHOWN: usize = 10;
+/// Scenarios of which the page says at its top what is wrong.
 const LINES_SHOWN: usize = 20;
 
 /// What is known of a scenario beside its result.
@@ -245,14 +247,15 @@ fn section(scenario: &Scenario, extra: &Extra) -> Markup {
     }
 }
 
-/// What broke, seed by seed, and the command that tells why.
+/// The command that tells why, and what broke, seed by seed.
 fn promises_broken(scenario: &Scenario, extra: &Extra) -> Markup {
     let failing: Vec<&Seed> = scenario.seeds.iter().filter(|seed| !seed.violations.is_empty()).collect();
     html! {
+        @if !failing.is_empty() { h3 { "Broken promises" } }
+        @if let Some(debug) = extra.timelines.as_ref().map(|timelines| &timelines.debug).filter(|debug| !debug.is_empty()) { pre tabindex="0" { (debug) } }
         @if !failing.is_empty() {
-            h3 { "Broken promises" }
             @for seed in failing.iter().take(SEEDS_SHOWN) {
-                @let shown = shown(&seed.violations, LINES_SHOWN);
+                @let shown = shown(&seed.violations, BROKEN_SHOWN);
                 details open {
                     summary { "seed " (seed.seed) ": " (seed.violations.len()) " broken" }
                     ol .plain { @for broken in &shown { li { (broken.at_ms) " ms, " strong { (broken.check) } ": " (broken.message) } } }
@@ -261,7 +264,6 @@ fn promises_broken(scenario: &Scenario, extra: &Extra) -> Markup {
             }
             @if failing.len() > SEEDS_SHOWN { p { "and " (failing.len() - SEEDS_SHOWN) " more failing seeds" } }
         }
-        @if let Some(debug) = extra.timelines.as_ref().map(|timelines| &timelines.debug).filter(|debug| !debug.is_empty()) { pre tabindex="0" { (debug) } }
     }
 }
 
