@@ -1,5 +1,4 @@
 //! `gate --rebuild` where the older build can be had: a repository of its own, whose program is so small that it is built in a second.
-#![expect(clippy::disallowed_methods, reason = "tests make real folders and run the binary")]
 
 use std::process::Command;
 
