@@ -4,7 +4,7 @@
 //! new is written behind a cut, a frame of a new epoch takes its place durably, so that a stale frame behind it, of an
 //! older epoch, never counts again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
@@ -408,17 +408,24 @@ async fn read_inventory(env: &Env, options: &JournalOptions) -> Result<Inventory
     Ok(Inventory { used, unheaded, beheaded, stubs, next_stub, unused })
 }
 
-/// Completes the spares, and removes what else is without a frame. Gives how many spares there are.
+/// Completes the spares, of whatever is without a frame, and removes the rest. Gives how many spares there are.
 async fn tidy(env: &Env, options: &JournalOptions, inventory: &Inventory) -> Result<u64, JournalError> {
-    // Spares always carry the next numbers; anything else is what a crash left of a removal.
     let newest = inventory.used.last().map_or(0, |header| header.number);
+    let mut unused: BTreeSet<u64> = inventory.unused.iter().copied().collect();
     let mut spares = 0;
-    for number in &inventory.unused {
-        if spares == SPARES || *number != newest + spares + 1 {
-            spare::remove(env, &segment::name(*number)).await?;
-        } else if spare::complete(env, *number, options.segment_bytes).await? == Made::Spare {
+    while spares < SPARES {
+        // Spares always carry the next numbers. What a crash left of a removal will do, too: a full disk may give no other.
+        let next = newest + spares + 1;
+        let Some(number) = unused.take(&next).or_else(|| unused.pop_first()) else { break };
+        if number != next {
+            spare::recycle(env, number, next).await?;
+        }
+        if spare::complete(env, next, options.segment_bytes).await? == Made::Spare {
             spares += 1;
         }
+    }
+    for number in unused {
+        spare::remove(env, &segment::name(number)).await?;
     }
     if spares > 0 {
         env.disk.sync_dir("").await.map_err(JournalError::io("make the names of spares durable"))?;

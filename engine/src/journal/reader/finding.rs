@@ -79,7 +79,7 @@ pub enum Finding {
         /// The segment.
         segment: u64,
     },
-    /// A file of a segment's name with nothing of this journal in it; the next opening removes it.
+    /// A file of a segment's name with nothing of this journal in it; the next opening makes it a spare, or removes it.
     Leftover {
         /// Its name.
         name: String,
@@ -196,7 +196,7 @@ impl fmt::Display for Finding {
                 write!(f, "{input} {from}..={to}: not settled by {group}, and in no segment{why}")
             }
             Finding::Leftover { name } => {
-                write!(f, "{name} holds nothing of this journal; the next opening removes it")
+                write!(f, "{name} holds nothing of this journal; the next opening makes it a spare, or removes it")
             }
         }
     }
