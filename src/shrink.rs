@@ -93,11 +93,20 @@ pub(crate) fn of_result(
     path: &str,
 ) -> Option<Smallest> {
     let (seed, check) = result.first_failure()?;
-    smallest(prepared, &prepared.plan(seed), &Ways { check: Some(check), budget, jobs, path }).ok()
+    let ways = Ways { check: Some(check), budget, jobs, path };
+    match made_small(prepared, &prepared.plan(seed), &ways) {
+        Err(ShrinkError::Passes) => None,
+        shrunk => shrunk.map_err(|error| told(prepared, error)).and_then(|shrunk| write(prepared, shrunk, &ways)).ok(),
+    }
 }
 
 /// Shrinks a plan, writes what is left, and says how to run it.
 pub(crate) fn smallest(prepared: &Prepared, plan: &Plan, ways: &Ways<'_>) -> Result<Smallest, Exit> {
+    let shrunk = made_small(prepared, plan, ways).map_err(|error| told(prepared, error))?;
+    write(prepared, shrunk, ways)
+}
+
+fn made_small(prepared: &Prepared, plan: &Plan, ways: &Ways<'_>) -> Result<Shrunk, ShrinkError> {
     let watch = Stopwatch::start();
     let bar = show::spinner("shrinking");
     let go_on = || watch.elapsed() < ways.budget;
@@ -111,14 +120,17 @@ pub(crate) fn smallest(prepared: &Prepared, plan: &Plan, ways: &Ways<'_>) -> Res
         bar.tick();
     });
     bar.finish_and_clear();
-    let shrunk = shrunk.map_err(|error| match error {
+    shrunk
+}
+
+fn told(prepared: &Prepared, error: ShrinkError) -> Exit {
+    match error {
         ShrinkError::Books(error) => crate::worlds::books(&error),
         error => {
             show::problem(&Nothing { path: prepared.path().to_owned(), error });
             Exit::Void
         }
-    })?;
-    write(prepared, shrunk, ways)
+    }
 }
 
 /// The same of a plan that can't be made smaller.

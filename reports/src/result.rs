@@ -79,13 +79,16 @@ impl Figure {
     /// The worse of two, larger being worse: never, then a lower bound, then a value, and what can't be told last.
     #[must_use]
     pub fn worse(self, other: Figure) -> Figure {
-        let key = |figure: &Figure| match figure {
+        if other.rank() > self.rank() { other } else { self }
+    }
+
+    fn rank(&self) -> (u8, f64) {
+        match self {
             Figure::Na { .. } => (0, 0.0),
             Figure::V { v } => (1, v.0),
             Figure::Ge { ge } => (2, ge.0),
             Figure::Never { .. } => (3, 0.0),
-        };
-        if key(&other) > key(&self) { other } else { self }
+        }
     }
 }
 
@@ -246,17 +249,21 @@ impl Scenario {
         Verdict::worst(objectives.chain(seeds).chain((!self.void.is_empty()).then_some(Verdict::Void)))
     }
 
-    /// The first seed that failed, and what it broke: a promise, or else, by itself, an objective that all miss together.
-    /// `None` where nothing failed.
+    /// The first seed that failed, and what it broke: a promise, or else, by itself, an objective that all miss together; of those
+    /// seeds the first that lost something, or the slowest. `None` where nothing failed.
     #[must_use]
     pub fn first_failure(&self) -> Option<(u64, &str)> {
         let broken = self.seeds.iter().find_map(|seed| Some((seed.seed, seed.violations.first()?.check.as_str())));
         broken.or_else(|| {
             let missed = self.expect.iter().find(|expectation| expectation.verdict == Verdict::Fail)?;
-            let seed = self.seeds.iter().find(|seed| seed.lost > 0).or(self.seeds.first())?;
+            let seed = self.seeds.iter().find(|seed| seed.lost > 0).or_else(|| self.seeds.iter().reduce(slower))?;
             Some((seed.seed, missed.what.as_str()))
         })
     }
+}
+
+fn slower<'a>(one: &'a Seed, other: &'a Seed) -> &'a Seed {
+    if other.p99_ms.rank() > one.p99_ms.rank() { other } else { one }
 }
 
 /// One objective and what came out.
