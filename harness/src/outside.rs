@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use seaworthy_engine::journal::frame::{self, At, Found, SECTOR};
+use seaworthy_engine::journal::frame::{self, At, Found, Header, SECTOR};
 use seaworthy_engine::journal::{Durability, Record, segment};
 use seaworthy_engine::observe::{Event, What};
 use seaworthy_engine::packet::{Identity, Packet, Seq};
@@ -18,9 +18,9 @@ const OUTPUTS_MAX: u32 = 8;
 /// What a sync of a disk that nothing slows takes at most, and what comes before it in the queue.
 const SYNC_NS: Ns = 50_000_000;
 
-/// Every record of the journal among `files`, with the segment and offset of its frame. Not the engine's recovery: a
+/// Every frame of the journal among `files`, with its place and its records. Not the engine's recovery: a
 /// plain walk over every sector, so it sees frames that a recovery would leave out.
-pub fn records(files: &BTreeMap<String, Bytes>) -> Vec<(At, Record)> {
+pub fn frames(files: &BTreeMap<String, Bytes>) -> Vec<(At, Header, Vec<Record>)> {
     let mut found = Vec::new();
     for (name, bytes) in files {
         let Some(number) = segment::number(name) else { continue };
@@ -29,9 +29,8 @@ pub fn records(files: &BTreeMap<String, Bytes>) -> Vec<(At, Record)> {
             let at = At { segment: number, offset };
             match frame::parse(at, &bytes.slice(offset as usize..)) {
                 Found::Frame(header, mut body) => {
-                    while let Ok(record) = Record::decode(&mut body) {
-                        found.push((at, record));
-                    }
+                    let records = std::iter::from_fn(|| Record::decode(&mut body).ok()).collect();
+                    found.push((at, header, records));
                     offset += header.padded();
                 }
                 Found::Nothing | Found::Bad(_) => offset += SECTOR,
@@ -39,6 +38,12 @@ pub fn records(files: &BTreeMap<String, Bytes>) -> Vec<(At, Record)> {
         }
     }
     found
+}
+
+/// Every record of the journal among `files`, with the segment and offset of its frame.
+pub fn records(files: &BTreeMap<String, Bytes>) -> Vec<(At, Record)> {
+    let of_frame = |(at, _, records): (At, Header, Vec<Record>)| records.into_iter().map(move |record| (at, record));
+    frames(files).into_iter().flat_map(of_frame).collect()
 }
 
 /// Dead letters in the journals among the files of each host.

@@ -38,6 +38,11 @@ enum Stored {
 
 pub(super) fn committed_once(case: &Case<'_>) -> Vec<(Ns, String)> {
     let mut stored: BTreeSet<(usize, Stored)> = BTreeSet::new();
+    // The numbers of packets that rotted are given again, in another incarnation of the channel.
+    let mut rotted: BTreeMap<&str, usize> = BTreeMap::new();
+    for (host, held) in &case.history.rotted {
+        *rotted.entry(host).or_default() += held.len();
+    }
     let mut found = Vec::new();
     for (probed, (channel, seq)) in events(case).filter(|(probed, _)| probed.event.what == What::Committed) {
         // Two members that both did the work put the same packet in, each once.
@@ -47,7 +52,12 @@ pub(super) fn committed_once(case: &Case<'_>) -> Vec<(Ns, String)> {
             Identity::Derived(hash) => Stored::Derived(hash),
         });
         for (key, what) in by_identity.map(|key| (key, "packet")).into_iter().chain([(Stored::Seq(seq), "number")]) {
+            let number = matches!(key, Stored::Seq(_));
             if !stored.insert((channel, key)) {
+                if let Some(left @ 1..) = rotted.get_mut(&*probed.host).filter(|_| number) {
+                    *left -= 1;
+                    continue;
+                }
                 let at = seconds(probed.at_ns);
                 let ChannelAt { host, channel, .. } = &case.channels[channel];
                 let name = probed.event.identity.map_or(String::new(), |identity| format!(" {identity}"));

@@ -6,6 +6,7 @@ use seaworthy_engine::journal::{Record, frame, segment};
 use seaworthy_engine::packet::Packet;
 
 use super::Controls;
+use crate::load::EPOCH_UNIX_NS;
 use crate::outside;
 use crate::plan::{Action, Ns};
 use crate::sim::disk::DiskHits;
@@ -53,13 +54,17 @@ pub(super) fn hits(controls: &Controls<'_>, action: &Action) -> Option<u64> {
     Some(controls.machine(host).map_or(0, |machine| count(machine.disk.fault_hits())))
 }
 
+/// So long after a frame was written its journal has marked that it was confirmed, or has gone on behind it.
+const MARKED_NS: Ns = 200_000_000;
+
 /// Which frame of a journal rots.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rot {
     /// One of packets alone: who loses what it settled, or a node's state, can report that, but neither deliver nor count right
     /// any more. What it held is written down: the system may report just that as lost.
     Fair {
-        /// The last of them, instead of one in the middle.
+        /// The last of them that the journal had the time to mark, instead of one in the middle: before that, nobody can tell
+        /// whether it was confirmed.
         newest: bool,
     },
     /// The one in the middle, whatever it holds.
@@ -69,17 +74,20 @@ pub(super) enum Rot {
 /// Spoils a byte of the host's journal that is confirmed, and never written again.
 pub(super) fn rot(controls: &Controls<'_>, host: &str, rot: Rot) {
     let Some(machine) = controls.machine(host) else { return };
-    let records = outside::records(&machine.disk.snapshot());
     let more = |record: &Record| !matches!(record, Record::Append { .. } | Record::Producer(_));
-    let fair = rot != Rot::Foul;
-    let unfair: BTreeSet<frame::At> =
-        records.iter().filter(|(_, record)| fair && more(record)).map(|(at, _)| *at).collect();
-    let frames: BTreeSet<frame::At> = records.iter().map(|(at, _)| *at).filter(|at| !unfair.contains(at)).collect();
+    let marked = EPOCH_UNIX_NS.saturating_add_unsigned(controls.recorder.now_ns().saturating_sub(MARKED_NS));
+    let may_rot = |(_, header, records): &(frame::At, frame::Header, Vec<Record>)| match rot {
+        Rot::Foul => !records.is_empty(),
+        Rot::Fair { newest } => !records.is_empty() && !records.iter().any(more) && (!newest || header.time <= marked),
+    };
+    let mut frames: Vec<_> = outside::frames(&machine.disk.snapshot()).into_iter().filter(may_rot).collect();
     let place = if rot == (Rot::Fair { newest: true }) { frames.len().saturating_sub(1) } else { frames.len() / 2 };
-    let Some(at) = frames.iter().nth(place) else { return };
-    if machine.disk.rot(&segment::name(at.segment), at.offset + frame::HEADER as u64) && fair {
-        let held = records.iter().filter(|(place, _)| place == at).filter_map(|(_, record)| packet_id(record));
-        let held: BTreeSet<String> = held.collect();
+    if frames.is_empty() {
+        return;
+    }
+    let (at, _, held) = frames.swap_remove(place);
+    if machine.disk.rot(&segment::name(at.segment), at.offset + frame::HEADER as u64) && rot != Rot::Foul {
+        let held: BTreeSet<String> = held.iter().filter_map(packet_id).collect();
         controls.recorder.with_history(|history| history.rotted.push((host.to_owned(), held)));
     }
 }

@@ -1,0 +1,166 @@
+//! Channels and order: each check on a breach of its own.
+
+use super::*;
+
+#[test]
+fn order_is_judged_with_repeats_taken_out() {
+    trips(|history| history.effects.push(effect("hub.raw", 6 * S, "q1", "10")), &[]);
+    trips(
+        |history| {
+            history.effects[1].at_ns = 5 * S;
+            history.effects.swap(1, 3);
+        },
+        &[("order.key", "q3 of key k at hub.raw 5.000 s, after q4, which is younger")],
+    );
+}
+
+#[test]
+fn a_channel_keeps_its_invariants() {
+    let add = |what, pseq, seq| {
+        move |history: &mut History| history.events.push(probed("hub", 6 * S, what, "uplink", pseq, seq))
+    };
+    trips(
+        add(What::Committed, 2, 9),
+        &[
+            (
+                "channel.committed_once",
+                "hub.uplink committed 0000000000000007.1.2 as 9 at 6.000 s: that packet was there",
+            ),
+            (
+                "channel.producer_order",
+                "hub.uplink committed packet 2 of 0000000000000007 as 9 at 6.000 s, after its 3",
+            ),
+        ],
+    );
+    let admitted = |epoch| What::Admitted { producer: "edge".into(), epoch: Epoch(epoch) };
+    trips(
+        |history| {
+            for epoch in [2, 3, 2] {
+                history.events.push(probed("hub", 6 * S, admitted(epoch), "uplink", 3, 3));
+            }
+        },
+        &[("channel.fenced", "hub.uplink took packets of edge in epoch 2 at 6.000 s, after some in 3")],
+    );
+    trips(
+        add(What::Committed, 9, 2),
+        &[(
+            "channel.committed_once",
+            "hub.uplink committed 0000000000000007.1.9 as 2 at 6.000 s: that number was there",
+        )],
+    );
+    trips(
+        |history| {
+            add(What::Committed, 9, 2)(history);
+            history.rotted.push(("hub".into(), BTreeSet::from(["q2".to_owned()])));
+        },
+        &[],
+    );
+    trips(
+        add(settled(), 3, 3),
+        &[("channel.settled_once", "hub.uplink 3 settled 4.000 s, and took effect again 6.000 s")],
+    );
+    trips(add(What::Settled { took_effect: false }, 3, 3), &[]);
+    let refused = |reason: &str| What::Refused { reason: reason.into() };
+    let twice = |reason: &'static str, incarnation| {
+        move |history: &mut History| {
+            history.events.push(probed("hub", 6 * S, refused("dedup.duplicate"), "uplink", 9, 0));
+            let again = probed("hub", 7 * S, refused(reason), "uplink", 9, 0);
+            history.events.push(Probed { incarnation, ..again });
+        }
+    };
+    trips(twice("lane.duplicate", 1), &[]);
+    trips(twice("dedup.duplicate", 2), &[]);
+    trips(
+        twice("dedup.conflict", 1),
+        &[(
+            "channel.refused_once",
+            "hub.uplink refused 0000000000000007.1.9 6.000 s, and again 7.000 s: dedup.conflict",
+        )],
+    );
+    trips(
+        add(What::Granted { to: None }, 3, 3),
+        &[
+            ("channel.deliveries", "hub.uplink 3 handed out 2 times at 6.000 s, 1 allowed"),
+            ("channel.floor", "hub.uplink 3 settled 4.000 s, yet handed out 6.000 s"),
+        ],
+    );
+    let restarted = |incarnation| {
+        move |history: &mut History| {
+            history.events.push(probed("hub", 6 * S, What::Granted { to: None }, "uplink", 4, 4));
+            let again = probed("hub", 7 * S, What::Granted { to: None }, "uplink", 4, 4);
+            history.events.push(Probed { incarnation, ..again });
+        }
+    };
+    trips(restarted(2), &[]);
+    trips(restarted(1), &[("channel.deliveries", "hub.uplink 4 handed out 2 times at 7.000 s, 1 allowed")]);
+    trips(|history| history.events.push(probed("edge", 6 * S, What::Committed, "uplink", 1, 1)), &[]);
+}
+
+#[test]
+fn a_leased_packet_has_one_holder_and_only_it_settles() {
+    let events = |steps: &[(u64, What)]| {
+        let steps: Vec<Probed> = steps
+            .iter()
+            .map(|(incarnation, what)| Probed {
+                incarnation: *incarnation,
+                ..probed("hub", 6 * S, what.clone(), "pool", 1, 1)
+            })
+            .collect();
+        move |history: &mut History| history.events.extend(steps)
+    };
+    let ended = |reason: &str| What::Refused { reason: reason.into() };
+    let dead = |reason: &str| What::DeadLettered { reason: reason.into() };
+    trips(events(&[(1, What::Granted { to: None }), (1, settled())]), &[]);
+    for reason in ["lease.expired", "lease.retry", "lease.member_gone"] {
+        trips(
+            events(&[
+                (1, What::Granted { to: None }),
+                (1, ended(reason)),
+                (1, What::Granted { to: None }),
+                (1, settled()),
+            ]),
+            &[],
+        );
+    }
+    trips(events(&[(1, What::Granted { to: None }), (2, What::Granted { to: None }), (2, settled())]), &[]);
+    let twice = "hub.pool 1 leased 6.000 s, and again 6.000 s";
+    trips(events(&[(1, What::Granted { to: None }), (1, What::Granted { to: None })]), &[("channel.one_lease", twice)]);
+    let fenced = [(1, What::Granted { to: None }), (1, ended("lease.fenced")), (1, What::Granted { to: None })];
+    trips(events(&fenced), &[("channel.one_lease", twice)]);
+    let unheld = "hub.pool 1 settled 6.000 s, and nobody held it";
+    trips(
+        events(&[(1, What::Granted { to: None }), (1, ended("lease.expired")), (1, settled())]),
+        &[("channel.held", unheld)],
+    );
+    trips(events(&[(1, What::Granted { to: None }), (2, settled())]), &[("channel.held", unheld)]);
+    let buried =
+        [(1, What::Granted { to: None }), (1, ended("lease.expired")), (1, dead("policy.rejected")), (1, settled())];
+    trips(events(&buried), &[]);
+    let often: Vec<(u64, What)> =
+        (0..3).flat_map(|_| [(1, What::Granted { to: None }), (1, ended("lease.expired"))]).collect();
+    trips(events(&often), &[("channel.deliveries", "hub.pool 1 handed out 3 times at 6.000 s, 2 allowed")]);
+    let given_up = |times| {
+        let again = [(1, What::Granted { to: None }), (1, ended("lease.expired"))];
+        let end = [(1, dead("attempts.exhausted")), (1, settled())];
+        std::iter::repeat_n(again, times).flatten().chain(end).collect::<Vec<_>>()
+    };
+    trips(events(&given_up(2)), &[]);
+    trips(events(&given_up(1)), &[("channel.given_up", "hub.pool 1 given up at 6.000 s, handed out 1 times of 2")]);
+}
+
+#[test]
+fn what_was_given_up_keeps_no_order() {
+    let mut history = well();
+    history.effects[1].at_ns = 5 * S;
+    history.effects.swap(1, 3);
+    let ledger = join(&history, &expected(&history), &Declared::default()).unwrap();
+    let (limits, plan) = (Limits::default(), plan());
+    let found = |history: &History| {
+        let undone = BTreeSet::new();
+        order::judge(&Case { history, undone: &undone, ledger: &ledger, plan: &plan, limits: &limits, channels: &[] })
+            .len()
+    };
+    assert_eq!(found(&history), 1);
+    history.dead_letters.push(buried("q3", "attempts.exhausted"));
+    assert_eq!(found(&history), 0);
+}
