@@ -107,15 +107,6 @@ pub fn decode(number: u64, sector: &Bytes) -> Sector {
     }
 }
 
-/// True when no header was ever written there: the sector is a spare's, with zeros or what an earlier life left.
-pub(super) fn is_blank(number: u64, sector: &Bytes) -> bool {
-    match header(sector) {
-        Sector::Header(header) => header.number < number,
-        Sector::Version(_) => false,
-        Sector::Unused => sector.iter().all(|byte| *byte == 0),
-    }
-}
-
 /// Reads a first sector, of whichever segment it is.
 pub(super) fn header(sector: &Bytes) -> Sector {
     if sector.len() < SECTOR as usize || &sector[..8] != MAGIC {

@@ -215,7 +215,7 @@ fn frames_of_a_shortened_file_are_read_like_others() {
             rig.edit(1, |bytes| bytes[0] ^= u8::from(!header));
             assert_eq!(read(&rig).await.1, [0, 1, 2]);
             let (findings, moved) = repair::repair(&rig.disk()).await.unwrap();
-            assert_eq!((findings.len(), moved.len()), (usize::from(!header), usize::from(!header)), "{findings:?}");
+            assert_eq!((findings.len(), moved.len()), (usize::from(!header), 0), "{findings:?}");
         }
     });
 }
@@ -377,7 +377,7 @@ fn an_opening_writes_the_header_of_the_last_segment_again() {
             rig.edit(last, |bytes| bytes[..512].iter_mut().for_each(spoil));
             let (findings, before) = read(&rig).await;
             let damage = findings.iter().map(|finding| (finding.name(), finding.is_damage())).collect::<Vec<_>>();
-            assert_eq!(damage, [("headless", !never_written)]);
+            assert_eq!(damage, [("headless", false)]);
             let (journal, recovery) = rig.open().await.unwrap();
             assert_eq!((recovery.header_again, &recovery.lost), (Some(last), &vec![]));
             // On through its end, so that the next one follows.

@@ -33,9 +33,9 @@ pub enum Finding {
     Headless {
         /// The segment.
         segment: u64,
-        /// True when it is the last segment and the sector was never written: a power cut took it from the write that began the
-        /// segment. The next opening writes it again.
-        unwritten: bool,
+        /// True when it is the last segment, whose header the next opening writes again: a power cut may have torn the write that
+        /// began it, and nothing is lost.
+        last: bool,
         /// True when a repair has moved the sector into a side file.
         quarantined: bool,
     },
@@ -103,7 +103,7 @@ impl Finding {
     pub fn is_damage(&self) -> bool {
         match self {
             Finding::Damaged { quarantined, .. } => !quarantined,
-            Finding::Headless { quarantined, unwritten, .. } => !quarantined && !unwritten,
+            Finding::Headless { quarantined, last, .. } => !quarantined && !last,
             Finding::Footer { damage, .. } => *damage,
             Finding::Gone { known, .. } => !known,
             Finding::Missing { .. } | Finding::Foreign { .. } | Finding::Unreadable { .. } => true,
@@ -165,9 +165,9 @@ impl fmt::Display for Finding {
             Finding::Missing { segments: (first, last), lost } => {
                 write!(f, "{} to {} are missing; {}", segment::name(*first), segment::name(*last), Lost(lost))
             }
-            Finding::Headless { segment, unwritten: true, .. } => write!(
+            Finding::Headless { segment, last: true, .. } => write!(
                 f,
-                "{}: the header was never written, as a power cut leaves it; the next opening writes it again",
+                "{}: the header is torn, as a power cut may leave it; the next opening writes it again",
                 segment::name(*segment)
             ),
             Finding::Headless { segment, quarantined, .. } => write!(

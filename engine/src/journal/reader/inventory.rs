@@ -22,8 +22,6 @@ pub(super) struct Start {
     pub(super) base: Lsn,
     /// Its start is destroyed: what is missing shows at the first frame.
     pub(super) beheaded: bool,
-    /// Its header was never written, though a frame begins it.
-    pub(super) blank: bool,
     /// Its header; `None` where that is damaged.
     pub(super) header: Option<SegmentHeader>,
 }
@@ -32,13 +30,12 @@ impl Start {
     fn of(header: SegmentHeader) -> Start {
         let SegmentHeader { journal, epoch, base, .. } = header;
         let process = header.process.clone();
-        Start { journal: Some(journal), process, epoch, base, beheaded: false, blank: false, header: Some(header) }
+        Start { journal: Some(journal), process, epoch, base, beheaded: false, header: Some(header) }
     }
 
     /// Of a segment whose header can't be read.
     pub(super) fn headless() -> Start {
-        let process = String::new();
-        Start { journal: None, process, epoch: 0, base: Lsn(0), beheaded: false, blank: false, header: None }
+        Start { journal: None, process: String::new(), epoch: 0, base: Lsn(0), beheaded: false, header: None }
     }
 }
 
@@ -111,10 +108,7 @@ impl Reader {
                 let sector = current.window.read(0, SECTOR).await.map_err(ReadError::io(what))?;
                 Ok(Some(match segment::decode(number, &sector) {
                     Sector::Header(header) => Start::of(header),
-                    Sector::Version(_) | Sector::Unused => {
-                        let blank = !beheaded && segment::is_blank(number, &sector);
-                        Start { epoch: frame.epoch, base, beheaded, blank, ..start }
-                    }
+                    Sector::Version(_) | Sector::Unused => Start { epoch: frame.epoch, base, beheaded, ..start },
                 }))
             }
         }

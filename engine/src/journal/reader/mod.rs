@@ -298,8 +298,8 @@ impl Reader {
         }
         if current.start.journal.is_none() {
             let quarantined = self.quarantined.contains(&(number, 0));
-            let unwritten = current.start.blank && self.waiting.is_empty();
-            self.findings.push_back(Finding::Headless { segment: number, unwritten, quarantined });
+            let last = self.waiting.is_empty() && !current.start.beheaded;
+            self.findings.push_back(Finding::Headless { segment: number, last, quarantined });
         }
         self.number = number;
         self.epoch = self.epoch.max(current.start.epoch);
