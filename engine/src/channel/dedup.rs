@@ -94,10 +94,10 @@ impl Keys {
         }
     }
 
-    /// True when a key is remembered.
+    /// What is remembered of a key.
     #[must_use]
-    pub fn knows(&self, key: KeyHash) -> bool {
-        self.known.contains_key(&key)
+    pub fn get(&self, key: KeyHash) -> Option<Remembered> {
+        self.known.get(&key).copied()
     }
 
     /// When the newest one came.

@@ -274,7 +274,9 @@ impl Hosted {
         let horizon = now.saturating_sub(self.horizon_ns);
         let bound = self.shared.journal.image(|image| {
             let Some(keys) = image.keys(&self.name) else { return i64::MIN };
-            let stored: Vec<KeyHash> = ends.fresh.iter().map(|(key, _)| key).filter(|key| keys.knows(*key)).collect();
+            // One that comes again after its horizon is known from before, and not yet stored.
+            let stored = |(key, remembered): &(KeyHash, Remembered)| keys.get(*key) == Some(*remembered);
+            let stored: Vec<KeyHash> = ends.fresh.iter().filter(stored).map(|(key, _)| key).collect();
             stored.into_iter().for_each(|key| ends.fresh.forget(key));
             keys.since_for(self.keys_max.saturating_sub(ends.fresh.len()))
         });
