@@ -182,6 +182,8 @@ pub enum Unless {
     Fell,
     /// It had no room, and gave up what it kept for replays.
     Full,
+    /// The system was still at work.
+    Busy,
 }
 
 /// A dead letter, as it lies in a journal.

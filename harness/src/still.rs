@@ -9,15 +9,20 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use seaworthy_engine::env::{Disk, File, Io, Open};
 use seaworthy_engine::journal::frame::Header;
+use seaworthy_engine::journal::image::Cursor;
 use seaworthy_engine::journal::reader::{Finding, Frame, ReadError, Reader, Step};
+use seaworthy_engine::journal::record::Name;
 use seaworthy_engine::journal::{Lsn, Record};
-use seaworthy_engine::packet::Packet;
+use seaworthy_engine::packet::{Packet, Seq};
 
 use crate::history::{Letter, Unless, Unsound};
 use crate::plan::{Kept, Ns};
 
 /// Frames are stamped when they are built, and segments given back when frames are durable.
 const SLACK_NS: Ns = 1_000_000_000;
+
+/// Most pieces of what a member has done: those that it is told of around its own packets swallow them.
+const PIECES_MAX: usize = 400;
 
 /// From when on a journal's frames are there, and how much of it.
 #[derive(Default)]
@@ -53,17 +58,66 @@ impl Span {
     }
 }
 
+/// How far channels and stages have come, and their groups.
+#[derive(Default)]
+struct Floors {
+    last: BTreeMap<Name, Seq>,
+    cursors: BTreeMap<(Name, Name), Cursor>,
+}
+
+impl Floors {
+    fn add(&mut self, record: Record) {
+        let (name, seq) = match record {
+            Record::Append { channel, seq, .. } | Record::Moved { channel, seq, .. } => (channel, seq),
+            Record::Channel(channel) => (channel.channel, channel.last),
+            Record::Settle(settle) => {
+                let cursor = self.cursors.entry((settle.input, settle.group)).or_default();
+                settle.seqs.iter().for_each(|(from, to)| cursor.settle(*from, *to));
+                return;
+            }
+            Record::Retired(retired) => return drop(self.cursors.remove(&(retired.input, retired.group))),
+            _ => return,
+        };
+        let last = self.last.entry(name).or_default();
+        *last = seq.max(*last);
+    }
+
+    /// Members whose cursor is in more pieces than they are told of at a time.
+    fn pieces(&self) -> Vec<String> {
+        let many = |((input, group), cursor): (&(Name, Name), &Cursor)| {
+            let pieces = cursor.above().count();
+            (input.starts_with("taken/") && pieces > PIECES_MAX)
+                .then(|| format!("the cursor of {input} for {group} is in {pieces} pieces"))
+        };
+        self.cursors.iter().filter_map(many).collect()
+    }
+
+    /// Groups whose floor is behind what their input holds.
+    fn behind(&self) -> Vec<String> {
+        let behind = |((input, group), cursor): (&(Name, Name), &Cursor)| {
+            let last = self.last.get(input).copied().filter(|last| cursor.floor < *last)?;
+            Some(format!(
+                "the floor of {input} for {group} stands at {} below {last}, though all is delivered",
+                cursor.floor
+            ))
+        };
+        self.cursors.iter().filter_map(behind).collect()
+    }
+}
+
 /// The dead letters in the journal of `host` among its `files`, and what is wrong with it, of which a cut end is no part.
 pub(crate) fn read(host: &str, files: BTreeMap<String, Bytes>, at_ns: Ns, kept: Kept) -> (Vec<Letter>, Vec<Unsound>) {
     let found = |what: String, unless: Option<Unless>| Unsound { host: host.to_owned(), at_ns, what, unless };
     let read = async {
         let (mut letters, mut all, mut span) = (Vec::new(), Vec::new(), Span::default());
+        let mut floors = Floors::default();
         let mut reader = Reader::open(Arc::new(Still(files))).await?.verifying();
         while let Some(step) = reader.next().await? {
             match step {
                 // One that cannot be read is found, too.
                 Step::Frame(frame) => {
                     span.add(&frame);
+                    frame.records().flatten().for_each(|(_, record)| floors.add(record));
                     letters.extend(frame.records().flatten().filter_map(|(_, record)| letter(host, &record)))
                 }
                 Step::Finding(finding) if finding.is_damage() || matches!(finding, Finding::Footer { .. }) => {
@@ -73,6 +127,8 @@ pub(crate) fn read(host: &str, files: BTreeMap<String, Bytes>, at_ns: Ns, kept: 
                 Step::Finding(_) | Step::Footer(_) => {}
             }
         }
+        all.extend(floors.pieces().into_iter().map(|what| found(what, None)));
+        all.extend(floors.behind().into_iter().map(|what| found(what, Some(Unless::Busy))));
         all.extend(span.short(kept).map(|what| found(what, Some(Unless::Full))));
         Ok((letters, all))
     };

@@ -180,8 +180,8 @@ pub(super) fn deliveries(case: &Case<'_>) -> Vec<(Ns, String)> {
         let allowed = match case.channels[slot.0].leased {
             None => probed.incarnation + case.limits.retries,
             // How often a lease may end is its members' doing; that each has its reason is `channel.one_lease`'s to say.
-            Some(Leased { max_deliver: None }) => continue,
-            Some(Leased { max_deliver: Some(max) }) => u64::from(max) + probed.incarnation - 1,
+            Some(Leased { max_deliver: None, .. }) => continue,
+            Some(Leased { max_deliver: Some(max), .. }) => u64::from(max) + probed.incarnation - 1,
         };
         if *count > allowed {
             let (seq, at) = (slot.1, seconds(probed.at_ns));
@@ -208,7 +208,7 @@ pub(super) fn given_up(case: &Case<'_>) -> Vec<(Ns, String)> {
                 continue;
             }
             What::DeadLettered { reason } if **reason == *Class::AttemptsExhausted.name() => {
-                let Some(Leased { max_deliver: Some(max) }) = case.channels[slot.0].leased else { continue };
+                let Some(Leased { max_deliver: Some(max), .. }) = case.channels[slot.0].leased else { continue };
                 // What was counted, and never handed out, may have been in the life before the first.
                 let first = handed.get(&slot).map_or(1, |(_, first)| first.saturating_sub(1).max(1));
                 u64::from(max).saturating_sub(probed.incarnation - first)

@@ -69,13 +69,11 @@ pub(super) fn sound(case: &Case<'_>) -> Vec<(Ns, String)> {
     let fell = |host: &str| history.ends.iter().chain(&history.forgot).any(|(fell, _)| fell == host);
     let full = |what: &What| matches!(what, What::Refused { reason } if **reason == *"journal.full");
     let was_full = |host: &str| history.events.iter().any(|probed| *probed.host == *host && full(&probed.event.what));
-    let explained = |one: &&Unsound| {
-        rotted(&one.host)
-            || match one.unless {
-                Some(Unless::Fell) => fell(&one.host),
-                Some(Unless::Full) => was_full(&one.host),
-                None => false,
-            }
+    let explained = |one: &&Unsound| match one.unless {
+        Some(Unless::Busy) => !history.drained || one.at_ns < history.end_ns,
+        Some(Unless::Fell) => rotted(&one.host) || fell(&one.host),
+        Some(Unless::Full) => rotted(&one.host) || was_full(&one.host),
+        None => rotted(&one.host),
     };
     let unexplained = history.unsound.iter().filter(|one| !explained(one));
     unexplained.map(|one| (one.at_ns, format!("the journal of {}: {}", one.host, one.what))).collect()

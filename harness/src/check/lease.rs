@@ -1,4 +1,4 @@
-//! `channel.one_lease` and `channel.held`: what holds where a channel's packets are leased, from the probe events of its host.
+//! `channel.one_lease`, `channel.held` and `channel.backoff`: what holds where a channel's packets are leased, from the probe events of its host.
 //!
 //! A packet is leased to one member at a time: a second lease begins only once the first has ended, with a reason, or with
 //! the host · only a held packet is settled, save one that becomes a dead letter in the same step.
@@ -58,6 +58,30 @@ pub(super) fn held(case: &Case<'_>) -> Vec<(Ns, String)> {
             }
             let (ChannelAt { host, channel, .. }, at) = (&case.channels[slot.0], seconds(probed.at_ns));
             found.push((probed.at_ns, format!("{host}.{channel} {} settled {at}, and nobody held it", slot.1)));
+        }
+        _ => {}
+    });
+    found
+}
+
+/// Whose lease ran out waits before it is handed out again; a clock may run a little fast.
+pub(super) fn backoff(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let mut expired: BTreeMap<Slot, (u64, Ns)> = BTreeMap::new();
+    let mut found = Vec::new();
+    walk(case, |probed, slot, _| match &probed.event.what {
+        What::Refused { reason } if **reason == *"lease.expired" => {
+            expired.insert(slot, (probed.incarnation, probed.at_ns));
+        }
+        What::Granted { .. } => {
+            let Some((incarnation, at_ns)) = expired.remove(&slot) else { return };
+            let ChannelAt { host, channel, leased, .. } = &case.channels[slot.0];
+            let wait_ns = leased.map_or(0, |leased| leased.backoff_ns) / 10 * 9;
+            if incarnation == probed.incarnation && probed.at_ns < at_ns.saturating_add(wait_ns) {
+                let (seq, first, again) = (slot.1, seconds(at_ns), seconds(probed.at_ns));
+                let what =
+                    format!("{host}.{channel} {seq} ran out {first}, and was handed out again {again}, too soon");
+                found.push((probed.at_ns, what));
+            }
         }
         _ => {}
     });

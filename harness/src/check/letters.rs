@@ -72,7 +72,9 @@ fn tries(case: &Case<'_>, letter: &Letter, here: &[&Probed]) -> Option<(u64, u64
                 .filter(|probed| probed.event.seq == seq && matches!(probed.event.what, What::Granted { .. }));
             // What was counted when the host went down may not have been handed out any more.
             let lives = here.iter().map(|probed| probed.incarnation).max().unwrap_or(1);
-            Some((1, granted.count() as u64 + lives - 1))
+            // Each is counted, durably, before it is made.
+            let granted = granted.count() as u64;
+            Some((granted.max(1), granted + lives - 1))
         }
         _ => None,
     }

@@ -116,6 +116,8 @@ pub struct ChannelAt {
 pub struct Leased {
     /// Most deliveries of a packet; `None` for as often as it takes.
     pub max_deliver: Option<u32>,
+    /// The wait before the second delivery of a packet whose lease ran out, ns.
+    pub backoff_ns: Ns,
 }
 
 impl ChannelAt {
@@ -124,8 +126,8 @@ impl ChannelAt {
     pub fn of(plan: &ChannelPlan, all: &[ChannelPlan]) -> Vec<ChannelAt> {
         let one_way = comes_one_way(plan, all, &mut BTreeSet::new());
         let name = seaworthy_engine::runtime::journal_channel(&plan.id).to_string();
-        let max_deliver = plan.options.max_deliver;
-        let leased = |group: &GroupPlan| plan.is_leased(group).then_some(Leased { max_deliver });
+        let (max_deliver, backoff_ns) = (plan.options.max_deliver, plan.options.backoff_ns);
+        let leased = |group: &GroupPlan| plan.is_leased(group).then_some(Leased { max_deliver, backoff_ns });
         let at = |channel: String, leased| ChannelAt { host: plan.host.clone(), channel, one_way, leased };
         match plan.groups.as_slice() {
             [group] => vec![at(name, leased(group))],
@@ -186,7 +188,7 @@ impl Case<'_> {
 type Judge = fn(&Case<'_>) -> Vec<(Ns, String)>;
 
 /// The built-in checks by name. Each has a sabotage in `scenarios/must_fail/`.
-const CHECKS: [(&str, Judge); 29] = [
+const CHECKS: [(&str, Judge); 30] = [
     ("lost", lost::silent),
     ("lost.reported", lost::reported),
     ("lost.window", lost::window),
@@ -213,6 +215,7 @@ const CHECKS: [(&str, Judge); 29] = [
     ("channel.fenced", channel::fenced),
     ("channel.one_lease", lease::one_lease),
     ("channel.held", lease::held),
+    ("channel.backoff", lease::backoff),
     ("engine.panic", exits::panicked),
     ("engine.ended", exits::ended),
     ("assertion", assertion::judge),

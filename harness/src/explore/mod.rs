@@ -149,7 +149,8 @@ impl<'a> Explorer<'a> {
                 Trial { number, scenario, seed, faults: String::new(), engine: Tuning::default(), end_ns: whole_ns }
             }
             None => {
-                let (faults, engine) = (drawn(1 + of("count") % 4), swarm::tuning(seed));
+                let (faults, engine) =
+                    (drawn(1 + of("count") % 4), swarm::tuning(self.scenarios[scenario].scenario(), seed));
                 Trial { number, scenario, seed, faults, engine, end_ns }
             }
         }

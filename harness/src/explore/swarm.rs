@@ -56,13 +56,16 @@ pub(super) fn faults(base: &Prepared, seed: u64, count: u64, end_ns: Ns) -> Stri
 }
 
 /// How the engine runs for `seed`: each size is as it was in every other trial.
-pub(super) fn tuning(seed: u64) -> Tuning {
+pub(super) fn tuning(scenario: &Scenario, seed: u64) -> Tuning {
     fn one_of<T: Copy>(seed: u64, name: &str, values: &[T]) -> Option<T> {
         let draw = draw(seed, "swarm", name, 0, "size");
         (draw & 1 == 1).then(|| values[((draw >> 1) % values.len() as u64) as usize])
     }
+    // How many business keys are remembered goes by the segments: fewer of them than a scenario means break what it says.
+    let has_keys = scenario.loads.iter().any(|load| load.business_key.is_some());
+    let segment_bytes = one_of(seed, "segment", &[128 << 10, 256 << 10]);
     Tuning {
-        segment_bytes: one_of(seed, "segment", &[128 << 10, 256 << 10]),
+        segment_bytes: segment_bytes.filter(|_| !has_keys),
         frame_bytes: one_of(seed, "frame", &[8 << 10, 32 << 10]),
         in_flight: one_of(seed, "in_flight", &[16, 256]),
         ..Tuning::default()

@@ -45,6 +45,7 @@ fn parse(action: &Action) -> Option<(Sabotage, &str)> {
         "repeat_granted" => Sabotage::Probe(Lie::RepeatGranted),
         "grant_settled" => Sabotage::Probe(Lie::GrantSettled),
         "settle_expired" => Sabotage::Probe(Lie::SettleExpired),
+        "grant_expired" => Sabotage::Probe(Lie::GrantExpired),
         "give_up_early" => Sabotage::Probe(Lie::GiveUpEarly),
         "hide_refusals" => Sabotage::Probe(Lie::HideRefusals),
         "admit_fenced" => Sabotage::Probe(Lie::AdmitFenced),

@@ -23,6 +23,8 @@ pub enum Lie {
     GrantSettled,
     /// A lease that ran out settles.
     SettleExpired,
+    /// What was held by a lease that ran out is handed out at once.
+    GrantExpired,
     /// What was handed out is given up, as if that had been once too often.
     GiveUpEarly,
     /// What a sink refused is not told.
@@ -46,6 +48,9 @@ impl Lie {
             (Lie::GrantSettled, What::Settled { took_effect: true }) => Some(What::Granted { to: None }),
             (Lie::SettleExpired, What::Refused { reason }) if **reason == *"lease.expired" => {
                 Some(What::Settled { took_effect: true })
+            }
+            (Lie::GrantExpired, What::Refused { reason }) if **reason == *"lease.expired" => {
+                Some(What::Granted { to: None })
             }
             (Lie::GiveUpEarly, What::Granted { .. }) => {
                 Some(What::DeadLettered { reason: Class::AttemptsExhausted.name().into() })

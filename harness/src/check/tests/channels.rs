@@ -149,6 +149,22 @@ fn a_leased_packet_has_one_holder_and_only_it_settles() {
 }
 
 #[test]
+fn what_ran_out_waits_before_it_is_handed_out_again() {
+    let again = |after_ns, incarnation| {
+        move |history: &mut History| {
+            let granted = |at_ns| probed("hub", at_ns, What::Granted { to: None }, "patient", 1, 1);
+            let expired = probed("hub", 6 * S, What::Refused { reason: "lease.expired".into() }, "patient", 1, 1);
+            let next = Probed { incarnation, ..granted(6 * S + after_ns) };
+            history.events.extend([granted(5 * S), expired, next]);
+        }
+    };
+    trips(again(S / 10, 1), &[]);
+    trips(again(0, 2), &[]);
+    let soon = "hub.patient 1 ran out 6.000 s, and was handed out again 6.050 s, too soon";
+    trips(again(S / 20, 1), &[("channel.backoff", soon)]);
+}
+
+#[test]
 fn what_was_given_up_keeps_no_order() {
     let mut history = well();
     history.effects[1].at_ns = 5 * S;

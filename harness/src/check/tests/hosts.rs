@@ -39,6 +39,8 @@ fn a_journal_that_no_fault_spoilt_is_sound() {
     trips(spoilt(None), &missing);
     trips(spoilt(Some(Unless::Fell)), &missing);
     trips(spoilt(Some(Unless::Full)), &missing);
+    // Before the end all is still at work.
+    trips(spoilt(Some(Unless::Busy)), &[]);
     let fell = |unless: Option<Unless>| {
         move |history: &mut History| {
             spoilt(unless)(history);

@@ -120,7 +120,11 @@ fn violations(history: &History, limits: &Limits, declared: &Declared) -> Vec<Vi
         let (host, channel) = ("hub".into(), channel.into());
         ChannelAt { host, channel, one_way: true, leased }
     };
-    let channels = [at("uplink", None), at("pool", Some(Leased { max_deliver: Some(2) }))];
+    let channels = [
+        at("uplink", None),
+        at("pool", Some(Leased { max_deliver: Some(2), backoff_ns: 0 })),
+        at("patient", Some(Leased { max_deliver: None, backoff_ns: S / 10 })),
+    ];
     let undone = undone::undone(history);
     let case = Case { history, undone: &undone, ledger: &ledger, plan: &plan(), limits, channels: &channels };
     judge_all(&case, &[])
