@@ -9,7 +9,7 @@ use seaworthy_reports::compare::Comparison;
 use seaworthy_reports::pool::Pool;
 use seaworthy_reports::render::html::{self, Extra};
 use seaworthy_reports::render::{hlog, json, junit, prom, summary};
-use seaworthy_reports::result::{Figure, ResultFile, Scenario, Verdict};
+use seaworthy_reports::result::{ResultFile, Scenario, Verdict};
 use seaworthy_reports::run::SeedRun;
 use seaworthy_reports::series::{SCHEMA, Series, Timelines};
 
@@ -56,15 +56,8 @@ impl Timed {
         twin: impl Fn(u64) -> Option<Series>,
         debug: impl Fn(u64) -> String,
     ) -> Option<Timelines> {
-        let p99 = |figure: &Figure| match figure {
-            Figure::Never { .. } => f64::INFINITY,
-            Figure::Ge { ge } => ge.0,
-            Figure::V { v } => v.0,
-            Figure::Na { .. } => -1.0,
-        };
         let failed = result.seeds.iter().find(|seed| seed.verdict == Verdict::Fail);
-        let seed =
-            failed.or_else(|| result.seeds.iter().rev().max_by(|a, b| p99(&a.p99_ms).total_cmp(&p99(&b.p99_ms))))?;
+        let seed = failed.or_else(|| result.slowest())?;
         let run = self.0.get(&seed.seed)?.clone();
         let (seed, scenario, schema) = (seed.seed, result.id.clone(), SCHEMA.to_owned());
         let debug = failed.map_or_else(String::new, |_| debug(seed));

@@ -79,16 +79,13 @@ impl Figure {
     /// The worse of two, larger being worse: never, then a lower bound, then a value, and what can't be told last.
     #[must_use]
     pub fn worse(self, other: Figure) -> Figure {
-        if other.rank() > self.rank() { other } else { self }
-    }
-
-    fn rank(&self) -> (u8, f64) {
-        match self {
+        let key = |figure: &Figure| match figure {
             Figure::Na { .. } => (0, 0.0),
             Figure::V { v } => (1, v.0),
             Figure::Ge { ge } => (2, ge.0),
             Figure::Never { .. } => (3, 0.0),
-        }
+        };
+        if key(&other) > key(&self) { other } else { self }
     }
 }
 
@@ -256,14 +253,22 @@ impl Scenario {
         let broken = self.seeds.iter().find_map(|seed| Some((seed.seed, seed.violations.first()?.check.as_str())));
         broken.or_else(|| {
             let missed = self.expect.iter().find(|expectation| expectation.verdict == Verdict::Fail)?;
-            let seed = self.seeds.iter().find(|seed| seed.lost > 0).or_else(|| self.seeds.iter().reduce(slower))?;
+            let seed = self.seeds.iter().find(|seed| seed.lost > 0).or_else(|| self.slowest())?;
             Some((seed.seed, missed.what.as_str()))
         })
     }
-}
 
-fn slower<'a>(one: &'a Seed, other: &'a Seed) -> &'a Seed {
-    if other.p99_ms.rank() > one.p99_ms.rank() { other } else { one }
+    /// The first of the seeds with the highest p99, as far as one is known; `None` where there is no seed.
+    #[must_use]
+    pub fn slowest(&self) -> Option<&Seed> {
+        let p99 = |seed: &Seed| match &seed.p99_ms {
+            Figure::Never { .. } => f64::INFINITY,
+            Figure::Ge { ge } => ge.0,
+            Figure::V { v } => v.0,
+            Figure::Na { .. } => -1.0,
+        };
+        self.seeds.iter().rev().max_by(|a, b| p99(a).total_cmp(&p99(b)))
+    }
 }
 
 /// One objective and what came out.
