@@ -109,20 +109,21 @@ impl Floors {
 pub(crate) fn read(host: &str, files: BTreeMap<String, Bytes>, at_ns: Ns, kept: Kept) -> (Vec<Letter>, Vec<Unsound>) {
     let found = |what: String, unless: Option<Unless>| Unsound { host: host.to_owned(), at_ns, what, unless };
     let read = async {
-        let (mut letters, mut all, mut span) = (Vec::new(), Vec::new(), Span::default());
-        let mut floors = Floors::default();
+        let (mut letters, mut all) = (Vec::new(), Vec::new());
+        let (mut span, mut floors) = (Span::default(), Floors::default());
         let mut reader = Reader::open(Arc::new(Still(files))).await?.verifying();
         while let Some(step) = reader.next().await? {
             match step {
                 // One that cannot be read is found, too.
                 Step::Frame(frame) => {
                     span.add(&frame);
-                    frame.records().flatten().for_each(|(_, record)| floors.add(record));
-                    letters.extend(frame.records().flatten().filter_map(|(_, record)| letter(host, &record)))
+                    for (_, record) in frame.records().flatten() {
+                        letters.extend(letter(host, &record));
+                        floors.add(record);
+                    }
                 }
                 Step::Finding(finding) if finding.is_damage() || matches!(finding, Finding::Footer { .. }) => {
-                    let may_be_torn = !finding.is_damage();
-                    all.push(found(finding.to_string(), may_be_torn.then_some(Unless::Fell)));
+                    all.push(found(finding.to_string(), (!finding.is_damage()).then_some(Unless::Fell)));
                 }
                 Step::Finding(_) | Step::Footer(_) => {}
             }

@@ -1,7 +1,8 @@
-//! `channel.one_lease`, `channel.held` and `channel.backoff`: what holds where a channel's packets are leased, from the probe events of its host.
+//! `channel.one_lease`, `channel.held`, `channel.backoff`: what holds where packets are leased, from the probe events of their host.
 //!
 //! A packet is leased to one member at a time: a second lease begins only once the first has ended, with a reason, or with
-//! the host · only a held packet is settled, save one that becomes a dead letter in the same step.
+//! the host · only a held packet is settled, save one that becomes a dead letter in the same step · whose lease ran out waits
+//! before it is handed out again.
 
 use std::collections::BTreeMap;
 

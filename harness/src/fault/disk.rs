@@ -77,15 +77,13 @@ pub(super) fn rot(controls: &Controls<'_>, host: &str, rot: Rot) {
     let more = |record: &Record| !matches!(record, Record::Append { .. } | Record::Producer(_));
     let marked = EPOCH_UNIX_NS.saturating_add_unsigned(controls.recorder.now_ns().saturating_sub(MARKED_NS));
     let may_rot = |(_, header, records): &(frame::At, frame::Header, Vec<Record>)| match rot {
-        Rot::Foul => !records.is_empty(),
-        Rot::Fair { newest } => !records.is_empty() && !records.iter().any(more) && (!newest || header.time <= marked),
+        Rot::Foul => true,
+        Rot::Fair { newest } => !records.iter().any(more) && (!newest || header.time <= marked),
     };
-    let mut frames: Vec<_> = outside::frames(&machine.disk.snapshot()).into_iter().filter(may_rot).collect();
-    let place = if rot == (Rot::Fair { newest: true }) { frames.len().saturating_sub(1) } else { frames.len() / 2 };
-    if frames.is_empty() {
-        return;
-    }
-    let (at, _, held) = frames.swap_remove(place);
+    let frames = outside::frames(&machine.disk.snapshot()).into_iter().filter(|(.., records)| !records.is_empty());
+    let frames: Vec<_> = frames.filter(may_rot).collect();
+    let is_newest = rot == Rot::Fair { newest: true };
+    let Some((at, _, held)) = (if is_newest { frames.last() } else { frames.get(frames.len() / 2) }) else { return };
     if machine.disk.rot(&segment::name(at.segment), at.offset + frame::HEADER as u64) && rot != Rot::Foul {
         let held: BTreeSet<String> = held.iter().filter_map(packet_id).collect();
         controls.recorder.with_history(|history| history.rotted.push((host.to_owned(), held)));
