@@ -34,6 +34,8 @@ pub struct EngineSystem {
     /// What the load offers, by `host.node`; lives outside of any host.
     intakes: BTreeMap<String, Arc<Intake>>,
     handles: Arc<Mutex<BTreeMap<String, Handle>>>,
+    /// How what has no handle, or none yet, is asked to stop.
+    stops: Mutex<BTreeMap<String, Arc<Notify>>>,
     proxies: Vec<Proxy>,
     tuning: Tuning,
     payload_bytes_max: u64,
@@ -67,6 +69,7 @@ impl EngineSystem {
             registry,
             intakes,
             handles: Arc::default(),
+            stops: Mutex::default(),
             proxies: Vec::new(),
             tuning: Tuning::default(),
             payload_bytes_max: 0,
@@ -143,6 +146,10 @@ impl EngineSystem {
         self.handles.lock().expect("no code panics while it holds the handles")
     }
 
+    fn stops(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Notify>>> {
+        self.stops.lock().expect("no code panics while it holds the stops")
+    }
+
     fn options(&self, boot: &Boot) -> EngineOptions {
         let process = self.process(&boot.host);
         let mut stand_ins = BTreeMap::new();
@@ -190,6 +197,8 @@ impl System for EngineSystem {
     fn boot(&self, boot: Boot) -> Fut<'static, Result<(), BootError>> {
         let host = boot.host.clone();
         let failed = move |message: String, exit: i32| BootError { host: host.clone(), message, exit };
+        let asked = Arc::new(Notify::new());
+        self.stops().insert(boot.host.clone(), asked.clone());
         if let Some(proxy) = self.proxies.iter().find(|proxy| proxy.host == boot.host) {
             let Env { clock, net, seed, .. } = boot.env;
             let proxy = LaneProxy {
@@ -202,9 +211,13 @@ impl System for EngineSystem {
                 faults: proxy.faults.clone(),
             };
             return Box::pin(async move {
-                match proxy.run().await {
-                    Ok(never) => match never {},
-                    Err(error) => Err(failed(error.to_string(), 74)),
+                tokio::select! {
+                    biased;
+                    ended = proxy.run() => match ended {
+                        Ok(never) => match never {},
+                        Err(error) => Err(failed(error.to_string(), 74)),
+                    },
+                    () = asked.notified() => Ok(()),
                 }
             });
         }
@@ -216,7 +229,11 @@ impl System for EngineSystem {
         Box::pin(async move {
             let error =
                 |error: seaworthy_engine::runtime::EngineError| failed(error.to_string(), i32::from(error.exit_code()));
-            let engine = Engine::start(options).await.map_err(&error)?;
+            let engine = tokio::select! {
+                biased;
+                engine = Engine::start(options) => engine.map_err(&error)?,
+                () = asked.notified() => return Ok(()),
+            };
             handles
                 .lock()
                 .expect("no code panics while it holds the handles")
@@ -229,8 +246,9 @@ impl System for EngineSystem {
     }
 
     fn stop(&self, host: &str) {
-        if let Some(handle) = self.handles().get(host) {
-            handle.stop();
+        match self.handles().get(host) {
+            Some(handle) => handle.stop(),
+            None => self.stops().get(host).expect("what is asked to stop was booted").notify_one(),
         }
     }
 

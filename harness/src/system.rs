@@ -74,7 +74,8 @@ pub trait System {
     fn hosts(&self) -> Vec<HostSpec>;
     /// Runs the software of one host until it ends; the future is dropped at a crash.
     fn boot(&self, boot: Boot) -> Fut<'static, Result<(), BootError>>;
-    /// Asks the software of one host to stop gracefully; its `boot` future then ends by itself.
+    /// Asks the software of one host to stop gracefully; its `boot` future then ends by itself, within 10 s. What hasn't is killed,
+    /// which the check `engine.ended` calls a broken promise.
     fn stop(&self, host: &str);
     /// Hands over one event of the load. Runs on the load's own host, with that host's machine.
     fn offer(&self, env: &Env, offer: Offer) -> Fut<'static, Offered>;

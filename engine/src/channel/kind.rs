@@ -52,8 +52,8 @@ pub trait Producer: Send {
     ///
     /// # Errors
     /// [`ChannelError::OutOfSequence`] when packets are missing before `first`, [`ChannelError::Fenced`] once a newer epoch
-    /// was opened, [`ChannelError::Full`], [`ChannelError::TooLarge`]: nothing was stored. After [`ChannelError::Closed`]
-    /// and [`ChannelError::Failed`] nobody knows; opening again tells.
+    /// was opened, [`ChannelError::TooLarge`]: nothing was stored. After [`ChannelError::Full`] the first of them may be, and
+    /// after [`ChannelError::Closed`] and [`ChannelError::Failed`] nobody knows; opening again tells.
     fn publish(&mut self, first: Seq, packets: Vec<Bytes>) -> Fut<'static, Result<Seq, ChannelError>>;
 }
 
@@ -197,7 +197,7 @@ pub enum ChannelError {
         /// The only first that leaves no gap.
         expected: Seq,
     },
-    /// No room now. Nothing was stored; the same packets may come again.
+    /// No room now for all of them. The first may have found some; the same packets may come again.
     #[error("could not find room in the channel")]
     Full,
     /// More than the channel takes at a time. Nothing was stored.

@@ -6,7 +6,7 @@ use super::active::{state_bodies, state_frames_bytes};
 use super::commit::Task;
 use super::retention::Horizon;
 use super::spare::{self, Made, PIECES};
-use super::{JournalError, SPARES, segment, stub};
+use super::{JournalError, SPARES, Shared, segment, stub};
 use crate::env::File;
 use crate::observe::{Event, What};
 use crate::packet::Seq;
@@ -34,13 +34,10 @@ impl Task {
     pub(super) async fn rotate(&mut self) -> Result<(), JournalError> {
         // The next header says that everything before it is durable; and waiting for room may take long.
         self.sync().await?;
-        loop {
-            if self.spares() > 0 {
-                break;
-            }
+        while self.spares() == 0 {
             self.make_spare().await?;
             if self.spares() == 0 {
-                self.shared.env.clock.sleep(self.shared.options.full_retry_ns).await;
+                wait_to_retry(&self.shared).await?;
             }
         }
         self.sealed().await?;
@@ -289,4 +286,21 @@ impl Task {
             None => drop(files.open.remove(&segment)),
         }
     }
+}
+
+/// Waits until it is time to look for room again.
+///
+/// # Errors
+/// The journal is being closed: what still waits for room was never durable, and is given up.
+async fn wait_to_retry(shared: &Shared) -> Result<(), JournalError> {
+    let clock = &shared.env.clock;
+    let retry_at = clock.mono().saturating_add(shared.options.full_retry_ns);
+    while !shared.lock().closing {
+        tokio::select! {
+            biased;
+            () = shared.work.notified() => {}
+            () = clock.sleep_until(retry_at) => return Ok(()),
+        }
+    }
+    Err(JournalError::Stopped { cause: "it was closed while the disk was full".to_owned() })
 }

@@ -62,7 +62,7 @@ pub trait Inlet: Send + Sync {
     /// Stores packets from a number on, before which so many are lost for good, each with the epoch in which it entered, and
     /// completes with the last sequence number held once all of them are durable. Packets already held are skipped. Several appends are in flight at a
     /// time: they are called in order, and first polled in that order. Once one failed, those behind it fail with
-    /// [`LaneError::OutOfSequence`] and store nothing. After [`LaneError::Full`] the same packets come again.
+    /// [`LaneError::OutOfSequence`] and store nothing. After [`LaneError::Full`] those come again that it doesn't say are held.
     fn append(
         &self,
         producer: &str,
@@ -184,6 +184,8 @@ pub enum LaneError {
     Full {
         /// The channel.
         channel: String,
+        /// The last number that is held, or on its way to the disk: the first of a batch may have found room.
+        held: Seq,
     },
     /// The host holds less than it acked: it lost acknowledged packets.
     #[error("could not resume {channel}: the host acked all up to {floor}, but holds only up to {last}")]

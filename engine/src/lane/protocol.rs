@@ -187,7 +187,7 @@ pub fn refusal(error: &LaneError) -> Option<v1::Refuse> {
         }
         LaneError::Duplicate { channel, found, expected } => (channel, RefuseCode::Duplicate, found.0, expected.0),
         LaneError::Fenced { channel, epoch, current } => (channel, RefuseCode::Fenced, epoch.0, current.0),
-        LaneError::Full { channel } => (channel, RefuseCode::Full, 0, 0),
+        LaneError::Full { channel, held } => (channel, RefuseCode::Full, held.0, 0),
         LaneError::UnknownChannel { channel } => (channel, RefuseCode::UnknownChannel, 0, 0),
         LaneError::TooMany { channel } => (channel, RefuseCode::TooMany, 0, 0),
         LaneError::Version { ours, .. } => {
@@ -222,7 +222,7 @@ pub fn refused(refuse: v1::Refuse) -> LaneError {
         RefuseCode::Fenced => {
             LaneError::Fenced { channel, epoch: Epoch(refuse.found), current: Epoch(refuse.expected) }
         }
-        RefuseCode::Full => LaneError::Full { channel },
+        RefuseCode::Full => LaneError::Full { channel, held: Seq(refuse.found) },
         RefuseCode::UnknownChannel => LaneError::UnknownChannel { channel },
         RefuseCode::TooMany => LaneError::TooMany { channel },
         RefuseCode::Version => LaneError::Version { ours: PROTOCOL, theirs: refuse.protocol.unwrap_or_default() },
@@ -257,7 +257,7 @@ mod tests {
             LaneError::OutOfSequence { channel: channel(), found: Seq(9), expected: Seq(7) },
             LaneError::Duplicate { channel: channel(), found: Seq(3), expected: Seq(7) },
             LaneError::Fenced { channel: channel(), epoch: Epoch(1), current: Epoch(2) },
-            LaneError::Full { channel: channel() },
+            LaneError::Full { channel: channel(), held: Seq(3) },
             LaneError::UnknownChannel { channel: channel() },
             LaneError::TooMany { channel: channel() },
             LaneError::Unauthenticated { why: "lab has the certificate of edge".into() },

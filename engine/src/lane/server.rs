@@ -367,7 +367,8 @@ impl Session {
                 port.stored(last);
                 self.ack(i);
             }
-            Err(error @ LaneError::Full { .. }) => {
+            Err(error @ LaneError::Full { held, .. }) => {
+                port.found_room_upto(held);
                 port.full = true;
                 port.full_times = port.full_times.saturating_add(1);
                 self.refuse(Some(i), &error);
@@ -473,6 +474,19 @@ impl Port {
         self.held_bytes -= batch.bytes;
         self.durable = end;
         self.full_times = 0;
+    }
+
+    /// What found room of the first batch needn't come again with the rest.
+    fn found_room_upto(&mut self, held: Seq) {
+        let batch = self.held.front_mut().expect("each append has its batch");
+        let known = usize::try_from(held.next().0.saturating_sub(batch.first.0)).expect("less than a batch");
+        if known > 0 {
+            let bytes: usize = batch.packets.drain(..known).map(|packet| packet.len()).sum();
+            (batch.first, batch.lost) = (held.next(), 0);
+            batch.bytes -= bytes;
+            self.held_bytes -= bytes;
+            self.held_packets -= known;
+        }
     }
 
     /// Stores no more; what is on its way to the disk may still arrive there, un-acked.

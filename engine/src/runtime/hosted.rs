@@ -140,6 +140,7 @@ impl Hosted {
             packets.by_ref().take(skip).map(|(_, packet)| self.refused("lane.duplicate", &packet)).collect();
         self.shared.emit(&again);
         let mut packets = packets.peekable();
+        let mut held = Seq(first.0 + accept.skip - 1);
         // Parts that a frame holds each: a producer's batch may be larger than a frame of this journal.
         loop {
             let (mut part, mut bytes, mut last) = (Vec::new(), 0, accept.last);
@@ -150,14 +151,16 @@ impl Hosted {
                 last = seq;
                 part.push((seq, packet));
             }
-            let commit = self.append_part(&mut ends, &from, epoch, last, part)?;
+            let commit = self.append_part(&mut ends, &from, epoch, last, part);
+            let commit = commit.ok_or_else(|| LaneError::Full { channel: self.channel.clone(), held })?;
             if packets.peek().is_none() {
                 return Ok((commit, last));
             }
+            held = last;
         }
     }
 
-    /// Submits what one transaction holds, up to the producer's number `last`.
+    /// Submits what one transaction holds, up to the producer's number `last`; nothing where there is no room.
     fn append_part(
         &self,
         ends: &mut Ends,
@@ -165,7 +168,7 @@ impl Hosted {
         epoch: Epoch,
         last: Seq,
         part: Vec<(Seq, Bytes)>,
-    ) -> Result<Commit, LaneError> {
+    ) -> Option<Commit> {
         let before = ends.numbers.clone();
         let Admitted { mut records, keys, mut events, appends } = self.admit(ends, Some(from), part.into_iter());
         records.push(self.producer(from, epoch, last));
@@ -176,14 +179,14 @@ impl Hosted {
                 let admitted = What::Admitted { producer: from.clone(), epoch };
                 events.push(Event { seq: last, ..plain(admitted, &self.name) });
                 self.shared.emit(&events);
-                Ok(commit)
+                Some(commit)
             }
             Err(full) => {
                 ends.numbers = before;
                 keys.into_iter().for_each(|key| ends.fresh.forget(key));
                 self.refuse("lane.full");
                 tracing::debug!(channel = self.channel, %full, "no room for a batch");
-                Err(LaneError::Full { channel: self.channel.clone() })
+                None
             }
         }
     }

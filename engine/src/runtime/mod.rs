@@ -40,6 +40,7 @@ use crate::lane::take::{self, Desk, Seat};
 use crate::node::{Acks, Node, NodeContext, Registry, Sink, Source};
 use crate::packet::Epoch;
 use crate::process::ChannelPlan;
+use crate::reachable;
 use dispatch::Dispatcher;
 use hosted::Hosted;
 use inbox::Inbox;
@@ -200,7 +201,11 @@ impl Engine {
             }
             shared.stop();
         };
-        tokio::pin!(quiet);
+        let overdue = async {
+            shared.stopped().await;
+            shared.env.clock.sleep(STOP_NS).await;
+        };
+        tokio::pin!(quiet, overdue);
         let mut ended_quietly = false;
         // With its inputs a process may end all its work long before its lanes have handed over what is in the outbox.
         while self.work_left > 0 || !shared.is_stopping() {
@@ -214,15 +219,34 @@ impl Engine {
                 },
                 () = &mut quiet, if !ended_quietly => ended_quietly = true,
                 () = shared.stopped(), if self.work_left == 0 => {}
+                () = &mut overdue => {
+                    reachable!(&*shared.env.probe, "runtime.stop_gave_up", "a stop that waited long enough for what was in flight");
+                    let in_flight: usize = shared.inputs().iter().map(|input| input.in_flight()).sum();
+                    tracing::warn!(process = %shared.process, in_flight, "stopped before what was in flight could end: the next start goes on with it");
+                    break;
+                }
             }
         }
         // The lanes end first, or they would see a journal that is closed under them and cry.
         self.tasks.shutdown().await;
         // What the last branches submitted becomes durable before the lock is given back.
-        self.shared.journal.close().await;
+        tokio::select! {
+            biased;
+            () = shared.journal.close() => {}
+            () = shared.env.clock.sleep(CLOSE_NS) => {
+                tracing::warn!(process = %shared.process, "stopped though the disk has not answered: the next start finds what it holds");
+            }
+        }
         Ok(())
     }
 }
+
+/// How long what is in flight has to end when the engine is asked to stop. A full disk or a sink that is gone may hold it for
+/// ever; whoever asked kills a process that takes much longer. What hasn't ended by then is begun again at the next start.
+const STOP_NS: u64 = 5_000_000_000;
+
+/// How long the disk has to take what is left then.
+const CLOSE_NS: u64 = 2_000_000_000;
 
 /// How often to look whether all is delivered, once nothing more comes in.
 const QUIET_LOOK_NS: u64 = 20_000_000;
@@ -255,7 +279,7 @@ impl Handle {
         Some(shared.inputs().iter().map(|input| input.in_flight()).sum())
     }
 
-    /// Begins no more trees; what is in flight goes on to its end, and `run` then returns.
+    /// Begins no more trees; what is in flight goes on to its end, or for 5 s, and `run` then returns, 2 s later at most.
     pub fn stop(&self) {
         if let Some(shared) = self.shared.upgrade() {
             shared.stop();

@@ -1,5 +1,5 @@
-//! `engine.panic` and `engine.ended`: software on a host never panics, and ends by an error only where a fault failed its disk or
-//! spoilt what was on it. A full disk, a bad line, a peer that is gone, or whatever else it must live with is no excuse.
+//! `engine.panic` and `engine.ended`: software on a host never panics, ends when it is asked to, and by an error only where a fault
+//! failed its disk or spoilt what was on it. A full disk, a bad line, a peer that is gone, or whatever else it must live with is no excuse.
 
 use super::{Case, seconds};
 use crate::plan::{Action, Ns};

@@ -285,9 +285,10 @@ impl World {
         while self.now_ns < limit_ns && hosts.iter().any(|machine| self.is_up(machine)) {
             self.step()?;
             if !self.border(Phase::Stop)? {
-                break;
+                return Ok(());
             }
         }
+        hosts.iter().filter(|machine| self.is_up(machine)).for_each(|machine| self.would_not_stop(machine));
         Ok(())
     }
 
@@ -394,10 +395,16 @@ impl World {
         for host in 0..self.machines.len() {
             let late = self.machines[host].stopping.get().filter(|(deadline_ns, _)| *deadline_ns <= self.now_ns);
             if let Some((_, until_ns)) = late {
+                self.would_not_stop(&self.machines[host]);
                 self.take_down(host, How::Kill, Some(until_ns))?;
             }
         }
         Ok(())
+    }
+
+    fn would_not_stop(&self, machine: &Machine) {
+        let message = format!("killed: asked to stop, it had not ended {} s later", STOP_NS / 1_000_000_000);
+        self.recorder.exited(machine.index, 137, message);
     }
 
     /// Ends whatever runs on a host. Every handle is made inert first; then the runtime and its tasks are dropped.

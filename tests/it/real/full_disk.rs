@@ -10,7 +10,7 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, geteuid};
 
@@ -68,8 +68,61 @@ fn full_disk() {
     }
 }
 
+#[test]
+fn a_process_that_waits_for_room_stops_when_it_is_asked_to() {
+    if let Some(why) = refused() {
+        return not_run("full_disk", &why);
+    }
+    let (story, mut running, _) = filled("hub");
+    let said = running.said();
+    let supervisor = said.lines().find_map(|line| line.strip_prefix("supervisor (pid ")?.strip_suffix(')'));
+    let asked = Instant::now();
+    signal(supervisor.unwrap().parse().unwrap(), Signal::TERM);
+    assert_eq!(running.code(), Some(0), "{}", running.said());
+    let took = asked.elapsed();
+    assert!(running.has_said("stopped before what was in flight could end"), "{}", running.said());
+    assert!(took < Duration::from_secs(30), "it took {took:?}: whoever asked would have killed it");
+    // On what the small disk held, with room.
+    for (from, to) in [("disk.kept/journal", "data/hub"), ("disk.kept/out", "out")] {
+        fs::remove_file(story.path(to)).unwrap();
+        fs::rename(story.path(from), story.path(to)).unwrap();
+    }
+    let mut command = story.command();
+    command.args(["--segment-bytes", SEGMENT_BYTES]);
+    let mut again = Running::start(command);
+    assert_eq!(again.code(), Some(0), "{}", again.said());
+    let repeats = story.check_sinks(&story.path("out"));
+    eprintln!("full_disk: stopped within {took:?}, 0 lost; repeats: {} raw, {} windows", repeats.raw, repeats.windows);
+}
+
 /// Fills the disk of one process while it runs, sees it wait for room, and frees the disk again.
 fn fill_and_free(process: &str) {
+    let (story, mut running, filler) = filled(process);
+    fs::remove_file(&filler).unwrap();
+    if process == "edge" {
+        let hub = running.child("hub").expect("the hub is up");
+        signal(hub, Signal::CONT);
+    }
+    assert_eq!(running.code(), Some(0), "{}", running.said());
+    assert!(!running.has_said("restarting"), "a full disk is no reason to die\n{}", running.said());
+    let kept = story.path("disk.kept");
+    let (out, journal) = match process {
+        "hub" => (kept.join("out"), kept.join("journal")),
+        _ => (story.path("out"), story.path("data/hub")),
+    };
+    let repeats = story.check_sinks(&out);
+    let there = frames::read(&journal).check_once("channel/uplink");
+    eprintln!(
+        "full_disk: the disk of {process} was full and freed; 0 of {} quakes lost; repeats: {} raw, {} windows; each identity \
+         once among the {there} packets that the hub's journal still holds",
+        story.expected.quakes(),
+        repeats.raw,
+        repeats.windows
+    );
+}
+
+/// A run in which the disk of one process is full, and it has said so; and the file that fills it.
+fn filled(process: &str) -> (Story, Running, PathBuf) {
     let story = Story::new(LAPS, REPLAY_MS);
     let disk = story.path("disk");
     for dir in [&disk, &story.path("data")] {
@@ -100,26 +153,7 @@ fn fill_and_free(process: &str) {
         said.lines().any(|line| line.starts_with(&waits) && line.contains("the disk is full: waiting for room"))
     });
     std::thread::sleep(Duration::from_millis(300));
-    fs::remove_file(&filler).unwrap();
-    if process == "edge" {
-        signal(hub, Signal::CONT);
-    }
-    assert_eq!(running.code(), Some(0), "{}", running.said());
-    assert!(!running.has_said("restarting"), "a full disk is no reason to die\n{}", running.said());
-    let kept = story.path("disk.kept");
-    let (out, journal) = match process {
-        "hub" => (kept.join("out"), kept.join("journal")),
-        _ => (story.path("out"), story.path("data/hub")),
-    };
-    let repeats = story.check_sinks(&out);
-    let there = frames::read(&journal).check_once("channel/uplink");
-    eprintln!(
-        "full_disk: the disk of {process} was full and freed; 0 of {} quakes lost; repeats: {} raw, {} windows; each identity \
-         once among the {there} packets that the hub's journal still holds",
-        story.expected.quakes(),
-        repeats.raw,
-        repeats.windows
-    );
+    (story, running, filler)
 }
 
 /// Takes all room; gives the file that holds it.

@@ -79,6 +79,26 @@ fn a_hundred_thousand_packets_pass_through_breaks_restarts_and_full_disks() {
 }
 
 #[test]
+fn what_found_room_is_not_offered_again_with_the_rest() {
+    run(9, |world| async move {
+        let store = Store::new(&world, 2 * MS);
+        let source = Source::new(&store, 1, 2_000);
+        store.set_full(true);
+        let _hub = host(&world, &store);
+        world.sleep_ms(1).await;
+        let _edge = produce(&world, &source);
+        world.sleep_ms(10_000).await;
+        let held = store.state.lock().unwrap().packets.len();
+        assert!(held > 3, "{held} packets, one a try");
+        store.set_full(false);
+        until_settled(&world, &source).await;
+        check_stored(&store, &source);
+        assert_eq!(store.state.lock().unwrap().again, 0);
+        assert_eq!(world.refusals.count("lane.duplicate"), 0);
+    });
+}
+
+#[test]
 fn appends_fly_together_so_that_group_commit_can_work() {
     run(2, |world| async move {
         let store = Store::new(&world, 10 * MS);

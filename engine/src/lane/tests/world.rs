@@ -320,8 +320,10 @@ pub struct Stored {
     durable_producers: Producers,
     pub packets: Vec<(Epoch, Bytes)>,
     pub durable: u64,
-    /// Appends are refused while true.
+    /// Appends are refused while true, but for their first packet.
     pub full: bool,
+    /// Packets that were offered though they were held.
+    pub again: u64,
     /// A medium destroyed something, by its own word.
     pub lost: bool,
     incarnation: u64,
@@ -407,8 +409,16 @@ impl Inlet for Uplink {
         let offered = {
             let mut state = self.0.state.lock().unwrap();
             match state.producers.offer("uplink", producer, epoch, (first, lost), packets.len() as u64) {
-                Ok(_) if state.full => Err(LaneError::Full { channel: "uplink".into() }),
+                Ok(accept) if state.full => {
+                    // One more finds room.
+                    let held = Seq(first.0 + accept.skip);
+                    state.again += accept.skip;
+                    state.packets.push(packets[accept.skip as usize].clone());
+                    state.producers.accept("uplink", producer, held);
+                    Err(LaneError::Full { channel: "uplink".into(), held })
+                }
                 Ok(accept) => {
+                    state.again += accept.skip;
                     state.packets.extend(packets.into_iter().skip(accept.skip as usize));
                     state.producers.accept("uplink", producer, accept.last);
                     Ok(accept.last)
