@@ -1,5 +1,6 @@
 //! How fast a world runs: the reference graph under a flapping uplink, beside bare turmoil that carries the same frames
-//! between the same hosts. Prints simulated seconds a wall second of both, and the ratio.
+//! between the same hosts, and beside itself with its whole trace kept. Prints simulated seconds a wall second of all three, and
+//! the ratios.
 #![expect(
     clippy::disallowed_methods,
     reason = "a bench measures wall time and reads files; its bare simulation is what the world is compared with"
@@ -62,20 +63,24 @@ fn main() {
         .measurement_time(Duration::from_secs(12))
         .configure_from_args();
     let simulated = judged.run.end_ns as f64 / 1e9;
-    let (world, turmoil) = (Tally::default(), Tally::default());
+    let (world, traced, turmoil) = (Tally::default(), Tally::default(), Tally::default());
     let mut group = criterion.benchmark_group("sim_speed");
     group.bench_function("uplink_flap", |bencher| {
         world.time(bencher, simulated, || prepared.run_seed(SEED, false).is_ok());
+    });
+    group.bench_function("uplink_flap_traced", |bencher| {
+        traced.time(bencher, simulated, || prepared.run_seed(SEED, true).is_ok());
     });
     group.bench_function("bare_turmoil", |bencher| {
         turmoil.time(bencher, simulated, || bare(ticks, &edge, &hub));
     });
     group.finish();
-    let (world, turmoil) = (world.rate(), turmoil.rate());
+    let (world, traced, turmoil) = (world.rate(), traced.rate(), turmoil.rate());
     println!(
         "uplink_flap {world:.0}, bare turmoil with the same {frames} frames {turmoil:.0} simulated s a wall second: {:.2}",
         world / turmoil
     );
+    println!("with its whole trace kept {traced:.0}: {:.2}", traced / world);
 }
 
 fn prepare() -> Prepared {

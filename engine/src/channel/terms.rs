@@ -105,7 +105,7 @@ pub struct Verdict {
 /// What a host tells a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToMember {
-    /// First: the member is in.
+    /// First: the member is in. What it said to hold and doesn't any more is [`ToMember::Fenced`] next, lease by lease.
     Joined {
         /// The generation that its settles must name.
         generation: u64,

@@ -45,7 +45,7 @@ impl Desk for GroupDesk {
             if !known {
                 return Err(LaneError::UnknownChannel { channel });
             }
-            let (out, heard) = mpsc::channel(ANSWERS_MAX);
+            let (out, heard) = mpsc::channel(ANSWERS_MAX + holding.len());
             let (session, numbered) = oneshot::channel();
             let join = ToDesk::Join { member: member.clone(), credits, holding, out, session };
             desk.send(join).await.map_err(|_| LaneError::Closed)?;

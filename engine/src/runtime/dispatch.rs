@@ -28,7 +28,7 @@ use crate::journal::letter::Origin;
 use crate::journal::record::{Delivered, Generation, Name, Parked, Settle as Settled, identity_of};
 use crate::journal::{Commit, Intent, JournalError, Record};
 use crate::lane::protocol::BATCH_BYTES_MAX;
-use crate::lane::take::{ANSWERS_MAX, Settle, ToDesk, ToMember};
+use crate::lane::take::{Settle, ToDesk, ToMember};
 use crate::node::{Class, NodeError};
 use crate::observe::{Event, Holder, Place, What};
 use crate::packet::{Glance, Seq};
@@ -485,7 +485,8 @@ impl Dispatcher {
         let Some(open) = self.sessions.get_mut(member).filter(|open| open.session == session) else { return };
         let told = match &mut open.early {
             None => open.out.try_send(message),
-            Some(early) if early.len() < ANSWERS_MAX => return early.push(message),
+            // Before them comes the word that it has joined.
+            Some(early) if early.len() + 1 < open.out.max_capacity() => return early.push(message),
             Some(_) => Err(mpsc::error::TrySendError::Full(message)),
         };
         if let Err(error) = told {

@@ -56,6 +56,16 @@ impl Hand {
         *self.floors.last().expect("its first word told a floor")
     }
 
+    /// What it was told that it doesn't hold any more, by lease.
+    #[must_use]
+    pub fn over(&self) -> BTreeSet<(u64, Seq)> {
+        let over = self.answers.iter().filter_map(|answer| match answer {
+            ToMember::Fenced { still_held: false, lease, seqs, .. } => Some(seqs.iter().map(|seq| (*lease, *seq))),
+            _ => None,
+        });
+        over.flatten().collect()
+    }
+
     /// The next word, if one comes by then.
     async fn word(&mut self, end_ns: u64) -> Result<Option<ToMember>, Breach> {
         let Some(heard) = self.time.by(end_ns, self.member.hear()).await else { return Ok(None) };

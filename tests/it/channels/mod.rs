@@ -260,7 +260,7 @@ const SABOTAGES: &[(Sabotage, &[&str])] = &[
         ],
     ),
     (Sabotage::IgnoresCredits, &["settles_are_judged_one_by_one", "the_future_is_not_settled", "credits_bound"]),
-    (Sabotage::IgnoresHolding, &["who_holds_on_goes_on"]),
+    (Sabotage::IgnoresHolding, &["who_holds_on_goes_on", "what_is_over_is_told"]),
     (Sabotage::AssumesHolding, &["who_forgot_frees"]),
     (Sabotage::LetsSessionsLinger, &["newer_sessions_end_older", "leases_end_with_a_crash"]),
     (

@@ -14,7 +14,8 @@ use crate::process::{ChannelOptions, GroupPlan};
 
 /// Most packets that are handed out in one step.
 const BATCH: usize = 256;
-/// Most words that wait for a member; one that lets more gather has stalled, and its session ends.
+/// Most words that wait for a member, beside those about what it held when it joined; one that lets more gather has stalled, and
+/// its session ends.
 const WORDS_MAX: usize = 1024;
 
 /// A packet that goes to a member: its number, how many-th delivery this is, and its bytes.
@@ -38,6 +39,7 @@ pub(super) struct Group {
 struct Open {
     session: u64,
     words: VecDeque<ToMember>,
+    words_max: usize,
 }
 
 impl Group {
@@ -85,10 +87,19 @@ impl Group {
         self.last_session += 1;
         let (member, session): (MemberName, u64) = (joining.member.as_str().into(), self.last_session);
         let generation = self.leases.join(&member, session, joining.credits as usize, &joining.holding, now_ns);
-        self.sessions.insert(member.clone(), Open { session, words: VecDeque::new() });
+        self.sessions.insert(
+            member.clone(),
+            Open { session, words: VecDeque::new(), words_max: WORDS_MAX + joining.holding.len() },
+        );
         self.tell(&member, ToMember::Joined { generation, incarnation, floor: self.floor });
         let others: Vec<MemberName> = self.sessions.keys().filter(|other| **other != member).cloned().collect();
         others.iter().for_each(|other| self.tell(other, ToMember::Generation { generation }));
+        let over = joining.holding.iter().filter(|(lease, seq)| !self.leases.is_held(*seq, *lease, &member));
+        let mut by_lease: BTreeMap<u64, Vec<Seq>> = BTreeMap::new();
+        over.for_each(|(lease, seq)| by_lease.entry(*lease).or_default().push(*seq));
+        for (lease, seqs) in by_lease {
+            self.tell(&member, ToMember::Fenced { generation, still_held: false, lease, seqs });
+        }
         session
     }
 
@@ -194,7 +205,7 @@ impl Group {
         let Some(open) = self.sessions.get_mut(member) else { return };
         self.told += 1;
         open.words.push_back(word);
-        if open.words.len() > WORDS_MAX {
+        if open.words.len() > open.words_max {
             let session = open.session;
             self.leave(member, session);
         }

@@ -58,7 +58,7 @@ impl Channel for Far {
         let far = self.clone();
         Box::pin(async move {
             let member = joining.member.clone();
-            let (told, mut heard) = mpsc::channel(ANSWERS_MAX);
+            let (told, mut heard) = mpsc::channel(ANSWERS_MAX + joining.holding.len());
             let (words, said) = mpsc::channel(WORDS_MAX);
             let seat = FarSeat::new(&far.channel, joining, told, said);
             let (ended, end) = oneshot::channel();

@@ -21,7 +21,8 @@ pub use crate::channel::terms::{Settle, ToMember};
 use crate::env::Fut;
 use crate::packet::Seq;
 
-/// Most answers that wait for a member; one that lets more gather has stalled, and its session ends.
+/// Most answers that wait for a member, beside those about what it holds when it joins: any of that may be over. One that lets
+/// more gather has stalled, and its session ends.
 pub const ANSWERS_MAX: usize = 1024;
 
 /// A member's side: what it holds, and what it has to say. Lives as long as the member's engine, over many sessions.

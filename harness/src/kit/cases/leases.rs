@@ -185,6 +185,17 @@ pub(super) async fn who_holds_on_goes_on(setting: &mut Setting) -> Result<(), Br
     ann.quiet(12).await
 }
 
+pub(super) async fn what_is_over_is_told(setting: &mut Setting) -> Result<(), Breach> {
+    // More than a member may let wait otherwise.
+    let holding: BTreeSet<(u64, Seq)> = (1..=1_500).map(|number| (1_000_000 + number, Seq(number))).collect();
+    let mut ann = setting.join_with("ann", 16, holding.clone()).await?;
+    sent(setting, &["a"]).await?;
+    let taken = ann.one().await?;
+    same("what ann was told is over", ann.over(), holding)?;
+    ann.ack(&[taken]).await?;
+    ann.quiet(4).await
+}
+
 pub(super) async fn newer_sessions_end_older(setting: &mut Setting) -> Result<(), Breach> {
     let mut older = setting.join("ann", 16).await?;
     let mut newer = setting.join("ann", 16).await?;

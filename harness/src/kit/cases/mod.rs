@@ -144,6 +144,11 @@ pub const CASES: &[Case] = &[
         [Leases],
         "a member that comes back with its packets keeps them under their lease"
     ),
+    case!(
+        leases::what_is_over_is_told,
+        [Leases],
+        "a member that comes back is told which of its leases are over, however many"
+    ),
     case!(leases::newer_sessions_end_older, [Leases], "a member's newer session ends the older"),
     case!(leases::credits_bound, [Leases], "a member holds no more than it wants"),
     case!(
