@@ -27,6 +27,8 @@ use crate::show;
 
 /// Rows that are read at a time.
 const ROWS_MAX: usize = 256;
+/// What an import of an earlier release left in place of a mark: nothing can be told by it.
+const NO_MARK: Epoch = Epoch(0);
 /// Bytes of packets in a transaction.
 const BATCH_BYTES_MAX: usize = 256 << 10;
 
@@ -83,11 +85,18 @@ pub(super) async fn run(args: &Args) -> Result<Exit, QueueError> {
     let journal = open(dir, &process).await?;
     let channel: Name = input_name(&args.channel).into();
     let stem = || file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let producer: Name = format!("sqlite:{}", args.name.clone().unwrap_or_else(stem)).into();
-    let (mut last, after) = journal.image(|image| {
+    let name = args.name.clone().unwrap_or_else(stem);
+    let producer: Name = format!("sqlite:{name}").into();
+    let (mut last, (mark, after)) = journal.image(|image| {
         let last = image.channel(&channel).map_or(Seq(0), |packets| packets.last);
-        (last, image.producer(&channel, &producer).map_or(0, |(_, last)| last.0))
+        (last, image.producer(&channel, &producer).map_or((NO_MARK, 0), |(mark, last)| (mark, last.0)))
     });
+    // Rows up to there are left out: those of another queue would be lost.
+    let known = queue.last_upto(after).map_err(sqlite)?.map(|row| (row.seq, mark_of(&row)));
+    if mark != NO_MARK && known.is_some_and(|known| known != (after, mark)) {
+        journal.close().await;
+        return Err(QueueError::Other { file: file.to_owned(), name, after });
+    }
     let mut imported =
         Imported { channel: args.channel.clone(), after_seq: after, last_seq: after, ..Default::default() };
     let runtime = Runtime::here(process.as_str().into(), 0);
@@ -101,16 +110,18 @@ pub(super) async fn run(args: &Args) -> Result<Exit, QueueError> {
         }
         let mut tx = Transaction::new(&channel, &producer, &runtime);
         for row in rows {
-            let seq = row.seq;
+            imported.last_seq = row.seq;
+            tx.upto = (row.seq, mark_of(&row));
             let size = tx.take(row, &mut last, room, &mut imported);
-            imported.last_seq = seq;
             if size >= BATCH_BYTES_MAX {
                 let full = std::mem::replace(&mut tx, Transaction::new(&channel, &producer, &runtime));
                 // The last commit is waited for, which makes all before it durable.
-                journal.append(full.end(seq), Intent::Produce).await.map_err(written)?;
+                commit = Some(journal.append(full.end(), Intent::Produce).await.map_err(written)?);
             }
         }
-        commit = Some(journal.append(tx.end(imported.last_seq), Intent::Produce).await.map_err(written)?);
+        if tx.upto.0 > 0 {
+            commit = Some(journal.append(tx.end(), Intent::Produce).await.map_err(written)?);
+        }
     }
     if let Some(commit) = commit {
         commit.wait().await.map_err(written)?;
@@ -144,6 +155,11 @@ async fn open(dir: &Path, process: &str) -> Result<Journal, QueueError> {
     Ok(journal)
 }
 
+/// Who imports has no epochs: in their place the journal remembers the row that it stands at.
+fn mark_of(row: &Queued) -> Epoch {
+    Epoch(row.fingerprint())
+}
+
 /// What goes into the journal in one piece.
 struct Transaction {
     channel: Name,
@@ -152,12 +168,14 @@ struct Transaction {
     runtime: Runtime,
     records: Vec<Record>,
     bytes: usize,
+    /// The last row that it deals with, and what tells it from another's; 0 for none.
+    upto: (u64, Epoch),
 }
 
 impl Transaction {
     fn new(channel: &Name, producer: &Name, runtime: &Runtime) -> Transaction {
         let (channel, producer, runtime) = (channel.clone(), producer.clone(), runtime.clone());
-        Transaction { channel, producer, runtime, records: Vec::new(), bytes: 0 }
+        Transaction { channel, producer, runtime, records: Vec::new(), bytes: 0, upto: (0, NO_MARK) }
     }
 
     /// Takes a row for what it is; gives the bytes that are together by now.
@@ -215,9 +233,9 @@ impl Transaction {
     }
 
     /// All of it, with how far the queue was taken.
-    fn end(mut self, upto: u64) -> Vec<Record> {
-        let (channel, producer) = (self.channel, self.producer);
-        self.records.push(Record::Producer(Producer { channel, producer, epoch: Epoch(0), last: Seq(upto) }));
+    fn end(mut self) -> Vec<Record> {
+        let (channel, producer, (seq, mark)) = (self.channel, self.producer, self.upto);
+        self.records.push(Record::Producer(Producer { channel, producer, epoch: mark, last: Seq(seq) }));
         self.records
     }
 }

@@ -96,6 +96,15 @@ pub(crate) enum QueueError {
     #[error("could not make sense of `{text}` in --from")]
     #[diagnostic(code(queue::from), help("write sqlite:FILE"))]
     From { text: String },
+    /// The journal knows the queue's name, but not the queue.
+    #[error("could not go on with `{name}` behind row {after}: row {after} of {} is not the one that was imported then", file.display())]
+    #[diagnostic(
+        code(queue::other),
+        help(
+            "another queue needs a name of its own: `--as NAME` imports all of it, and nothing of it was left out or imported so far"
+        )
+    )]
+    Other { file: PathBuf, name: String, after: u64 },
     /// The machine failed.
     #[error("could not {what}")]
     #[diagnostic(code(queue::machine))]
@@ -105,7 +114,7 @@ pub(crate) enum QueueError {
 impl QueueError {
     fn exit(&self) -> Exit {
         match self {
-            QueueError::From { .. } => Exit::Usage,
+            QueueError::From { .. } | QueueError::Other { .. } => Exit::Usage,
             _ => Exit::Environment,
         }
     }

@@ -8,6 +8,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Row};
 use seaworthy_engine::packet::{ContentType, Kind};
 use serde_json::Value;
+use xxhash_rust::xxh3::Xxh3Default;
 
 /// One row, as far as it says something.
 pub(super) struct Queued {
@@ -22,6 +23,18 @@ pub(super) struct Queued {
     pub(super) meta: BTreeMap<String, String>,
     /// The row that came first under the same idempotency key, and whether its payload is the same.
     pub(super) repeats: Option<(u64, bool)>,
+}
+
+impl Queued {
+    /// Tells this row from one of another queue that has its number; never 0.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut all = Xxh3Default::new();
+        for part in [self.packet_id.as_bytes(), self.source_id.as_bytes(), &self.ts.to_le_bytes(), &self.payload[..]] {
+            all.update(&(part.len() as u64).to_le_bytes());
+            all.update(part);
+        }
+        all.digest().max(1)
+    }
 }
 
 /// The queue, open for reading.
@@ -47,6 +60,17 @@ impl Queue {
         let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         connection.execute_batch(FIRST_OF_KEY)?;
         Ok(Queue(connection))
+    }
+
+    /// The last row up to `seq`.
+    pub(super) fn last_upto(&self, seq: u64) -> rusqlite::Result<Option<Queued>> {
+        let seq = i64::try_from(seq).unwrap_or(i64::MAX);
+        let last: Option<i64> =
+            self.0.query_row("SELECT MAX(seq) FROM main.packets WHERE seq <= ?1", [seq], |row| row.get(0))?;
+        let Some(last) = last.and_then(|last| u64::try_from(last).ok()).filter(|last| *last > 0) else {
+            return Ok(None);
+        };
+        Ok(self.read(last - 1, 1)?.into_iter().next())
     }
 
     /// The rows behind `after`, at most `max` of them.

@@ -289,6 +289,16 @@ fn an_sqlite_queue_is_taken_over_once_however_often_it_is_tried() {
     assert_eq!((&lines[2]["seq"], &lines[2]["payload_base64"]), (&3.into(), &"bm90IGpzb24=".into()));
     check(&on("ls", &hub, &[]), 0, "dead letters of sqlite:old: 1 conflict");
     check(&queue(&["import", hub.to_str().unwrap(), "--from", "old.db", "--channel", "up"]), 2, "write sqlite:FILE");
+    // Another machine's, of the same name: rows up to 9 would be left out.
+    let other = dir.path().join("other/old.db");
+    std::fs::create_dir(other.parent().unwrap()).unwrap();
+    let rows: Vec<_> = (1..=12).map(|seq| (seq, "", "{\"n\": 7}", "")).collect();
+    packets(&other, &rows);
+    let from = format!("sqlite:{}", other.display());
+    let other = |more: &[&str]| on("import", &hub, &[&["--from", &from, "--channel", "up"], more].concat());
+    check(&other(&[]), 2, "could not go on with `old` behind row 9");
+    check(&other(&["--as", "other"]), 0, "12 packets into up: rows behind 0, up to 12");
+    check(&other(&["--as", "other"]), 0, "0 packets into up: rows behind 12, up to 12");
     let none = on("import", &hub, &["--from", "sqlite:nowhere.db", "--channel", "up"]);
     check(&none, 74, "a table `packets`");
 }
