@@ -17,7 +17,7 @@ const RUNS: [(&str, &str, i32); 2] =
     [("uplink_flap", "scenarios/uplink_flap.toml", 0), ("lose_effect", "scenarios/must_fail/lose_effect.toml", 1)];
 /// What the page of the first has, in this order among others.
 const HEADINGS: [&str; 6] =
-    ["Expectations", "over time", "Delay by percentile", "Phases", "Recovery from the heal", "Where the time goes"];
+    ["Expectations", "over time", "Delay by percentile", "Phases", "Recovery", "Where the time goes"];
 /// From PyPI.
 const PYTHON: [&str; 2] = ["hdrhistogram==0.10.8", "xmlschema>=3"];
 /// Its source holds the schema that Jenkins keeps for JUnit's files.

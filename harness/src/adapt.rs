@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use seaworthy_reports::phases::Phase as ReportPhase;
-use seaworthy_reports::slo::{self, Count, Part, Ratio, Unit};
+use seaworthy_reports::slo::{self, Count, Part, Ratio, Since, Unit};
 
 use crate::check::Limits;
 use crate::scenario::{Metric, Objective, Op, Ordering, Phase, Promise, Scenario, Until};
@@ -51,12 +51,13 @@ fn metric(metric: &Metric) -> (slo::Metric, Unit) {
                 if *delivered { slo::Metric::Delivered(over, phase) } else { slo::Metric::Latency(over, phase) };
             (metric, Unit::Ms)
         }
-        Metric::Recovery { faults, until, stat } => {
+        Metric::Recovery { faults, until, from_start, stat } => {
+            let since = if *from_start { Since::Start } else { Since::Heal };
             let part = match until {
                 Until::Detect => Part::Detect,
-                Until::FirstOutput => Part::FirstOutput,
-                Until::Steady => Part::Steady,
-                Until::Drained => Part::Drained,
+                Until::FirstOutput => Part::FirstOutput(since),
+                Until::Steady => Part::Steady(since),
+                Until::Drained => Part::Drained(since),
             };
             (slo::Metric::Recovery { faults: faults.clone(), part, over: stat.percentile() }, Unit::Ms)
         }

@@ -131,12 +131,7 @@ fn sound(scenario: &Scenario) -> Result<(), ReadError> {
         agree(|| of("verdict"), seed.verdict, verdict)?;
     }
     for recovery in &scenario.recovery {
-        for (part, Spread { p50, p95, max }) in [
-            ("steady", &recovery.steady_from_heal_ms),
-            ("first_output", &recovery.first_output_from_heal_ms),
-            ("drained", &recovery.drained_from_heal_ms),
-            ("deficit", &recovery.deficit),
-        ] {
+        for (part, Spread { p50, p95, max }) in recovery.parts() {
             let place = of(&format!("recovery({}).{part}", recovery.fault));
             [p50, p95, max].iter().try_for_each(|figure| possible(&place, figure))?;
         }
@@ -254,6 +249,10 @@ mod tests {
             (why(&|s| s["seeds"][2]["verdict"] = "fail".into()), "verdict of seed 3 is fail, but"),
             (why(&|s| s["expect"][1]["verdict"] = "fail".into()), "uplink_cut: verdict is pass, but"),
             (why(&|s| s["void"] = serde_json::json!(["nothing"])), "uplink_cut: verdict is pass, but"),
+            (
+                why(&|s| s["recovery"][0]["steady_from_start_ms"]["p50"] = serde_json::json!({"v": -2})),
+                "recovery(cut).steady_from_start is -2",
+            ),
             (why(&|s| s["phases"]["all"]["drop_ratio"] = 7.5.into()), "drop_ratio @all is 7.5"),
             (why(&|s| s["phases"]["all"]["drop_ratio"] = 0.5.into()), "drop_ratio @all is 0.5, but"),
             (why(&|s| s["phases"]["all"]["duplicate_raw_ratio"] = 1.5.into()), "duplicate_raw_ratio @all is 1.5"),
@@ -268,8 +267,13 @@ mod tests {
 
     #[test]
     fn a_result_of_an_older_build_and_one_that_the_gate_objects_to_are_read() {
-        let older = changed(|v| drop(v["scenarios"][0].as_object_mut().unwrap().remove("promise")));
-        assert!(older.unwrap().scenarios[0].promise.is_empty());
+        let older = changed(|v| {
+            drop(v["scenarios"][0].as_object_mut().unwrap().remove("promise"));
+            let recovery = v["scenarios"][0]["recovery"][0].as_object_mut().unwrap();
+            recovery.retain(|part, _| !part.contains("from_start"));
+        });
+        let older = older.unwrap();
+        assert!(older.scenarios[0].promise.is_empty() && older.scenarios[0].recovery[0].parts().len() == 4);
         let objected = sample::objecting();
         assert_eq!((objected.verdict, objected.scenarios[0].verdict), (Verdict::Fail, Verdict::Regressed));
         assert_eq!(parse(&json::result(&objected)), Ok(objected));

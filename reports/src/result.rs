@@ -343,7 +343,8 @@ pub struct LatencyMs {
     pub max: Figure,
 }
 
-/// Recoveries from one fault group, over all seeds. Times run from the heal of the group's last fault.
+/// Recoveries from one fault group, over all seeds. Times run from the heal of the group's last fault, or to the same instants from
+/// the start of its first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recovery {
@@ -363,8 +364,37 @@ pub struct Recovery {
     pub first_output_from_heal_ms: Spread,
     /// Until all that was due before the heal has come.
     pub drained_from_heal_ms: Spread,
+    /// Until events come in time again; absent in results of older builds, as the next two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steady_from_start_ms: Option<Spread>,
+    /// Until anything comes after the heal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_output_from_start_ms: Option<Spread>,
+    /// Until all that was due before the heal has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained_from_start_ms: Option<Spread>,
     /// Delay beyond that of the twin, or else beyond the usual, summed over events, event·s.
     pub deficit: Spread,
+}
+
+impl Recovery {
+    /// Its figures by the names that objectives have for them, with what each one is of; ms, the deficit event·s.
+    #[must_use]
+    pub fn parts(&self) -> Vec<(&'static str, &Spread)> {
+        let of_all = [
+            ("first_output", &self.first_output_from_heal_ms),
+            ("steady", &self.steady_from_heal_ms),
+            ("drained", &self.drained_from_heal_ms),
+            ("deficit", &self.deficit),
+        ];
+        let of_newer = [
+            ("first_output_from_start", &self.first_output_from_start_ms),
+            ("steady_from_start", &self.steady_from_start_ms),
+            ("drained_from_start", &self.drained_from_start_ms),
+        ];
+        let newer = of_newer.into_iter().filter_map(|(part, spread)| Some((part, spread.as_ref()?)));
+        of_all.into_iter().chain(newer).collect()
+    }
 }
 
 fn is_zero(count: &u64) -> bool {

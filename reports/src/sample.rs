@@ -5,7 +5,7 @@ use crate::phases::Phase;
 use crate::pool::{Pool, ScenarioMeta};
 use crate::result::{Objection, ResultFile, Time};
 use crate::run::{Answer, AtSink, Broken, EventRun, Fate, FaultRun, SeedRun, Work};
-use crate::slo::{Count, Limit, Metric, Objective, Op, Part, Ratio, Unit};
+use crate::slo::{Count, Limit, Metric, Objective, Op, Part, Ratio, Since, Unit};
 
 pub(crate) const MS: u64 = 1_000_000;
 
@@ -97,7 +97,7 @@ pub(crate) fn meta(id: &str) -> ScenarioMeta {
             ),
             objective(
                 "recovery(cut).steady p95",
-                Metric::Recovery { faults: vec!["cut".into()], part: Part::Steady, over: Percentile::P95 },
+                Metric::Recovery { faults: vec!["cut".into()], part: Part::Steady(Since::Heal), over: Percentile::P95 },
                 Op::AtMost,
                 6000.0,
                 Unit::Ms,

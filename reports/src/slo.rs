@@ -88,13 +88,22 @@ pub enum Part {
     /// Until the system noticed; not measured, so always n/a.
     Detect,
     /// Until anything comes.
-    FirstOutput,
+    FirstOutput(Since),
     /// Until events come in time again.
-    Steady,
+    Steady(Since),
     /// Until all that was due before the heal has come.
-    Drained,
+    Drained(Since),
     /// Delay beyond the usual, event·s.
     Deficit,
+}
+
+/// Which end of the faults a recovery is counted from; what it ends with is the same instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// The first start of the group's faults: how long users felt it.
+    Start,
+    /// The last heal: how long the system took once nothing was in its way.
+    Heal,
 }
 
 /// How a figure is held against a limit.

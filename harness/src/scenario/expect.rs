@@ -76,12 +76,14 @@ pub enum Metric {
         /// Over which events.
         over: Phase,
     },
-    /// How long until all is well again, from the heal, of these faults taken as one group.
+    /// How long until all is well again, of these faults taken as one group.
     Recovery {
         /// Fault ids, as written.
         faults: Vec<String>,
         /// Until what.
         until: Until,
+        /// From their start, not from their heal.
+        from_start: bool,
         /// Over the seeds.
         stat: Stat,
     },
@@ -216,8 +218,8 @@ impl Metric {
         } else if parser.take("recovery(") {
             let faults = faults(&mut parser)?;
             parser.expect(".")?;
-            let until = until(&mut parser)?;
-            Metric::Recovery { faults, until, stat: spread(&mut parser)? }
+            let (until, from_start) = until(&mut parser)?;
+            Metric::Recovery { faults, until, from_start, stat: spread(&mut parser)? }
         } else if parser.take("deficit(") {
             let faults = faults(&mut parser)?;
             Metric::Deficit { faults, stat: spread(&mut parser)? }
@@ -285,16 +287,19 @@ fn faults(parser: &mut Parser<'_>) -> Result<Vec<String>, ExprError> {
     Ok(all)
 }
 
-fn until(parser: &mut Parser<'_>) -> Result<Until, ExprError> {
+/// The end of a recovery, and whether it is counted from the start of the faults.
+fn until(parser: &mut Parser<'_>) -> Result<(Until, bool), ExprError> {
     let from = parser.at;
-    match parser.name() {
-        "steady" => Ok(Until::Steady),
-        "first_output" => Ok(Until::FirstOutput),
-        "drained" => Ok(Until::Drained),
-        "detect" => Ok(Until::Detect),
-        other => {
-            let help = "write .detect, .first_output, .steady or .drained".to_owned();
-            Err(ExprError { message: format!("a recovery has no `{other}`"), at: from, help })
+    let name = parser.name();
+    let (end, from_start) = name.strip_suffix("_from_start").map_or((name, false), |end| (end, true));
+    match end {
+        "steady" => Ok((Until::Steady, from_start)),
+        "first_output" => Ok((Until::FirstOutput, from_start)),
+        "drained" => Ok((Until::Drained, from_start)),
+        "detect" if !from_start => Ok((Until::Detect, from_start)),
+        _ => {
+            let help = "write .detect, .first_output, .steady, .drained, or .steady_from_start and so on".to_owned();
+            Err(ExprError { message: format!("a recovery has no `{name}`"), at: from, help })
         }
     }
 }
@@ -347,8 +352,10 @@ mod tests {
             latency(true, Stat::Max, Phase::Recovery("slow-disk".into()))
         );
         let faults = vec!["flap".to_owned(), "crash".to_owned()];
-        let recovery = Metric::Recovery { faults, until: Until::Steady, stat: Stat::P95 };
-        assert_eq!(Metric::parse("recovery(flap+crash).steady p95"), Ok(recovery));
+        let recovery =
+            |from_start| Metric::Recovery { faults: faults.clone(), until: Until::Steady, from_start, stat: Stat::P95 };
+        assert_eq!(Metric::parse("recovery(flap+crash).steady p95"), Ok(recovery(false)));
+        assert_eq!(Metric::parse("recovery(flap+crash).steady_from_start p95"), Ok(recovery(true)));
         assert_eq!(
             Metric::parse("deficit(flap)"),
             Ok(Metric::Deficit { faults: vec!["flap".into()], stat: Stat::Max })
@@ -363,6 +370,7 @@ mod tests {
             "recovery(flap",
             "lost p95",
             "recovery(x).steady p99",
+            "recovery(x).detect_from_start",
         ] {
             assert!(Metric::parse(bad).is_err(), "{bad}");
         }

@@ -5,7 +5,7 @@ use crate::histogram::Percentile;
 use crate::phases::{Phase, ratio};
 use crate::recovery::Outcome;
 use crate::result::{Expectation, Figure};
-use crate::slo::{Count, Metric, Objective, Part, Ratio, judge};
+use crate::slo::{Count, Metric, Objective, Part, Ratio, Since, judge};
 
 /// Judges one objective over all seeds of `pool`.
 pub(super) fn evaluate(objective: &Objective, pool: &Pool) -> Expectation {
@@ -72,11 +72,15 @@ fn shared(c: &crate::phases::Counts, share: Ratio) -> Figure {
 /// One figure over recoveries by nearest rank, in ms or event·s. One recovery that never came makes p95 and max never; one
 /// that is known to take longer than the figure makes it a lower bound.
 pub(super) fn recovery(groups: &[&crate::recovery::Group], part: Part, over: Percentile) -> Figure {
+    let since = |group: &crate::recovery::Group, after_heal: &Outcome, since| match since {
+        Since::Start => group.from_start(after_heal),
+        Since::Heal => after_heal.clone(),
+    };
     let outcome = |group: &&crate::recovery::Group| match part {
         Part::Detect => Outcome::Unknown,
-        Part::FirstOutput => group.first_output.clone(),
-        Part::Steady => group.steady.clone(),
-        Part::Drained => group.drained.clone(),
+        Part::FirstOutput(from) => since(group, &group.first_output, from),
+        Part::Steady(from) => since(group, &group.steady, from),
+        Part::Drained(from) => since(group, &group.drained, from),
         Part::Deficit => group.deficit.clone(),
     };
     let (mut known, mut never) = (Vec::new(), 0_u64);
@@ -110,6 +114,8 @@ mod tests {
     use super::*;
     use crate::recovery::Group;
 
+    const STEADY: Part = Part::Steady(Since::Heal);
+
     #[test]
     fn one_recovery_that_never_came_spoils_the_tail() {
         let group = |steady| Group { steady, ..Group::default() };
@@ -120,16 +126,22 @@ mod tests {
             group(Outcome::After(2_000_000_000)),
         ];
         let all: Vec<&Group> = groups.iter().collect();
-        assert_eq!(recovery(&all, Part::Steady, Percentile::P50), Figure::v(2000.0));
-        assert_eq!(recovery(&all, Part::Steady, Percentile::P95), Figure::v(3000.0));
-        assert_eq!(recovery(&all, Part::Drained, Percentile::P95), Figure::na("n < 1"));
+        assert_eq!(recovery(&all, STEADY, Percentile::P50), Figure::v(2000.0));
+        assert_eq!(recovery(&all, STEADY, Percentile::P95), Figure::v(3000.0));
+        assert_eq!(recovery(&all, Part::Drained(Since::Heal), Percentile::P95), Figure::na("n < 1"));
+        // Each from the start of its own fault: the longest recovery need not be the one that was felt longest.
+        let lasting = |lasted_s: u64, group: &Group| Group { heal_ns: lasted_s * 1_000_000_000, ..group.clone() };
+        let felt: Vec<Group> = [1, 9, 4, 2].into_iter().zip(&groups).map(|(s, group)| lasting(s, group)).collect();
+        let felt: Vec<&Group> = felt.iter().collect();
+        let figure = |over| recovery(&felt, Part::Steady(Since::Start), over);
+        assert_eq!((figure(Percentile::P50), figure(Percentile::Max)), (Figure::v(4000.0), Figure::v(10_000.0)));
         let long = group(Outcome::AtLeast(1_500_000_000));
         let censored: Vec<&Group> = groups.iter().chain([&long]).collect();
-        assert_eq!(recovery(&censored, Part::Steady, Percentile::P50), Figure::ge(1500.0));
-        assert_eq!(recovery(&censored, Part::Steady, Percentile::Max), Figure::ge(3000.0));
+        assert_eq!(recovery(&censored, STEADY, Percentile::P50), Figure::ge(1500.0));
+        assert_eq!(recovery(&censored, STEADY, Percentile::Max), Figure::ge(3000.0));
         let never = group(Outcome::Never);
         let spoiled: Vec<&Group> = groups.iter().chain([&never]).collect();
-        assert_eq!(recovery(&spoiled, Part::Steady, Percentile::P50), Figure::v(2000.0));
-        assert_eq!(recovery(&spoiled, Part::Steady, Percentile::P95), Figure::never());
+        assert_eq!(recovery(&spoiled, STEADY, Percentile::P50), Figure::v(2000.0));
+        assert_eq!(recovery(&spoiled, STEADY, Percentile::P95), Figure::never());
     }
 }

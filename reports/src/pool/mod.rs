@@ -10,7 +10,7 @@ use crate::recovery::{self, Group, Outcome};
 use crate::result;
 use crate::result::{Assertion, Decimal, Recovery, Scenario, Seed, Sometimes, Spread, Verdict, Violation};
 use crate::run::{SeedRun, Waterfall};
-use crate::slo::{Objective, Part};
+use crate::slo::{Objective, Part, Since};
 
 /// What is known of a scenario beside its seeds.
 #[derive(Clone, Debug, Default)]
@@ -204,9 +204,12 @@ impl Pool {
                 n: groups.len() as u64,
                 not_shown: groups.iter().filter(|group| group.steady == Outcome::Unknown).count() as u64,
                 by_twin: groups.iter().all(|group| group.by_twin),
-                steady_from_heal_ms: spread(&groups, Part::Steady),
-                first_output_from_heal_ms: spread(&groups, Part::FirstOutput),
-                drained_from_heal_ms: spread(&groups, Part::Drained),
+                steady_from_heal_ms: spread(&groups, Part::Steady(Since::Heal)),
+                first_output_from_heal_ms: spread(&groups, Part::FirstOutput(Since::Heal)),
+                drained_from_heal_ms: spread(&groups, Part::Drained(Since::Heal)),
+                steady_from_start_ms: Some(spread(&groups, Part::Steady(Since::Start))),
+                first_output_from_start_ms: Some(spread(&groups, Part::FirstOutput(Since::Start))),
+                drained_from_start_ms: Some(spread(&groups, Part::Drained(Since::Start))),
                 deficit: spread(&groups, Part::Deficit),
             })
             .collect()

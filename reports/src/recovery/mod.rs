@@ -60,7 +60,7 @@ impl Outcome {
     }
 }
 
-/// A group of faults and how the system came back from it. Times run from the heal.
+/// A group of faults and how the system came back from it. Times run from the heal; [`Group::from_start`] moves them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Group {
     /// Ids of its faults in order of the scenario, each once.
@@ -88,6 +88,17 @@ impl Group {
     #[must_use]
     pub fn name(&self) -> String {
         self.faults.join("+")
+    }
+
+    /// The same instant as `after_heal`, counted from the first start of the faults.
+    #[must_use]
+    pub fn from_start(&self, after_heal: &Outcome) -> Outcome {
+        let lasted_ns = self.heal_ns - self.from_ns;
+        match after_heal {
+            Outcome::After(ns) => Outcome::After(lasted_ns + ns),
+            Outcome::AtLeast(ns) => Outcome::AtLeast(lasted_ns + ns),
+            Outcome::Never | Outcome::Unknown => after_heal.clone(),
+        }
     }
 }
 
@@ -291,6 +302,8 @@ mod tests {
         // Events are slow until 30.0 s; those of the last 300 ms are still under way then, two more than before the cut
         // plus a batch of 4.
         assert_eq!(group.steady, Outcome::After(2_100 * MS));
+        assert_eq!(group.from_start(&group.steady), Outcome::After(10_100 * MS));
+        assert_eq!(group.from_start(&Outcome::Never), Outcome::Never);
         // 160 events that waited for 0 to 8 s, and 40 that came 300 ms late, less the usual 8 ms each.
         let Outcome::After(deficit) = group.deficit else { panic!("{:?}", group.deficit) };
         let waited: u64 = (0..160).map(|at| 8_000 - at * 50 + 10 - 8).sum();

@@ -101,11 +101,18 @@ fn phases(phases: &[(&String, &Phase)]) -> Markup {
 fn recoveries(groups: &[&Recovery]) -> Markup {
     html! {
         div .scroll tabindex="0" { table .n {
-            thead { tr { th { "fault" } th { "n" } th { "first output p95" } th { "steady p50" } th { "steady p95" } th { "drained p95 ms" } th { "deficit p95 event s" } } }
+            thead {
+                tr { td colspan="2" {} th colspan="4" { "from the heal, ms" } th { "delay, event s" } th colspan="3" { "from the start, ms" } }
+                tr { th { "fault" } th { "n" } th { "first output p95" } th { "steady p50" } th { "steady p95" } th { "drained p95" } th { "deficit p95" } th { "steady p50" } th { "steady p95" } th { "drained p95" } }
+            }
             tbody { @for recovery in groups { tr {
                 td { (recovery.fault) } td { (recovery.n) }
                 @for spread in [&recovery.first_output_from_heal_ms.p95, &recovery.steady_from_heal_ms.p50, &recovery.steady_from_heal_ms.p95, &recovery.drained_from_heal_ms.p95, &recovery.deficit.p95] {
                     td { (short(spread)) }
+                }
+                @let (steady, drained) = (recovery.steady_from_start_ms.as_ref(), recovery.drained_from_start_ms.as_ref());
+                @for spread in [steady.map(|steady| &steady.p50), steady.map(|steady| &steady.p95), drained.map(|drained| &drained.p95)] {
+                    td { (spread.map_or_else(|| "–".to_owned(), short)) }
                 }
             } } }
         } }
@@ -222,7 +229,7 @@ fn section(scenario: &Scenario, extra: &Extra) -> Markup {
                 details { summary { (rest.len()) " smaller phases of faults that overlap" } (phases(&rest)) }
             }
             @if !scenario.recovery.is_empty() {
-                h3 { "Recovery from the heal" }
+                h3 { "Recovery" }
                 @let groups = most(&scenario.recovery);
                 @let (shown, rest) = groups.split_at(groups.len().min(GROUPS_SHOWN));
                 (recoveries(shown))

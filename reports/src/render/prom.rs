@@ -35,7 +35,24 @@ pub fn render(file: &ResultFile) -> String {
     let mut events = Vec::new();
     let mut ratios = Vec::new();
     let mut latencies = Vec::new();
+    let mut recoveries = Vec::new();
+    // What can't be told has no sample.
+    let seconds = |figure: &Figure| match figure {
+        Figure::V { v } => Some(v.0 / 1000.0),
+        Figure::Ge { .. } | Figure::Never { .. } => Some(f64::INFINITY),
+        Figure::Na { .. } => None,
+    };
     for scenario in scenarios {
+        for recovery in &scenario.recovery {
+            for (part, spread) in recovery.parts().into_iter().filter(|(part, _)| *part != "deficit") {
+                let (until, from) = part.strip_suffix("_from_start").map_or((part, "heal"), |until| (until, "start"));
+                let of = format!("scenario=\"{}\",fault=\"{}\"", label(&scenario.id), label(&recovery.fault));
+                for (quantile, figure) in [("0.5", &spread.p50), ("0.95", &spread.p95), ("1", &spread.max)] {
+                    let labels = format!("{of},until=\"{until}\",from=\"{from}\",quantile=\"{quantile}\"");
+                    recoveries.extend(seconds(figure).map(|seconds| (labels, seconds)));
+                }
+            }
+        }
         for (name, phase) in &scenario.phases {
             let at = format!("scenario=\"{}\",phase=\"{}\"", label(&scenario.id), label(name));
             for (fate, count) in [
@@ -61,18 +78,19 @@ pub fn render(file: &ResultFile) -> String {
             for (quantile, figure) in
                 [("0.5", &latency.p50), ("0.95", &latency.p95), ("0.99", &latency.p99), ("0.999", &latency.p99_9)]
             {
-                let seconds = match figure {
-                    Figure::V { v } => v.0 / 1000.0,
-                    Figure::Ge { .. } | Figure::Never { .. } => f64::INFINITY,
-                    Figure::Na { .. } => continue,
-                };
-                latencies.push((format!("{at},quantile=\"{quantile}\""), seconds));
+                let labels = format!("{at},quantile=\"{quantile}\"");
+                latencies.extend(seconds(figure).map(|seconds| (labels, seconds)));
             }
         }
     }
     family("seaworthy_events", "Events by what became of them.", events);
     family("seaworthy_ratio", "Shares: dropped, duplicate, replayed.", ratios);
     family("seaworthy_latency_seconds", "Latency over all offered events, of the worst sink.", latencies);
+    family(
+        "seaworthy_recovery_seconds",
+        "Recoveries over seeds, from the start of the faults or from their heal.",
+        recoveries,
+    );
     text
 }
 
