@@ -1,6 +1,6 @@
 //! From a judged history to the plain data that the reports read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 
 use indexmap::IndexMap;
@@ -83,6 +83,7 @@ pub fn seed_run(facts: SeedFacts, history: &History, ledger: &Ledger, violations
         faults: took_effect
             .map(|applied| FaultRun { id: applied.fault.clone(), from_ns: applied.from_ns, to_ns: applied.to_ns })
             .collect(),
+        noticed_ns: noticed(history),
         fault_order,
         violations: violations
             .iter()
@@ -98,6 +99,28 @@ pub fn seed_run(facts: SeedFacts, history: &History, ledger: &Ledger, violations
         waterfalls: Vec::new(),
         cpu_ns: None,
     }
+}
+
+/// When the engine said that something is not as usual: it refused, dropped or gave up something, a member's session ended, or a
+/// journal was opened in a later life of its host. What it said in the warm-up too is how it always talks, and no news.
+fn noticed(history: &History) -> Vec<u64> {
+    let mut usual: BTreeSet<(&str, &str, &str, &str)> = BTreeSet::new();
+    let mut noticed = Vec::new();
+    for probed in &history.events {
+        let why = match &probed.event.what {
+            What::Refused { reason } | What::Dropped { reason } | What::DeadLettered { reason } => reason,
+            What::Left { member } => member,
+            What::Recovered if probed.incarnation > 1 => "",
+            _ => continue,
+        };
+        let said = (&*probed.host, probed.event.what.name(), &*probed.event.place, why);
+        if probed.at_ns < history.warmup_ns {
+            usual.insert(said);
+        } else if !usual.contains(&said) {
+            noticed.push(probed.at_ns);
+        }
+    }
+    noticed
 }
 
 /// How often each assertion was looked at, those that were never, too; what must not be reached isn't asked for.

@@ -364,7 +364,11 @@ pub struct Recovery {
     pub first_output_from_heal_ms: Spread,
     /// Until all that was due before the heal has come.
     pub drained_from_heal_ms: Spread,
-    /// Until events come in time again; absent in results of older builds, as the next two.
+    /// Until the system itself said that something is not as usual, over the recoveries in which it did; absent in results of
+    /// older builds, as the next three.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detect_from_start_ms: Option<Spread>,
+    /// Until events come in time again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steady_from_start_ms: Option<Spread>,
     /// Until anything comes after the heal.
@@ -388,6 +392,7 @@ impl Recovery {
             ("deficit", &self.deficit),
         ];
         let of_newer = [
+            ("detect", &self.detect_from_start_ms),
             ("first_output_from_start", &self.first_output_from_start_ms),
             ("steady_from_start", &self.steady_from_start_ms),
             ("drained_from_start", &self.drained_from_start_ms),

@@ -32,6 +32,8 @@ pub struct SeedRun {
     pub work: Vec<Work>,
     /// Steps of faults that took effect, in any order. A fault that did nothing isn't one.
     pub faults: Vec<FaultRun>,
+    /// When the system itself said that something is not as usual, in order.
+    pub noticed_ns: Vec<u64>,
     /// Ids of the scenario's faults in order of the file; overlapping faults are named in this order.
     pub fault_order: Vec<String>,
     /// Broken promises.

@@ -85,7 +85,7 @@ pub enum Ratio {
 /// A figure of a recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Until the system noticed; not measured, so always n/a.
+    /// From the start until the system itself said that something is not as usual; n/a where it said nothing.
     Detect,
     /// Until anything comes.
     FirstOutput(Since),

@@ -166,7 +166,8 @@ fn recovery(pairs: &mut Vec<Pair>, a: &Recovery, new: &Scenario) {
         });
         return;
     };
-    // From the start they are the same instants, only that the faults' own length is in them.
+    // From the start they are the same instants, only that the faults' own length is in them. What a
+    // system says of itself is not what it is held by.
     let mut parts = vec![
         ("first_output", Kind::Ms, &a.first_output_from_heal_ms, &b.first_output_from_heal_ms),
         ("drained", Kind::Ms, &a.drained_from_heal_ms, &b.drained_from_heal_ms),

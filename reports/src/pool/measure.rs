@@ -77,7 +77,7 @@ pub(super) fn recovery(groups: &[&crate::recovery::Group], part: Part, over: Per
         Since::Heal => after_heal.clone(),
     };
     let outcome = |group: &&crate::recovery::Group| match part {
-        Part::Detect => Outcome::Unknown,
+        Part::Detect => group.detect.clone(),
         Part::FirstOutput(from) => since(group, &group.first_output, from),
         Part::Steady(from) => since(group, &group.steady, from),
         Part::Drained(from) => since(group, &group.drained, from),

@@ -207,6 +207,7 @@ impl Pool {
                 steady_from_heal_ms: spread(&groups, Part::Steady(Since::Heal)),
                 first_output_from_heal_ms: spread(&groups, Part::FirstOutput(Since::Heal)),
                 drained_from_heal_ms: spread(&groups, Part::Drained(Since::Heal)),
+                detect_from_start_ms: Some(spread(&groups, Part::Detect)),
                 steady_from_start_ms: Some(spread(&groups, Part::Steady(Since::Start))),
                 first_output_from_start_ms: Some(spread(&groups, Part::FirstOutput(Since::Start))),
                 drained_from_start_ms: Some(spread(&groups, Part::Drained(Since::Start))),

@@ -60,7 +60,8 @@ impl Outcome {
     }
 }
 
-/// A group of faults and how the system came back from it. Times run from the heal; [`Group::from_start`] moves them.
+/// A group of faults and how the system came back from it. Times run from the heal, [`Group::detect`] apart; [`Group::from_start`]
+/// moves them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Group {
     /// Ids of its faults in order of the scenario, each once.
@@ -71,6 +72,8 @@ pub struct Group {
     pub heal_ns: u64,
     /// End of the recovery phase: steady again, or the next group, or the end of the load.
     pub over_ns: u64,
+    /// From the first start until the system itself said that something is not as usual.
+    pub detect: Outcome,
     /// Until anything becomes visible at any sink.
     pub first_output: Outcome,
     /// Until events come in time again.
@@ -214,6 +217,8 @@ pub fn groups(run: &SeedRun) -> Vec<Group> {
         let mut span = spans[at].clone();
         // The order of the file names a group alike in every seed, whichever fault came first.
         span.faults.sort_by_key(|id| run.fault_order.iter().position(|known| known == id).unwrap_or(usize::MAX));
+        let next_ns = spans.get(at + 1).map_or(u64::MAX, |next| next.from_ns);
+        span.detect = detect(&run.noticed_ns, span.from_ns, next_ns);
         groups.push(twin::beside(run, measure(run, &tracks, span, steady, limit_ns), limit_ns));
         at += 1;
     }
@@ -229,6 +234,12 @@ pub fn twin_end_ns(run: &SeedRun, group: &Group) -> Option<u64> {
 
 fn worst<T>(tracks: &[T], measure: impl Fn(&T) -> Outcome) -> Outcome {
     tracks.iter().map(measure).fold(Outcome::Unknown, Outcome::worse)
+}
+
+/// Until the system first said something, from the start of a group until the next one's, or the end of the run.
+fn detect(noticed_ns: &[u64], from_ns: u64, next_ns: u64) -> Outcome {
+    let first = noticed_ns.iter().find(|ns| (from_ns..next_ns).contains(*ns));
+    first.map_or(Outcome::Unknown, |ns| Outcome::After(ns - from_ns))
 }
 
 /// When the recovery phase ends.
@@ -324,6 +335,15 @@ mod tests {
         slow.warmup_ns = 500 * MS;
         slow.faults = vec![fault("disk", 30, 31)];
         assert_eq!(groups(&slow)[0].steady, Outcome::Unknown, "ten events are no baseline");
+    }
+
+    #[test]
+    fn what_the_system_says_is_of_the_fault_before_it() {
+        let mut run = run(1, |_| Some(7));
+        run.faults = vec![fault("flap", 10, 12), fault("crash", 20, 22), fault("disk", 40, 41)];
+        run.noticed_ns = [9_000, 11_500, 19_999, 40_000, 60_000].map(|ms| ms * MS).into();
+        let detect: Vec<Outcome> = groups(&run).into_iter().map(|group| group.detect).collect();
+        assert_eq!(detect, [Outcome::After(1_500 * MS), Outcome::Unknown, Outcome::After(0)]);
     }
 
     #[test]

@@ -102,8 +102,8 @@ fn recoveries(groups: &[&Recovery]) -> Markup {
     html! {
         div .scroll tabindex="0" { table .n {
             thead {
-                tr { td colspan="2" {} th colspan="4" { "from the heal, ms" } th { "delay, event s" } th colspan="3" { "from the start, ms" } }
-                tr { th { "fault" } th { "n" } th { "first output p95" } th { "steady p50" } th { "steady p95" } th { "drained p95" } th { "deficit p95" } th { "steady p50" } th { "steady p95" } th { "drained p95" } }
+                tr { td colspan="2" {} th colspan="4" { "from the heal, ms" } th { "delay, event s" } th colspan="4" { "from the start, ms" } }
+                tr { th { "fault" } th { "n" } th { "first output p95" } th { "steady p50" } th { "steady p95" } th { "drained p95" } th { "deficit p95" } th { "detect p95" } th { "steady p50" } th { "steady p95" } th { "drained p95" } }
             }
             tbody { @for recovery in groups { tr {
                 td { (recovery.fault) } td { (recovery.n) }
@@ -111,7 +111,8 @@ fn recoveries(groups: &[&Recovery]) -> Markup {
                     td { (short(spread)) }
                 }
                 @let (steady, drained) = (recovery.steady_from_start_ms.as_ref(), recovery.drained_from_start_ms.as_ref());
-                @for spread in [steady.map(|steady| &steady.p50), steady.map(|steady| &steady.p95), drained.map(|drained| &drained.p95)] {
+                @let detect = recovery.detect_from_start_ms.as_ref();
+                @for spread in [detect.map(|detect| &detect.p95), steady.map(|steady| &steady.p50), steady.map(|steady| &steady.p95), drained.map(|drained| &drained.p95)] {
                     td { (spread.map_or_else(|| "–".to_owned(), short)) }
                 }
             } } }

@@ -45,7 +45,10 @@ pub fn render(file: &ResultFile) -> String {
     for scenario in scenarios {
         for recovery in &scenario.recovery {
             for (part, spread) in recovery.parts().into_iter().filter(|(part, _)| *part != "deficit") {
-                let (until, from) = part.strip_suffix("_from_start").map_or((part, "heal"), |until| (until, "start"));
+                let (until, from) = match part.strip_suffix("_from_start") {
+                    Some(until) => (until, "start"),
+                    None => (part, if part == "detect" { "start" } else { "heal" }),
+                };
                 let of = format!("scenario=\"{}\",fault=\"{}\"", label(&scenario.id), label(&recovery.fault));
                 for (quantile, figure) in [("0.5", &spread.p50), ("0.95", &spread.p95), ("1", &spread.max)] {
                     let labels = format!("{of},until=\"{until}\",from=\"{from}\",quantile=\"{quantile}\"");
