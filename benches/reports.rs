@@ -36,6 +36,7 @@ fn run(seed: u64, events: u64) -> SeedRun {
             copies: 1,
             raw_copies: 1,
             planted: false,
+            again_ns: None,
         };
         EventRun {
             event: ("edge.feed".into(), number),

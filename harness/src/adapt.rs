@@ -51,6 +51,9 @@ fn metric(metric: &Metric) -> (slo::Metric, Unit) {
                 if *delivered { slo::Metric::Delivered(over, phase) } else { slo::Metric::Latency(over, phase) };
             (metric, Unit::Ms)
         }
+        Metric::ReplayDelay { stat, over } => {
+            (slo::Metric::ReplayDelay(stat.percentile(), report_phase(over)), Unit::Ms)
+        }
         Metric::Recovery { faults, until, from_start, stat } => {
             let since = if *from_start { Since::Start } else { Since::Heal };
             let part = match until {

@@ -6,11 +6,11 @@ use std::hash::Hash;
 use indexmap::IndexMap;
 use seaworthy_engine::assert::{Claim, catalogue};
 use seaworthy_engine::observe::What;
-use seaworthy_engine::packet::Identity;
+use seaworthy_engine::packet::{Identity, Seq};
 use seaworthy_reports::run::{AtSink, Broken, EventRun, FaultRun, SeedRun, Work};
 
 use crate::check::Violation;
-use crate::history::History;
+use crate::history::{History, OfferRecord};
 use crate::ledger::Ledger;
 
 /// Why a channel refuses what it holds already: the producer sent it again.
@@ -49,8 +49,11 @@ pub fn seed_run(facts: SeedFacts, history: &History, ledger: &Ledger, violations
             at: vec![],
         })
         .collect();
+    let done = done(history);
+    let again = begun_again(history, &done);
     for (sink, account) in ledger.sinks.iter().enumerate() {
         for row in &account.rows {
+            let began = again.get(&*history.offers[row.offer].packet_id).copied();
             events[row.offer].at.push(AtSink {
                 sink,
                 fate: row.fate,
@@ -59,6 +62,7 @@ pub fn seed_run(facts: SeedFacts, history: &History, ledger: &Ledger, violations
                 copies: if account.idempotent { row.copies.min(row.expected) } else { row.copies },
                 raw_copies: row.copies,
                 planted: row.planted,
+                again_ns: began.filter(|ns| row.visible_ns.is_none_or(|visible_ns| *ns <= visible_ns)),
             });
         }
     }
@@ -79,7 +83,7 @@ pub fn seed_run(facts: SeedFacts, history: &History, ledger: &Ledger, violations
             .iter()
             .flat_map(|account| account.unexpected.iter().map(|effect| effect.at_ns))
             .collect(),
-        work: work(history),
+        work: done.stages.into_values().chain(done.sinks.into_values()).collect(),
         faults: took_effect
             .map(|applied| FaultRun { id: applied.fault.clone(), from_ns: applied.from_ns, to_ns: applied.to_ns })
             .collect(),
@@ -138,10 +142,16 @@ fn assertions(history: &History) -> Vec<(String, u64)> {
     hits.into_iter().map(|(id, hits)| (id.to_owned(), hits)).collect()
 }
 
-/// Work per distinct (stage, event). The stages are the nodes of the graphs, the way over each channel, and the endpoints,
-/// where it is what they hold that counts.
-fn work(history: &History) -> Vec<Work> {
-    let mut nodes: IndexMap<(&str, &str, Identity), Work> = IndexMap::new();
+/// Work per distinct (stage, event).
+struct Done<'a> {
+    /// At a node of a graph, or on the way over a channel.
+    stages: IndexMap<(&'a str, &'a str, Identity), Work>,
+    /// At an endpoint, where it is what they hold that counts, by the packet's name.
+    sinks: IndexMap<(&'a str, &'a str), Work>,
+}
+
+fn done(history: &History) -> Done<'_> {
+    let mut done = Done { stages: IndexMap::new(), sinks: IndexMap::new() };
     for probed in &history.events {
         let worked = match &probed.event.what {
             What::Processed | What::Committed => true,
@@ -149,13 +159,42 @@ fn work(history: &History) -> Vec<Work> {
             _ => false,
         };
         let Some(identity) = probed.event.identity.filter(|_| worked) else { continue };
-        count(&mut nodes, (&*probed.host, &*probed.event.place, identity), probed.at_ns);
+        count(&mut done.stages, (&*probed.host, &*probed.event.place, identity), probed.at_ns);
     }
-    let mut sinks: IndexMap<(&str, &str), Work> = IndexMap::new();
     for effect in &history.effects {
-        count(&mut sinks, (&*effect.endpoint, &*effect.packet_id), effect.at_ns);
+        count(&mut done.sinks, (&*effect.endpoint, &*effect.packet_id), effect.at_ns);
     }
-    nodes.into_values().chain(sinks.into_values()).collect()
+    done
+}
+
+/// When the first of the work on each packet began that was done again, by the packet's name. What nodes made anew of a packet is
+/// another one, known at endpoints alone.
+fn begun_again<'a>(history: &'a History, done: &Done<'a>) -> BTreeMap<&'a str, u64> {
+    let entered = entered(history);
+    let stages = done.stages.iter().filter_map(|((.., identity), work)| Some((entered.get(identity)?, work)));
+    let stages = stages.map(|(offer, work)| (&*offer.packet_id, work));
+    let sinks = done.sinks.iter().map(|((_, packet_id), work)| (*packet_id, work));
+    let mut began: BTreeMap<&str, u64> = BTreeMap::new();
+    for (packet_id, work) in stages.chain(sinks).filter(|(_, work)| work.again > 0) {
+        let first_ns = began.entry(packet_id).or_insert(work.first_ns);
+        *first_ns = work.first_ns.min(*first_ns);
+    }
+    began
+}
+
+/// The offer that each packet came in as, in order of entering.
+pub(crate) fn entered(history: &History) -> IndexMap<Identity, &OfferRecord> {
+    let offers: BTreeMap<(&str, Seq), &OfferRecord> =
+        history.offers.iter().map(|offer| ((&*offer.entry, offer.seq), offer)).collect();
+    let mut entered = IndexMap::new();
+    for probed in history.events.iter().filter(|probed| probed.event.what == What::Entered) {
+        let entry = format!("{}.{}", probed.host, probed.event.place);
+        let known = offers.get(&(entry.as_str(), probed.event.seq));
+        if let (Some(identity), Some(offer)) = (probed.event.identity, known) {
+            entered.entry(identity).or_insert(*offer);
+        }
+    }
+    entered
 }
 
 fn count<K: Hash + Eq>(stages: &mut IndexMap<K, Work>, key: K, at_ns: u64) {

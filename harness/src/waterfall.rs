@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 use seaworthy_engine::observe::What;
-use seaworthy_engine::packet::{Identity, Seq};
+use seaworthy_engine::packet::Identity;
 use seaworthy_reports::run::{Stage, Waterfall};
 
+use crate::figures::entered;
 use crate::history::History;
 use crate::members::Members;
 use crate::plan::Ns;
@@ -25,12 +26,7 @@ struct Kind {
 /// The waterfall of each sink that events reach as they are; what nodes make anew has no event of its own to follow.
 pub(crate) fn waterfall(history: &History, flow: &Flow, members: &Members) -> Vec<Waterfall> {
     let reach = reachable(flow);
-    let offers: BTreeMap<(&str, Seq), (&str, Ns)> = history
-        .offers
-        .iter()
-        .map(|offer| ((&*offer.entry, offer.seq), (&*offer.packet_id, offer.intended_ns)))
-        .collect();
-    let mut due: IndexMap<Identity, (&str, Ns)> = IndexMap::new();
+    let due = entered(history);
     // Events are many, and their places few: each kind of stage is named once.
     let mut kinds: IndexMap<(&str, &str, &'static str), Option<Kind>> = IndexMap::new();
     let mut ends: IndexMap<Identity, Vec<(Ns, usize)>> = IndexMap::new();
@@ -38,12 +34,6 @@ pub(crate) fn waterfall(history: &History, flow: &Flow, members: &Members) -> Ve
     for probed in &history.events {
         let Some(identity) = probed.event.identity else { continue };
         let (host, place, what) = (&*probed.host, &*probed.event.place, &probed.event.what);
-        if *what == What::Entered {
-            let entry = format!("{host}.{place}");
-            if let Some(known) = offers.get(&(entry.as_str(), probed.event.seq)) {
-                due.entry(identity).or_insert(*known);
-            }
-        }
         if *what == What::SinkAcked {
             acked.entry((host, place)).or_default().insert(identity);
         }
@@ -65,10 +55,10 @@ pub(crate) fn waterfall(history: &History, flow: &Flow, members: &Members) -> Ve
         // What a node made anew on the way may bear the event's name, but is another packet.
         let came = sink.split_once('.').and_then(|sink| acked.get(&sink));
         let came_in = |identity: &Identity| came.is_some_and(|came| came.contains(identity));
-        for (identity, (packet_id, due_ns)) in due.iter().filter(|(identity, _)| came_in(identity)) {
-            let (Some(visible_ns), Some(ends)) = (first.get(packet_id), ends.get(identity)) else { continue };
+        for (identity, offer) in due.iter().filter(|(identity, _)| came_in(identity)) {
+            let (Some(visible_ns), Some(ends)) = (first.get(&*offer.packet_id), ends.get(identity)) else { continue };
             events += 1;
-            let mut since_ns = *due_ns;
+            let mut since_ns = offer.intended_ns;
             for (at_ns, kind) in ends.iter().take_while(|(at_ns, _)| at_ns <= visible_ns) {
                 let kind = kinds[*kind].as_ref().expect("only kinds that are stages end any");
                 if kind.node.is_some_and(|node| !reach[node].contains(&at)) {

@@ -186,32 +186,37 @@ pub struct Totals {
     pub counts: Counts,
     /// Latency by sink.
     pub latency: BTreeMap<String, Latency>,
+    /// From the first attempt to the effect of replayed events, by sink.
+    pub replay: BTreeMap<String, Latency>,
 }
 
 impl Totals {
     /// Adds all of `other`.
     pub fn merge(&mut self, other: &Totals) {
         self.counts.merge(&other.counts);
-        for (sink, latency) in &other.latency {
-            self.latency.entry(sink.clone()).or_default().merge(latency);
+        for (ours, theirs) in [(&mut self.latency, &other.latency), (&mut self.replay, &other.replay)] {
+            for (sink, latency) in theirs {
+                ours.entry(sink.clone()).or_default().merge(latency);
+            }
         }
     }
 
     /// A percentile of the worst sink, ms.
     #[must_use]
     pub fn worst(&self, percentile: Percentile) -> Figure {
-        self.worst_of(|latency| latency.figure(percentile), percentile)
+        worst_of(&self.latency, |latency| latency.figure(percentile), percentile)
     }
 
     /// The same over what came.
     #[must_use]
     pub fn worst_delivered(&self, percentile: Percentile) -> Figure {
-        self.worst_of(|latency| latency.delivered(percentile), percentile)
+        worst_of(&self.latency, |latency| latency.delivered(percentile), percentile)
     }
 
-    fn worst_of(&self, figure: impl Fn(&Latency) -> Figure, percentile: Percentile) -> Figure {
-        let none = Figure::na(format!("n < {}", percentile.needs()));
-        self.latency.values().map(figure).fold(none, Figure::worse)
+    /// The same from the first attempt to the effect of replayed events.
+    #[must_use]
+    pub fn worst_replayed(&self, percentile: Percentile) -> Figure {
+        worst_of(&self.replay, |latency| latency.figure(percentile), percentile)
     }
 
     /// As `result.json` has it.
@@ -239,15 +244,27 @@ impl Totals {
             duplicate_ratio: ratio(c.duplicates, c.copies),
             duplicate_raw_ratio: ratio(c.raw_duplicates, c.raw_copies),
             replay_ratio: ratio(c.replayed, c.worked),
-            latency_ms: LatencyMs {
-                n: self.latency.values().map(Latency::n).max().unwrap_or(0),
-                p50: self.worst(Percentile::P50),
-                p95: self.worst(Percentile::P95),
-                p99: self.worst(Percentile::P99),
-                p99_9: self.worst(Percentile::P999),
-                max: self.worst(Percentile::Max),
-            },
+            latency_ms: of_sinks(&self.latency),
+            replay_delay_ms: (!self.replay.is_empty()).then(|| of_sinks(&self.replay)),
         }
+    }
+}
+
+/// A figure of the worst sink.
+fn worst_of(sinks: &BTreeMap<String, Latency>, figure: impl Fn(&Latency) -> Figure, percentile: Percentile) -> Figure {
+    let none = Figure::na(format!("n < {}", percentile.needs()));
+    sinks.values().map(figure).fold(none, Figure::worse)
+}
+
+fn of_sinks(sinks: &BTreeMap<String, Latency>) -> LatencyMs {
+    let worst = |percentile| worst_of(sinks, |latency| latency.figure(percentile), percentile);
+    LatencyMs {
+        n: sinks.values().map(Latency::n).max().unwrap_or(0),
+        p50: worst(Percentile::P50),
+        p95: worst(Percentile::P95),
+        p99: worst(Percentile::P99),
+        p99_9: worst(Percentile::P999),
+        max: worst(Percentile::Max),
     }
 }
 
@@ -281,8 +298,13 @@ pub fn totals(run: &SeedRun, groups: &[Group]) -> BTreeMap<Phase, Totals> {
             let totals = phases.entry(place).or_default();
             totals.counts.add_event(event);
             for at in event.at.iter().filter(|_| timed) {
-                if let Some(delay) = run.delay(event, at) {
-                    totals.latency.entry(run.sinks[at.sink].clone()).or_default().record(delay);
+                let sink = &run.sinks[at.sink];
+                for (sinks, delay) in
+                    [(&mut totals.latency, run.delay(event, at)), (&mut totals.replay, run.replay_delay(event, at))]
+                {
+                    if let Some(delay) = delay {
+                        sinks.entry(sink.clone()).or_default().record(delay);
+                    }
                 }
             }
         }
@@ -326,6 +348,7 @@ mod tests {
             copies,
             raw_copies: copies,
             planted: false,
+            again_ns: None,
         };
         let event = |ms: u64, at| EventRun {
             event: ("edge.feed".into(), ms),
@@ -366,6 +389,24 @@ mod tests {
         assert_eq!((steady.offered, steady.lost, steady.latency_ms.max), (1, 0, Figure::v(1.0)));
         assert_eq!(phases[&Phase::Warmup].to_result().latency_ms.p50, Figure::v(21.0));
         assert_eq!(phases[&Phase::Recovery(vec!["cut".into()])].counts.offered, 0);
+    }
+
+    #[test]
+    fn a_replayed_event_takes_from_its_first_attempt_to_its_effect() {
+        let mut run = crate::sample::run(1, |number| (number != 660).then_some(if number % 120 == 0 { 9 } else { 7 }));
+        let delays = |run: &SeedRun| {
+            let all = totals(run, &[])[&Phase::All].clone();
+            (all.to_result().replay_delay_ms, all.worst_replayed(Percentile::P50), all.worst_replayed(Percentile::P95))
+        };
+        // Of 18 behind the warm-up, which each began again 1 ms after it was due, one was lost.
+        let (replayed, p50, p95) = delays(&run);
+        let replayed = replayed.expect("some were replayed");
+        assert_eq!((replayed.n, replayed.p50, replayed.max), (18, Figure::v(8.0), Figure::never()));
+        assert_eq!((p50, p95), (Figure::v(8.0), Figure::na("n < 59")));
+        for at in run.events.iter_mut().flat_map(|event| &mut event.at) {
+            at.again_ns = None;
+        }
+        assert_eq!(delays(&run).0, None);
     }
 
     #[test]

@@ -155,15 +155,11 @@ fn sound_phase(of: &dyn Fn(&str) -> String, phase: &Phase) -> Result<(), ReadErr
     measurable(&of("replay_ratio"), phase.replay_ratio)?;
     let dropped = phase.lost_all() + phase.shed + phase.expired;
     agree(|| of("drop_ratio"), phase.drop_ratio, ratio(dropped, phase.accepted))?;
-    let latency = &phase.latency_ms;
-    for (what, figure) in [
-        ("p50", &latency.p50),
-        ("p95", &latency.p95),
-        ("p99", &latency.p99),
-        ("p99_9", &latency.p99_9),
-        ("max", &latency.max),
-    ] {
-        possible(&of(&format!("latency {what}")), figure)?;
+    let replayed = phase.replay_delay_ms.iter().map(|replayed| ("replay.delay", replayed));
+    for (of_what, delays) in [("latency", &phase.latency_ms)].into_iter().chain(replayed) {
+        for (what, figure) in delays.figures() {
+            possible(&of(&format!("{of_what}.{what}")), figure)?;
+        }
     }
     Ok(())
 }
@@ -249,6 +245,10 @@ mod tests {
             (why(&|s| s["seeds"][2]["verdict"] = "fail".into()), "verdict of seed 3 is fail, but"),
             (why(&|s| s["expect"][1]["verdict"] = "fail".into()), "uplink_cut: verdict is pass, but"),
             (why(&|s| s["void"] = serde_json::json!(["nothing"])), "uplink_cut: verdict is pass, but"),
+            (
+                why(&|s| s["phases"]["all"]["replay_delay_ms"]["max"] = serde_json::json!({"v": -2})),
+                "replay.delay.max @all is -2",
+            ),
             (
                 why(&|s| s["recovery"][0]["steady_from_start_ms"]["p50"] = serde_json::json!({"v": -2})),
                 "recovery(cut).steady_from_start is -2",

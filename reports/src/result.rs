@@ -315,6 +315,9 @@ pub struct Phase {
     pub duplicate_raw_ratio: f64,
     pub replay_ratio: f64,
     pub latency_ms: LatencyMs,
+    /// From the first attempt to the effect of replayed events; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_delay_ms: Option<LatencyMs>,
 }
 
 impl Phase {
@@ -341,6 +344,14 @@ pub struct LatencyMs {
     pub p99_9: Figure,
     /// The largest.
     pub max: Figure,
+}
+
+impl LatencyMs {
+    /// Its figures by the names that objectives have for them.
+    #[must_use]
+    pub fn figures(&self) -> [(&'static str, &Figure); 5] {
+        [("p50", &self.p50), ("p95", &self.p95), ("p99", &self.p99), ("p99.9", &self.p99_9), ("max", &self.max)]
+    }
 }
 
 /// Recoveries from one fault group, over all seeds. Times run from the heal of the group's last fault, or to the same instants from

@@ -175,6 +175,8 @@ pub struct AtSink {
     pub raw_copies: u32,
     /// Planted to fail: expected as a dead letter, so it has no latency.
     pub planted: bool,
+    /// When that work on the event began which was done again later; `None` where none was, by the time it became visible.
+    pub again_ns: Option<u64>,
 }
 
 /// How often a stage worked on an event.
@@ -231,17 +233,29 @@ impl SeedRun {
     /// The delay of `event` at one of its sinks; `None` where none is due: absorbed, folded, planted to fail.
     #[must_use]
     pub fn delay(&self, event: &EventRun, at: &AtSink) -> Option<Delay> {
+        self.since(event.intended_ns, event, at)
+    }
+
+    /// How long after the first attempt a replayed event took effect at one of its sinks; `None` where it was not replayed, or none
+    /// is due.
+    #[must_use]
+    pub fn replay_delay(&self, event: &EventRun, at: &AtSink) -> Option<Delay> {
+        self.since(at.again_ns?, event, at)
+    }
+
+    /// From `from_ns` to the effect of an event.
+    fn since(&self, from_ns: u64, event: &EventRun, at: &AtSink) -> Option<Delay> {
         match at.fate {
             Fate::Absorbed | Fate::Folded => None,
             Fate::DeadLettered if at.planted => None,
             Fate::Visible => {
                 let visible = at.visible_ns.expect("a visible event has the time at which it became visible");
                 // A clock may step back between the two readings; a negative delay is none.
-                Some(Delay::After(visible.saturating_sub(event.intended_ns)))
+                Some(Delay::After(visible.saturating_sub(from_ns)))
             }
-            Fate::Unresolved => Some(Delay::Open(self.end_ns.saturating_sub(event.intended_ns))),
+            Fate::Unresolved => Some(Delay::Open(self.end_ns.saturating_sub(from_ns))),
             Fate::NotTaken if event.answer == Answer::Indeterminate && !self.drained => {
-                Some(Delay::Open(self.end_ns.saturating_sub(event.intended_ns)))
+                Some(Delay::Open(self.end_ns.saturating_sub(from_ns)))
             }
             _ => Some(Delay::Never),
         }

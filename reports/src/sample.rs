@@ -22,6 +22,7 @@ pub(crate) fn run(seed: u64, delay_ms: impl Fn(u64) -> Option<u64>) -> SeedRun {
             copies: u32::from(visible_ns.is_some()),
             raw_copies: u32::from(visible_ns.is_some()),
             planted: false,
+            again_ns: number.is_multiple_of(60).then_some(intended_ns + MS),
         };
         EventRun {
             event: ("edge.feed".into(), number),

@@ -30,6 +30,8 @@ pub enum Metric {
     Latency(Percentile, Phase),
     /// The same over what was delivered, ms.
     Delivered(Percentile, Phase),
+    /// From the first attempt to the effect of replayed events, of the worst sink, ms.
+    ReplayDelay(Percentile, Phase),
     /// A recovery from the group that holds all these faults; times in ms, the deficit in event·s.
     Recovery {
         /// Ids of faults.

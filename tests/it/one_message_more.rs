@@ -128,6 +128,7 @@ fn run(seed: u64, sends_one_more: bool) -> SeedRun {
             copies: 1,
             raw_copies: 1,
             planted: false,
+            again_ns: None,
         };
         EventRun {
             event: (offer.entry.clone(), offer.seq.0),

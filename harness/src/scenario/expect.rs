@@ -76,6 +76,13 @@ pub enum Metric {
         /// Over which events.
         over: Phase,
     },
+    /// From the first attempt to the effect of a replayed event.
+    ReplayDelay {
+        /// Which figure.
+        stat: Stat,
+        /// Over which events.
+        over: Phase,
+    },
     /// How long until all is well again, of these faults taken as one group.
     Recovery {
         /// Fault ids, as written.
@@ -183,7 +190,7 @@ impl Metric {
     pub fn unit(&self) -> Unit {
         match self {
             Metric::DuplicateRatio | Metric::DuplicateRaw | Metric::ReplayRatio | Metric::DropRatio => Unit::Ratio,
-            Metric::Latency { .. } | Metric::Recovery { .. } => Unit::Ns,
+            Metric::Latency { .. } | Metric::ReplayDelay { .. } | Metric::Recovery { .. } => Unit::Ns,
             _ => Unit::Count,
         }
     }
@@ -192,7 +199,8 @@ impl Metric {
     #[must_use]
     pub fn faults(&self) -> Vec<&str> {
         match self {
-            Metric::Latency { over: Phase::Fault(fault) | Phase::Recovery(fault), .. } => vec![fault],
+            Metric::Latency { over: Phase::Fault(fault) | Phase::Recovery(fault), .. }
+            | Metric::ReplayDelay { over: Phase::Fault(fault) | Phase::Recovery(fault), .. } => vec![fault],
             Metric::Recovery { faults, .. } | Metric::Deficit { faults, .. } => {
                 faults.iter().map(String::as_str).collect()
             }
@@ -212,9 +220,9 @@ impl Metric {
         let mut parser = Parser { text, at: 0, depth: 0 };
         let metric = if parser.take("latency.") {
             let delivered = parser.take("delivered.");
-            let stat = stat(&mut parser)?;
-            let over = if parser.take("@") { phase(&mut parser)? } else { Phase::All };
-            Metric::Latency { delivered, stat, over }
+            Metric::Latency { delivered, stat: stat(&mut parser)?, over: over(&mut parser)? }
+        } else if parser.take("replay.delay.") {
+            Metric::ReplayDelay { stat: stat(&mut parser)?, over: over(&mut parser)? }
         } else if parser.take("recovery(") {
             let faults = faults(&mut parser)?;
             parser.expect(".")?;
@@ -242,6 +250,11 @@ fn stat(parser: &mut Parser<'_>) -> Result<Stat, ExprError> {
         Some((_, stat)) => Ok(stat),
         None => parser.fail("which figure is missing", "write p50, p95, p99, p99.9 or max"),
     }
+}
+
+/// The events that are meant; all after the warm-up when nothing is written.
+fn over(parser: &mut Parser<'_>) -> Result<Phase, ExprError> {
+    if parser.take("@") { phase(parser) } else { Ok(Phase::All) }
 }
 
 /// A figure over seeds; the worst seed when nothing is written.
@@ -351,6 +364,10 @@ mod tests {
             Metric::parse("latency.delivered.max @recovery(slow-disk)"),
             latency(true, Stat::Max, Phase::Recovery("slow-disk".into()))
         );
+        assert_eq!(
+            Metric::parse("replay.delay.p95 @fault(cut)"),
+            Ok(Metric::ReplayDelay { stat: Stat::P95, over: Phase::Fault("cut".into()) })
+        );
         let faults = vec!["flap".to_owned(), "crash".to_owned()];
         let recovery =
             |from_start| Metric::Recovery { faults: faults.clone(), until: Until::Steady, from_start, stat: Stat::P95 };
@@ -365,6 +382,8 @@ mod tests {
             "lots",
             "latency",
             "latency.p42",
+            "replay.delay",
+            "replay.delay.p95 p95",
             "latency.p99 @noon",
             "recovery(flap).p95",
             "recovery(flap",

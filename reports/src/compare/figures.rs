@@ -2,7 +2,7 @@
 
 use super::{Delta, Tolerance, Word};
 use crate::phases::ratio;
-use crate::result::{Figure, Phase, Recovery, Scenario, Stage, Verdict, Waterfall};
+use crate::result::{Figure, LatencyMs, Phase, Recovery, Scenario, Stage, Verdict, Waterfall};
 
 /// What a figure counts, and so how it is held.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ const EVENT_SECONDS: f64 = 1.0;
 pub(super) const STAGE: &str = "stage ";
 
 /// How figures are named that another sample of the same gives otherwise.
-const SAMPLED: [&str; 6] = ["latency", "recovery", "indeterminate", "duplicate.raw", STAGE, CPU];
+const SAMPLED: [&str; 7] = ["latency", "recovery", "replay.delay", "indeterminate", "duplicate.raw", STAGE, CPU];
 
 /// Whether a figure is told by a sample of seeds rather than a fact on any.
 pub(super) fn is_sampled(what: &str) -> bool {
@@ -49,8 +49,9 @@ pub(super) struct Pair {
 
 impl Pair {
     fn new(what: String, kind: Kind, base: Figure, head: Figure) -> Pair {
-        // Of all events, and of those behind a fault.
-        let must = what.starts_with("recovery(") || ["@all", "@steady"].iter().any(|of| what.ends_with(of));
+        // Of all events, and of those behind a fault; fewer replays are no loss.
+        let must = what.starts_with("recovery(")
+            || ["@all", "@steady"].iter().any(|of| what.ends_with(of)) && !what.starts_with("replay.delay");
         Pair { what, kind, base, head, must }
     }
 
@@ -121,15 +122,15 @@ fn phase(pairs: &mut Vec<Pair>, name: &str, a: &Phase, b: &Phase) {
     ] {
         push(what, Kind::Ratio, Figure::v(a), Figure::v(b));
     }
-    let (a, b) = (&a.latency_ms, &b.latency_ms);
-    for (what, a, b) in [
-        ("p50", &a.p50, &b.p50),
-        ("p95", &a.p95, &b.p95),
-        ("p99", &a.p99, &b.p99),
-        ("p99.9", &a.p99_9, &b.p99_9),
-        ("max", &a.max, &b.max),
-    ] {
-        push(&format!("latency.{what}"), Kind::Ms, a.clone(), b.clone());
+    let mut delays = |of: &str, a: &LatencyMs, b: &LatencyMs| {
+        for ((what, a), (_, b)) in a.figures().into_iter().zip(b.figures()) {
+            push(&format!("{of}.{what}"), Kind::Ms, a.clone(), b.clone());
+        }
+    };
+    delays("latency", &a.latency_ms, &b.latency_ms);
+    // Where only one side has replayed anything, the ratio tells.
+    if let (Some(a), Some(b)) = (&a.replay_delay_ms, &b.replay_delay_ms) {
+        delays("replay.delay", a, b);
     }
 }
 

@@ -18,9 +18,13 @@ pub(super) fn evaluate(objective: &Objective, pool: &Pool) -> Expectation {
 fn measure(metric: &Metric, pool: &Pool) -> Figure {
     match metric {
         Metric::Recovery { faults, part, over } => recovery(&pool.recoveries_of(faults), *part, *over),
-        Metric::Count(_, phase) | Metric::Ratio(_, phase) | Metric::Latency(_, phase) | Metric::Delivered(_, phase) => {
+        Metric::Count(_, phase)
+        | Metric::Ratio(_, phase)
+        | Metric::Latency(_, phase)
+        | Metric::Delivered(_, phase)
+        | Metric::ReplayDelay(_, phase) => {
             let Some(totals) = pool.phase(phase) else { return Figure::na(format!("no {phase}")) };
-            let timed = matches!(metric, Metric::Latency(..) | Metric::Delivered(..));
+            let timed = !matches!(metric, Metric::Count(..) | Metric::Ratio(..));
             if let (true, Phase::Steady, Some((seed, group))) = (timed, phase, pool.never_steady()) {
                 return Figure::na(format!("not steady again after {group} in seed {seed}"));
             }
@@ -29,6 +33,7 @@ fn measure(metric: &Metric, pool: &Pool) -> Figure {
                 Metric::Ratio(share, _) => shared(&totals.counts, *share),
                 Metric::Latency(percentile, _) => totals.worst(*percentile),
                 Metric::Delivered(percentile, _) => totals.worst_delivered(*percentile),
+                Metric::ReplayDelay(percentile, _) => totals.worst_replayed(*percentile),
                 Metric::Recovery { .. } => unreachable!("recoveries are measured above"),
             }
         }

@@ -10,7 +10,9 @@ use super::charts;
 use super::text::{expected, figure, loud, percent, shown};
 use super::{GROUPS_SHOWN, most};
 use crate::compare::{Comparison, Word};
-use crate::result::{Assertion, Figure, Phase, Recovery, ResultFile, Scenario, Seed, Time, Verdict, Waterfall};
+use crate::result::{
+    Assertion, Figure, LatencyMs, Phase, Recovery, ResultFile, Scenario, Seed, Time, Verdict, Waterfall,
+};
 use crate::series::Timelines;
 
 /// Failing seeds of a scenario whose broken promises are shown.
@@ -96,6 +98,23 @@ fn phases(phases: &[(&String, &Phase)]) -> Markup {
             tbody { @for (name, phase) in phases { (row(name, phase)) } }
         } }
     }
+}
+
+/// How long what was done again took, in the phases where something was.
+fn replays(phases: &BTreeMap<String, Phase>) -> Markup {
+    let replayed: Vec<(&String, &LatencyMs)> =
+        phases.iter().filter_map(|(name, phase)| Some((name, phase.replay_delay_ms.as_ref()?))).collect();
+    html! { @if !replayed.is_empty() {
+        h3 { "What was done again" }
+        p .quiet { "From the first attempt to the effect of the events that some stage did more than once." }
+        div .scroll tabindex="0" { table .n {
+            thead { tr { th { "phase" } th { "events" } th { "p50" } th { "p95" } th { "p99" } th { "p99.9" } th { "max ms" } } }
+            tbody { @for (name, delays) in replayed { tr {
+                td { (name) } td { (delays.n) }
+                @for (_, delay) in delays.figures() { td { (short(delay)) } }
+            } } }
+        } }
+    } }
 }
 
 fn recoveries(groups: &[&Recovery]) -> Markup {
@@ -229,6 +248,7 @@ fn section(scenario: &Scenario, extra: &Extra) -> Markup {
             @if !rest.is_empty() {
                 details { summary { (rest.len()) " smaller phases of faults that overlap" } (phases(&rest)) }
             }
+            (replays(&scenario.phases))
             @if !scenario.recovery.is_empty() {
                 h3 { "Recovery" }
                 @let groups = most(&scenario.recovery);
@@ -334,9 +354,7 @@ fn row(name: &str, phase: &Phase) -> Markup {
         td.fail[phase.lost + phase.lost_reported > 0] { (lost) } td.fail[phase.unresolved > 0] { (phase.unresolved) }
         td { (phase.dead_lettered) } td { (phase.shed) }
         td { (percent(phase.duplicate_ratio)) } td { (percent(phase.replay_ratio)) }
-        @for latency in [&phase.latency_ms.p50, &phase.latency_ms.p95, &phase.latency_ms.p99, &phase.latency_ms.p99_9, &phase.latency_ms.max] {
-            td { (short(latency)) }
-        }
+        @for (_, latency) in phase.latency_ms.figures() { td { (short(latency)) } }
     } }
 }
 

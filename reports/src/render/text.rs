@@ -129,6 +129,10 @@ fn figures(text: &mut String, file: &ResultFile, scenario: &Scenario) {
         figure(&latency.p95),
         figure(&latency.p99)
     );
+    if let Some(replayed) = &all.replay_delay_ms {
+        let (p50, max) = (figure(&replayed.p50), figure(&replayed.max));
+        write!(figures, "   replay.delay p50 {p50}  max {max} ms").expect("a String takes all");
+    }
     // Faults that overlap in any way that seeds come up with make many groups: those with a figure that came most are shown.
     let few = scenario.recovery.len() <= GROUPS_SHOWN;
     let told = |recovery: &&Recovery| few || !matches!(recovery.steady_from_heal_ms.p95, Figure::Na { .. });
@@ -312,7 +316,7 @@ mod tests {
     fn a_pass_is_two_lines_its_expectations_and_what_was_not_reached() {
         insta::assert_snapshot!(block(&sample::passing()), @r"
         PASS uplink_cut  8 seeds x 60 s   lost 0  dup 0  replay 1.67 %
-          p50 9  p95 5260  p99 7460 ms (virtual, 1 ms floor)   recovery p95 4.1 s (12.1 s from the start)
+          p50 9  p95 5260  p99 7460 ms (virtual, 1 ms floor)   replay.delay p50 8  max 7009 ms   recovery p95 4.1 s (12.1 s from the start)
           pass  lost == 0   got 0
           pass  duplicate.ratio <= 0.5%   got 0   margin 100 %
           pass  latency.p99 @steady <= 400ms   got 11 ms   margin 97 %
@@ -333,7 +337,7 @@ mod tests {
     fn a_failure_names_what_broke_where_and_how_to_see_it_again() {
         insta::assert_snapshot!(block(&sample::failing()), @r"
         FAIL ack_before_commit  2 seeds x 60 s   lost 1  dup 0  replay 1.67 %  drop 0.04 % (lost 1, shed 0, expired 0)
-          p50 7  p95 2560  p99 6960 ms (virtual, 1 ms floor)   recovery p95 0.6 s (8.6 s from the start)
+          p50 7  p95 2560  p99 6960 ms (virtual, 1 ms floor)   replay.delay p50 6  max 7009 ms   recovery p95 0.6 s (8.6 s from the start)
           durability (seed 5): quake-602 accepted 30.112 s, hub power cut 30.114 s, never visible at hub.raw
           lost (seed 5): quake-602 accepted 30.112 s, never visible at hub.raw
           FAIL  lost == 0   got 1
@@ -351,7 +355,7 @@ mod tests {
     fn a_void_says_why_it_proved_nothing() {
         insta::assert_snapshot!(block(&sample::void()), @r"
         VOID too_short  1 seed x 60 s   lost 0  dup 0  replay 1.67 %
-          p50 7  p95 n/a  p99 n/a ms (virtual, 1 ms floor)
+          p50 7  p95 n/a  p99 n/a ms (virtual, 1 ms floor)   replay.delay p50 6  max 6 ms
           proved nothing: cut took effect in no seed
           proved nothing: latency.p99 @steady can't be told
           proved nothing: recovery(cut).steady p95 can't be told
