@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::run::Kind;
+
 /// The value of `schema` in every file of this version.
 pub const SCHEMA: &str = "seaworthy.result/v1";
 
@@ -457,14 +459,30 @@ pub struct Waterfall {
 pub struct Stage {
     /// A node, or what a channel did: `edge.strong`, `hub.uplink stored`, `hub.uplink waited`.
     pub stage: String,
+    /// What its time went into; a stage that is split is there once for each. Absent in results of older builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
     /// Mean time in it, ms.
     pub mean_ms: Decimal,
 }
 
 impl Waterfall {
+    /// Mean time that went into each kind, ms: together the mean latency. `None` where an older build did not tell kinds apart.
+    #[must_use]
+    pub fn by_kind(&self) -> Option<[(Kind, f64); 4]> {
+        let of = |kind| self.stages.iter().filter(move |stage| stage.kind == Some(kind));
+        let told = self.stages.iter().all(|stage| stage.kind.is_some());
+        // A sum of no floats is -0.
+        told.then(|| Kind::ALL.map(|kind| (kind, of(kind).fold(0.0, |sum, stage| sum + stage.mean_ms.0))))
+    }
+
     pub(crate) fn of(sums: &crate::run::Waterfall) -> Waterfall {
         let mean = |ns: u64| Decimal(ns as f64 / sums.events.max(1) as f64 / 1e6);
-        let stage = |stage: &crate::run::Stage| Stage { stage: stage.stage.clone(), mean_ms: mean(stage.ns) };
+        let stage = |stage: &crate::run::Stage| Stage {
+            stage: stage.stage.clone(),
+            kind: Some(stage.kind),
+            mean_ms: mean(stage.ns),
+        };
         Waterfall { sink: sums.sink.clone(), events: sums.events, stages: sums.stages.iter().map(stage).collect() }
     }
 }

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// One seed, start to end.
 #[derive(Clone, Debug, Default)]
 pub struct SeedRun {
@@ -66,8 +69,41 @@ pub struct Waterfall {
 pub struct Stage {
     /// Its name: a node, or what a channel did.
     pub stage: String,
+    /// What its time went into. A stage of which a part went into something else is there once for each.
+    pub kind: Kind,
     /// Time in it, over all events, ns.
     pub ns: u64,
+}
+
+/// What the time of a stage goes into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Waiting to be taken.
+    Queue,
+    /// Being worked on: a node, a journal, a sink.
+    #[default]
+    Service,
+    /// On the way to another host.
+    Link,
+    /// Work that had been begun before: from the first attempt to the last.
+    Retry,
+}
+
+impl Kind {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Kind; 4] = [Kind::Queue, Kind::Service, Kind::Link, Kind::Retry];
+
+    /// As results have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Queue => "queue",
+            Kind::Service => "service",
+            Kind::Link => "link",
+            Kind::Retry => "retry",
+        }
+    }
 }
 
 /// An event of the load: its entry, and its number there.

@@ -4,7 +4,7 @@ use crate::histogram::Percentile;
 use crate::phases::Phase;
 use crate::pool::{Pool, ScenarioMeta};
 use crate::result::{Objection, ResultFile, Time};
-use crate::run::{Answer, AtSink, Broken, EventRun, Fate, FaultRun, SeedRun, Work};
+use crate::run::{Answer, AtSink, Broken, EventRun, Fate, FaultRun, Kind, SeedRun, Stage, Waterfall, Work};
 use crate::slo::{Count, Limit, Metric, Objective, Op, Part, Ratio, Since, Unit};
 
 pub(crate) const MS: u64 = 1_000_000;
@@ -63,6 +63,16 @@ pub(crate) fn cut(seed: u64) -> SeedRun {
     });
     run.faults = vec![FaultRun { id: "cut".into(), from_ns: 20_000 * MS, to_ns: 28_000 * MS }];
     run.fault_order = vec!["cut".into()];
+    let stage = |(stage, kind, ms): (&str, Kind, u64)| Stage { stage: stage.into(), kind, ns: 1200 * ms * MS };
+    let stages = [
+        ("edge.feed", Kind::Queue, 1),
+        ("edge.strong", Kind::Service, 2),
+        ("hub.uplink stored", Kind::Link, 3),
+        ("hub.uplink stored", Kind::Retry, 4),
+        ("hub.raw", Kind::Service, 2),
+    ];
+    let stages = stages.into_iter().map(stage).collect();
+    run.waterfalls = vec![Waterfall { sink: "hub.raw".into(), events: 1200, stages }];
     run
 }
 

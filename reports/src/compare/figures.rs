@@ -1,5 +1,7 @@
 //! Which figures two results of a scenario are held together by, and the word for each.
 
+use std::collections::BTreeSet;
+
 use super::{Delta, Tolerance, Word};
 use crate::phases::ratio;
 use crate::result::{Figure, LatencyMs, Phase, Recovery, Scenario, Stage, Verdict, Waterfall};
@@ -140,12 +142,13 @@ fn waterfall(pairs: &mut Vec<Pair>, a: &Waterfall, b: Option<&Waterfall>) {
         pairs.push(Pair::gone(format!("visible @{}", a.sink), Kind::Count, events, "no event came there".into()));
         return;
     };
-    // No event spent time in a stage that one side doesn't have.
+    // No event spent time in a stage that one side doesn't have. What it went into there, an older build does not tell.
     let mean = |of: &Waterfall, stage: &str| {
-        Figure::v(of.stages.iter().find(|known| known.stage == stage).map_or(0.0, |known| known.mean_ms.0))
+        let parts = of.stages.iter().filter(|known| known.stage == stage);
+        Figure::v(parts.fold(0.0, |sum, known| sum + known.mean_ms.0))
     };
-    let new_ones = b.stages.iter().filter(|y| a.stages.iter().all(|x| x.stage != y.stage));
-    for Stage { stage, .. } in a.stages.iter().chain(new_ones) {
+    let mut named: BTreeSet<&str> = BTreeSet::new();
+    for Stage { stage, .. } in a.stages.iter().chain(&b.stages).filter(|known| named.insert(&known.stage)) {
         let what = format!("{STAGE}{stage} mean @{}", a.sink);
         pairs.push(Pair::new(what, Kind::Ms, mean(a, stage), mean(b, stage)));
     }

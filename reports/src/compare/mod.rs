@@ -352,6 +352,7 @@ fn signs(old: &[Seed], new: &[Seed]) -> Signs {
 mod tests {
     use super::*;
     use crate::result::{Decimal, Expectation, Stage, Waterfall};
+    use crate::run::Kind;
     use crate::sample;
 
     fn with(change: impl Fn(&mut Scenario)) -> ResultFile {
@@ -496,7 +497,7 @@ mod tests {
         let way = |ms| Waterfall {
             sink: "hub.raw".into(),
             events: 9,
-            stages: vec![Stage { stage: "a".into(), mean_ms: Decimal(ms) }],
+            stages: vec![Stage { stage: "a".into(), kind: None, mean_ms: Decimal(ms) }],
         };
         let base = with(|s| s.waterfalls = vec![way(1.0)]);
         let worst = |change: &dyn Fn(&mut Scenario)| {
@@ -537,7 +538,7 @@ mod tests {
 
     #[test]
     fn a_stage_that_only_one_side_has_is_compared() {
-        let stage = |name: &str, ms| Stage { stage: name.into(), mean_ms: Decimal(ms) };
+        let stage = |name: &str, ms| Stage { stage: name.into(), kind: None, mean_ms: Decimal(ms) };
         let file = |stages: &[Stage]| {
             with(|s| s.waterfalls = vec![Waterfall { sink: "hub.raw".into(), events: 9, stages: stages.to_vec() }])
         };
@@ -547,6 +548,10 @@ mod tests {
         assert_eq!((slower.word, slower.deltas[0].what.as_str()), (Word::Regressed, "stage b mean @hub.raw"));
         assert!(slower.deltas[0].is_stage());
         assert_eq!(told(&head, &base).word, Word::Better);
+        // An older build did not tell what the time of a stage went into.
+        let of = |kind, ms| Stage { kind: Some(kind), ..stage("b", ms) };
+        let split = file(&[stage("a", 1.0), of(Kind::Service, 1.0), of(Kind::Retry, 2.0)]);
+        assert_eq!((told(&head, &split).word, told(&head, &split).deltas.len()), (Word::Equivalent, 0));
     }
 
     #[test]

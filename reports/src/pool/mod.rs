@@ -228,7 +228,7 @@ fn poured(seeds: &BTreeMap<u64, Vec<Waterfall>>) -> Vec<Waterfall> {
         };
         known.events += more.events;
         for (at, stage) in more.stages.iter().enumerate() {
-            match known.stages.iter_mut().find(|known| known.stage == stage.stage) {
+            match known.stages.iter_mut().find(|known| (&known.stage, known.kind) == (&stage.stage, stage.kind)) {
                 Some(known) => known.ns += stage.ns,
                 None => known.stages.insert(at.min(known.stages.len()), stage.clone()),
             }
@@ -240,13 +240,15 @@ fn poured(seeds: &BTreeMap<u64, Vec<Waterfall>>) -> Vec<Waterfall> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Stage;
+    use crate::run::{Kind, Stage};
     use crate::sample::{meta, run};
 
     #[test]
     fn seeds_add_up_to_the_same_in_any_order() {
         let of = |seed: u64, stages: &[&str]| {
-            let stages = stages.iter().map(|stage| Stage { stage: (*stage).into(), ns: seed }).collect();
+            let kind = |stage: &str| if stage == "retry" { Kind::Retry } else { Kind::Service };
+            let stage = |stage: &&str| Stage { stage: stage.replace("retry", "link"), kind: kind(stage), ns: seed };
+            let stages = stages.iter().map(stage).collect();
             SeedRun {
                 waterfalls: vec![Waterfall { sink: "hub.raw".into(), events: 1, stages }],
                 ..run(seed, |number| Some(number % 9))
@@ -261,7 +263,12 @@ mod tests {
         let first = pooled([0, 1, 2]);
         assert_eq!(first, pooled([2, 0, 1]));
         assert_eq!(first, pooled([1, 2, 0]));
-        let stages: Vec<&str> = first.waterfalls[0].stages.iter().map(|stage| stage.stage.as_str()).collect();
-        assert_eq!(stages, ["wait", "queue", "retry", "link"]);
+        let way = &first.waterfalls[0];
+        let stages: Vec<(&str, Option<Kind>)> =
+            way.stages.iter().map(|stage| (stage.stage.as_str(), stage.kind)).collect();
+        let (worked, again) = (Some(Kind::Service), Some(Kind::Retry));
+        assert_eq!(stages, [("wait", worked), ("queue", worked), ("link", again), ("link", worked)]);
+        let kinds = way.by_kind().expect("each stage has one").map(|(kind, ms)| (kind.name(), (ms * 3e6).round()));
+        assert_eq!(kinds, [("queue", 0.0), ("service", 12.0), ("link", 0.0), ("retry", 2.0)]);
     }
 }

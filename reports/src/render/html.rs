@@ -13,6 +13,7 @@ use crate::compare::{Comparison, Word};
 use crate::result::{
     Assertion, Figure, LatencyMs, Phase, Recovery, ResultFile, Scenario, Seed, Time, Verdict, Waterfall,
 };
+use crate::run::Kind;
 use crate::series::Timelines;
 
 /// Failing seeds of a scenario whose broken promises are shown.
@@ -150,17 +151,23 @@ fn lost(lost: u64, reported: u64, window: u64) -> String {
     text
 }
 
-/// Where the time went on the way to a sink: a bar a stage.
+/// Where the time went on the way to a sink: what it went into, in one bar, and a bar a stage.
 fn way(waterfall: &Waterfall) -> Markup {
     let total: f64 = waterfall.stages.iter().map(|stage| stage.mean_ms.0).sum();
+    let width = |ms: f64| format!("width:{:.1}%", 100.0 * ms / total.max(f64::MIN_POSITIVE));
     html! {
         h3 { "Where the time goes, to " code { (waterfall.sink) } }
         p .quiet { "mean of " (waterfall.events) " events, " (format!("{total:.2}")) " ms from due to visible" }
+        @if let Some(kinds) = waterfall.by_kind() {
+            div .kinds aria-hidden="true" { @for (kind, ms) in kinds { span class=(kind.name()) style=(width(ms)) {} } }
+            ul .legend { @for (kind, ms) in kinds { li { span class={ "key " (kind.name()) } aria-hidden="true" {} " " (kind.name()) " " (format!("{ms:.2}")) " ms" } } }
+        }
         div .scroll tabindex="0" { table .way {
             tbody { @for stage in &waterfall.stages { tr {
-                td { (stage.stage) }
+                @let kind = stage.kind.map_or("", Kind::name);
+                td { (stage.stage) } td .quiet { (kind) }
                 td { (format!("{:.2}", stage.mean_ms.0)) " ms" }
-                td .bar { span style=(format!("width:{:.1}%", 100.0 * stage.mean_ms.0 / total.max(f64::MIN_POSITIVE))) {} }
+                td .bar { span class=(kind) style=(width(stage.mean_ms.0)) {} }
             } } }
         } }
     }
