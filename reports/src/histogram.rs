@@ -111,6 +111,18 @@ impl Latency {
         self.came_us.len()
     }
 
+    /// Delays that came, µs, as percentiles say them, each with its number of events, in order.
+    pub(crate) fn buckets_us(&self) -> Vec<(u64, u64)> {
+        let said = |us| self.came_us.median_equivalent(us).min(self.max_ns / 1000);
+        let bucket = self.came_us.iter_recorded();
+        bucket.map(|bucket| (said(bucket.value_iterated_to()), bucket.count_since_last_iteration())).collect()
+    }
+
+    /// Events that had not come when the run ended, the least that they had been waited for, ns, and those that never will.
+    pub(crate) fn missing(&self) -> (u64, u64, u64) {
+        (self.open, self.open_min_ns, self.never)
+    }
+
     /// The delays of those that came, µs.
     pub(crate) fn came_us(&self) -> &Histogram<u64> {
         &self.came_us
@@ -143,15 +155,15 @@ impl Latency {
         if percentile == Percentile::Max {
             return Figure::v(to_ms(self.max_ns));
         }
-        Figure::v(three_digits(self.at_rank(rank) as f64 / 1000.0))
+        Figure::v(shown_ms(self.at_rank(rank)))
     }
 
     fn at_rank(&self, rank: u64) -> u64 {
         let mut below = 0;
-        for bucket in self.came_us.iter_recorded() {
-            below += bucket.count_since_last_iteration();
+        for (us, count) in self.buckets_us() {
+            below += count;
             if below >= rank {
-                return self.came_us.median_equivalent(bucket.value_iterated_to()).min(self.max_ns / 1000);
+                return us;
             }
         }
         unreachable!("rank {rank} lies within the {} events that came", self.came())
@@ -162,6 +174,11 @@ impl Latency {
 #[must_use]
 pub fn to_ms(ns: u64) -> f64 {
     ((ns + 500) / 1000) as f64 / 1000.0
+}
+
+/// A percentile in µs as it is shown, ms.
+pub(crate) fn shown_ms(us: u64) -> f64 {
+    three_digits(us as f64 / 1000.0)
 }
 
 /// Rounded to three significant digits, but never coarser than a whole ms below 1 s.

@@ -265,6 +265,7 @@ fn of_sinks(sinks: &BTreeMap<String, Latency>) -> LatencyMs {
         p99: worst(Percentile::P99),
         p99_9: worst(Percentile::P999),
         max: worst(Percentile::Max),
+        over_seeds: None,
     }
 }
 

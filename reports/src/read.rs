@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use crate::phases::ratio;
-use crate::result::{Figure, Phase, ResultFile, SCHEMA, SEMANTICS, Scenario, Spread, Verdict};
+use crate::result::{Figure, Interval, OverSeeds, Phase, ResultFile, SCHEMA, SEMANTICS, Scenario, Spread, Verdict};
 
 /// Longest step of time that a run can have, ms; a coarser one would hide every difference.
 const RESOLUTION_MS_MAX: u32 = 1_000;
@@ -160,6 +160,10 @@ fn sound_phase(of: &dyn Fn(&str) -> String, phase: &Phase) -> Result<(), ReadErr
         for (what, figure) in delays.figures() {
             possible(&of(&format!("{of_what}.{what}")), figure)?;
         }
+        for (what, Interval { low, high }) in delays.over_seeds.iter().flat_map(OverSeeds::told) {
+            let place = of(&format!("the interval of {of_what}.{what}"));
+            [low, high].into_iter().try_for_each(|figure| possible(&place, figure))?;
+        }
     }
     Ok(())
 }
@@ -248,6 +252,10 @@ mod tests {
             (
                 why(&|s| s["phases"]["all"]["replay_delay_ms"]["max"] = serde_json::json!({"v": -2})),
                 "replay.delay.max @all is -2",
+            ),
+            (
+                why(&|s| s["phases"]["all"]["latency_ms"]["over_seeds"]["p50"]["low"] = serde_json::json!({"v": -2})),
+                "the interval of latency.p50 @all is -2",
             ),
             (
                 why(&|s| s["recovery"][0]["steady_from_start_ms"]["p50"] = serde_json::json!({"v": -2})),

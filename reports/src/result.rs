@@ -346,6 +346,48 @@ pub struct LatencyMs {
     pub p99_9: Figure,
     /// The largest.
     pub max: Figure,
+    /// How sure the percentiles are; of the phases `all` and `steady`, where there are several seeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_seeds: Option<OverSeeds>,
+}
+
+/// Between which figures each percentile lies with a confidence of 95 %: a bootstrap over whole seeds. What the sample does not carry
+/// is absent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OverSeeds {
+    /// Seeds that were drawn from.
+    pub seeds: u64,
+    /// Of the median.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50: Option<Interval>,
+    /// Of the 95th percentile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95: Option<Interval>,
+    /// Of the 99th percentile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99: Option<Interval>,
+    /// Of the 99.9th percentile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_9: Option<Interval>,
+}
+
+/// Two figures between which a third one lies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Interval {
+    /// The lower end.
+    pub low: Figure,
+    /// The upper end.
+    pub high: Figure,
+}
+
+impl OverSeeds {
+    /// The intervals that are told, by the names of their percentiles.
+    pub fn told(&self) -> impl Iterator<Item = (&'static str, &Interval)> {
+        let all = [("p50", &self.p50), ("p95", &self.p95), ("p99", &self.p99), ("p99.9", &self.p99_9)];
+        all.into_iter().filter_map(|(what, interval)| Some((what, interval.as_ref()?)))
+    }
 }
 
 impl LatencyMs {

@@ -1,5 +1,6 @@
 //! All seeds of a scenario, added up one at a time in any order, and the verdict over them.
 
+mod interval;
 mod measure;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,8 @@ pub struct ScenarioMeta {
 #[derive(Clone, Debug, Default)]
 pub struct Pool {
     phases: BTreeMap<Phase, Totals>,
+    /// Of the phases whose percentiles get an interval.
+    by_seed: BTreeMap<Phase, interval::BySeed>,
     recoveries: BTreeMap<u64, Vec<Group>>,
     seeds: BTreeMap<u64, Seed>,
     sometimes: Vec<(String, BTreeSet<u64>)>,
@@ -80,6 +83,10 @@ impl Pool {
         let replaced = self.seeds.insert(run.seed, seed);
         assert!(replaced.is_none(), "seed {} was added twice", run.seed);
         self.recoveries.insert(run.seed, groups);
+        for phase in [Phase::All, Phase::Steady] {
+            let latency = &totals[&phase].latency;
+            self.by_seed.entry(phase).or_default().add(run.seed, latency);
+        }
         for (phase, totals) in &totals {
             self.phases.entry(phase.clone()).or_default().merge(totals);
         }
@@ -155,7 +162,7 @@ impl Pool {
             void,
             promise: meta.promise.clone(),
             expect,
-            phases: self.phases.iter().map(|(phase, totals)| (phase.to_string(), totals.to_result())).collect(),
+            phases: self.phases.iter().map(|(phase, totals)| (phase.to_string(), self.told(phase, totals))).collect(),
             recovery: self.recovery(),
             sometimes: self
                 .sometimes
@@ -168,6 +175,12 @@ impl Pool {
         };
         scenario.verdict = scenario.own_verdict();
         scenario
+    }
+
+    fn told(&self, phase: &Phase, totals: &Totals) -> result::Phase {
+        let mut told = totals.to_result();
+        told.latency_ms.over_seeds = self.by_seed.get(phase).and_then(interval::BySeed::intervals);
+        told
     }
 
     fn proved_nothing(&self, meta: &ScenarioMeta) -> Vec<String> {

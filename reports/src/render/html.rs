@@ -11,7 +11,8 @@ use super::text::{expected, figure, loud, percent, shown};
 use super::{GROUPS_SHOWN, most};
 use crate::compare::{Comparison, Word};
 use crate::result::{
-    Assertion, Figure, LatencyMs, Phase, Recovery, ResultFile, Scenario, Seed, Time, Verdict, Waterfall,
+    Assertion, Figure, Interval, LatencyMs, OverSeeds, Phase, Recovery, ResultFile, Scenario, Seed, Time, Verdict,
+    Waterfall,
 };
 use crate::run::Kind;
 use crate::series::Timelines;
@@ -101,6 +102,19 @@ fn phases(phases: &[(&String, &Phase)]) -> Markup {
     }
 }
 
+/// How sure the percentiles are.
+fn intervals(phases: &BTreeMap<String, Phase>) -> Markup {
+    let told = |over: &OverSeeds| {
+        let of = |(what, found): (&str, &Interval)| format!("{what} {} to {}", figure(&found.low), figure(&found.high));
+        over.told().map(of).collect::<Vec<_>>().join(", ")
+    };
+    html! { @for (name, phase) in phases {
+        @if let Some(over) = &phase.latency_ms.over_seeds {
+            p .quiet { "95 % interval over " (over.seeds) " seeds, " (name) ": " (told(over)) " ms" }
+        }
+    } }
+}
+
 /// How long what was done again took, in the phases where something was.
 fn replays(phases: &BTreeMap<String, Phase>) -> Markup {
     let replayed: Vec<(&String, &LatencyMs)> =
@@ -122,8 +136,8 @@ fn recoveries(groups: &[&Recovery]) -> Markup {
     html! {
         div .scroll tabindex="0" { table .n {
             thead {
-                tr { td colspan="2" {} th colspan="4" { "from the heal, ms" } th { "delay, event s" } th colspan="4" { "from the start, ms" } }
-                tr { th { "fault" } th { "n" } th { "first output p95" } th { "steady p50" } th { "steady p95" } th { "drained p95" } th { "deficit p95" } th { "detect p95" } th { "steady p50" } th { "steady p95" } th { "drained p95" } }
+                tr { td colspan="2" {} th colspan="4" { "from the heal, ms" } th { "event s" } th colspan="3" { "from the start, ms" } }
+                tr { th { "fault" } th { "n" } th { "first output p95" } th { "steady p50" } th { "steady p95" } th { "drained p95" } th { "deficit p95" } th { "detect p95" } th { "steady p95" } th { "drained p95" } }
             }
             tbody { @for recovery in groups { tr {
                 td { (recovery.fault) } td { (recovery.n) }
@@ -132,7 +146,7 @@ fn recoveries(groups: &[&Recovery]) -> Markup {
                 }
                 @let (steady, drained) = (recovery.steady_from_start_ms.as_ref(), recovery.drained_from_start_ms.as_ref());
                 @let detect = recovery.detect_from_start_ms.as_ref();
-                @for spread in [detect.map(|detect| &detect.p95), steady.map(|steady| &steady.p50), steady.map(|steady| &steady.p95), drained.map(|drained| &drained.p95)] {
+                @for spread in [detect.map(|detect| &detect.p95), steady.map(|steady| &steady.p95), drained.map(|drained| &drained.p95)] {
                     td { (spread.map_or_else(|| "–".to_owned(), short)) }
                 }
             } } }
@@ -255,6 +269,7 @@ fn section(scenario: &Scenario, extra: &Extra) -> Markup {
             @if !rest.is_empty() {
                 details { summary { (rest.len()) " smaller phases of faults that overlap" } (phases(&rest)) }
             }
+            (intervals(&scenario.phases))
             (replays(&scenario.phases))
             @if !scenario.recovery.is_empty() {
                 h3 { "Recovery" }
