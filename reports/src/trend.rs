@@ -57,7 +57,21 @@ mod tests {
         old,0123abc,ack_before_commit,fail,2,2400,1,0,0.016667,7,2560,6960
         new,0123abc,ack_before_commit,fail,2,2400,1,0,0.016667,7,2560,6960
         ");
-        insta::assert_snapshot!(spelled(&crate::render::trend(&p99(&results))), @"[p99 by result, a line a scenario] p99, ms result 1.0 10.0 100.0 1000.0 10000.0 1.0 1.1 1.2 1.3 1.4 1.5 1.6 1.7 1.8 1.9 2.0 ack_before_commit");
+        insta::assert_snapshot!(spelled(&crate::render::trend(&p99(&results))), @"[p99 by result, a line a scenario] p99, ms result 1.0 10.0 100.0 1000.0 10000.0 1 2 ack_before_commit");
+    }
+
+    #[test]
+    fn below_a_trend_stand_whole_results() {
+        let below = |results: usize| {
+            let points = (1..=results).map(|at| (at as f64, 5.0)).collect();
+            let told = spelled(&crate::render::trend(&[("a".to_owned(), points)]));
+            // Delays have a decimal.
+            told.rsplit_once(".0 ").map(|(_, below)| below.to_owned()).unwrap_or(told)
+        };
+        assert_eq!(below(1), "1 2 a");
+        assert_eq!(below(3), "1 2 3 a");
+        assert_eq!(below(10), "1 2 3 4 5 6 7 8 9 10 a");
+        assert_eq!(below(37), "5 10 15 20 25 30 35 a");
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub(super) fn timeline(run: &Series, twin: Option<&Series>) -> String {
         let mut chart = room(area, 28)
             .build_cartesian_2d(0.0..end_s.max(0.001), (LEAST_MS..top).log_scale())
             .map_err(|error| error.to_string())?;
-        grid(&mut chart, "virtual time, s", "worst delay, ms", None)?;
+        grid(&mut chart, "virtual time, s", "worst delay, ms", None, None)?;
         for band in &run.faults {
             let from = band.from_ms as f64 / 1000.0;
             let to = (band.to_ms as f64 / 1000.0).min(end_s).max(from + end_s / 400.0);
@@ -102,11 +102,14 @@ pub(super) fn spectrum(lines: Vec<Points>) -> String {
         let mut chart = room(area, 28)
             .build_cartesian_2d((1.0..right).log_scale(), (LEAST_MS..top).log_scale())
             .map_err(|error| error.to_string())?;
-        grid(&mut chart, "percentile", "delay, ms", Some(&|x| percentile(*x)))?;
+        grid(&mut chart, "percentile", "delay, ms", Some(&|x| percentile(*x)), None)?;
         let clipped = lines.into_iter().map(|line| line.into_iter().map(|(x, ms)| (x, ms.max(LEAST_MS))).collect());
         draw_lines(&mut chart, clipped.collect())
     })
 }
+
+/// Results that have their number below a trend, at most.
+const RESULTS_LABELLED: usize = 10;
 
 /// Figures of results one after the other; the names stand at the ends of their lines.
 pub(super) fn trend(lines: &[(String, Points)]) -> String {
@@ -117,7 +120,8 @@ pub(super) fn trend(lines: &[(String, Points)]) -> String {
         let mut chart = room(area, 150)
             .build_cartesian_2d(1.0..right, (LEAST_MS..top).log_scale())
             .map_err(|error| error.to_string())?;
-        grid(&mut chart, "result", "p99, ms", None)?;
+        // Results are whole: no more labels than there are of them.
+        grid(&mut chart, "result", "p99, ms", Some(&|x| format!("{x}")), Some(RESULTS_LABELLED.min(right as usize)))?;
         for ((name, points), colour) in lines.iter().zip(LINES.iter().cycle()) {
             let Some(end) = points.last().copied() else { continue };
             let text = Text::new(name.clone(), (end.0, end.1.max(LEAST_MS)), (FONT, TEXT).into_font().color(colour));
@@ -141,12 +145,13 @@ fn room<'a, 'b>(area: &'a Area<'b>, right: i32) -> ChartBuilder<'a, 'b, SVGBacke
     room
 }
 
-/// The grid behind the lines, with what its axes say.
+/// The grid behind the lines, with what its axes say, and how many labels are below it at most.
 fn grid<'a, X, Y>(
     chart: &mut Chart<'a, '_, X, Y>,
     x: &str,
     y: &str,
     x_label: Option<&dyn Fn(&f64) -> String>,
+    x_labels: Option<usize>,
 ) -> Result<(), String>
 where
     X: Ranged<ValueType = f64> + ValueFormatter<f64>,
@@ -157,6 +162,9 @@ where
     mesh.label_style((FONT, TEXT).into_font().color(&INK)).x_desc(x).y_desc(y);
     if let Some(x_label) = &x_label {
         mesh.x_label_formatter(x_label);
+    }
+    if let Some(labels) = x_labels {
+        mesh.x_labels(labels);
     }
     mesh.draw().map_err(|error| error.to_string())
 }
