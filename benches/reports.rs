@@ -125,7 +125,7 @@ fn main() {
     };
     let page = || {
         let log = hlog::render(&pool, "page");
-        let tags = hlog::parse(&log, "page").expect("what was just written can be read");
+        let tags = hlog::parse(&log, &result.scenarios[0]).expect("what was just written can be read");
         let spectrum: Vec<_> =
             tags.iter().take(5).map(|(tag, histogram)| (tag.clone(), hlog::spectrum(histogram))).collect();
         let extra = Extra { spectrum, timelines: Some(timelines.clone()) };

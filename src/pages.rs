@@ -111,7 +111,7 @@ fn extra(dir: &str, alone: bool, scenario: &Scenario) -> Result<Extra, Exit> {
         [Some(own), alone.then(|| format!("{dir}/{name}"))].into_iter().flatten()
     };
     let mut log = match first_there(places("latency.hlog"))? {
-        Some((path, text)) => hlog::parse(&text, id).map_err(|error| unusable(path, &error))?,
+        Some((path, text)) => hlog::parse(&text, scenario).map_err(|error| unusable(path, &error))?,
         None => Vec::new(),
     };
     // Of the phases the whole, the quiet part, and the faults with the longest tails.

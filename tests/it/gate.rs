@@ -383,7 +383,10 @@ fn a_page_is_made_again_as_it_was_and_of_nothing_that_is_broken() {
     let timeline = project.read("out/gate/bad/timeline.json");
     let other = project.read("out/gate/cut/timeline.json");
     let log = project.read("out/gate/bad/latency.hlog");
+    let lines: Vec<&str> = log.lines().collect();
+    let at_a_line = format!("{}\n", lines[..lines.len() - 2].join("\n"));
     for (file, sound, broken) in [
+        ("latency.hlog", &log, at_a_line.as_str()),
         ("latency.hlog", &log, "garbage\n"),
         ("latency.hlog", &log, ""),
         ("latency.hlog", &log, &log[..log.len() - 20]),
