@@ -77,8 +77,8 @@ fn named(track: u64, name: &str) -> Value {
 mod tests {
     use super::*;
 
-    #[test]
-    fn lives_faults_and_packets_have_their_spans() {
+    /// A crash of the hub, and a packet that waits for it.
+    fn crash() -> Vec<Line> {
         let line = |at_ns, host: Option<&str>, what: &str, place: &str, packet: Option<&str>| Line {
             at_ns,
             host: host.map(str::to_owned),
@@ -89,7 +89,7 @@ mod tests {
             to: None,
             more: String::new(),
         };
-        let lines = [
+        vec![
             line(0, Some("hub"), "up", "", None),
             line(1_000, Some("edge"), "due", "edge.feed", Some("q")),
             line(2_000, None, "fault", "crash", None),
@@ -97,8 +97,20 @@ mod tests {
             line(3_000, None, "heal", "crash", None),
             line(3_000, Some("hub"), "up", "", None),
             line(9_000, Some("hub"), "visible", "hub.raw", Some("q")),
-        ];
-        let document = document(&lines);
+            line(9_500, None, "VIOLATION", "lost", None),
+        ]
+    }
+
+    #[test]
+    fn the_trace_of_a_crash() {
+        let document = document(&crash());
+        let events = document["traceEvents"].as_array().unwrap().iter().map(|event| format!("{event}\n"));
+        insta::assert_snapshot!("trace_crash", events.collect::<String>());
+    }
+
+    #[test]
+    fn lives_faults_and_packets_have_their_spans() {
+        let document = document(&crash());
         let events = document["traceEvents"].as_array().unwrap();
         let of = |phase: &str| events.iter().filter(|event| event["ph"] == phase).collect::<Vec<_>>();
         assert_eq!((of("M").len(), of("X").len(), of("b").len(), of("e").len()), (3, 3, 1, 1));
