@@ -200,3 +200,38 @@ pub(crate) fn entered(history: &History) -> IndexMap<Identity, &OfferRecord> {
 fn count<K: Hash + Eq>(stages: &mut IndexMap<K, Work>, key: K, at_ns: u64) {
     stages.entry(key).and_modify(|work| work.again += 1).or_insert(Work { first_ns: at_ns, again: 0 });
 }
+
+#[cfg(test)]
+mod tests {
+    use seaworthy_engine::observe::Event;
+
+    use super::*;
+    use crate::history::Probed;
+
+    const MS: u64 = 1_000_000;
+
+    /// What a host said, in its how-many-th life.
+    fn said(ms: u64, host: &str, incarnation: u64, what: What) -> Probed {
+        let event = Event { what, place: "uplink".into(), identity: None, seq: Seq(0), attempt: 0 };
+        Probed { at_ns: ms * MS, host: host.into(), incarnation, event }
+    }
+
+    #[test]
+    fn the_engine_notices_what_it_did_not_say_in_the_warm_up() {
+        let refused = |reason: &str| What::Refused { reason: reason.into() };
+        let history = History {
+            warmup_ns: 1_000 * MS,
+            events: vec![
+                said(6, "hub", 1, What::Recovered),
+                said(500, "edge", 1, refused("lane.duplicate")),
+                said(1_500, "edge", 1, refused("lane.duplicate")),
+                said(1_600, "hub", 1, refused("lane.duplicate")),
+                said(1_700, "edge", 1, refused("journal.full")),
+                said(1_800, "edge", 1, What::Committed),
+                said(1_900, "hub", 2, What::Recovered),
+            ],
+            ..History::default()
+        };
+        assert_eq!(noticed(&history), [1_600 * MS, 1_700 * MS, 1_900 * MS]);
+    }
+}
