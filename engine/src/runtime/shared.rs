@@ -245,7 +245,7 @@ impl Shared {
             };
             let letter = match dropped {
                 Some(reason) => {
-                    events.push(What::Dropped { reason: reason.into() }, &item);
+                    events.push_at(node, What::Dropped { reason: reason.into() }, &item);
                     Vec::new()
                 }
                 None => {
@@ -352,6 +352,14 @@ impl Events {
         if self.heard {
             let (place, identity, seq) = (self.place.clone(), Some(item.packet.identity), item.tree.seq());
             self.made.push(Event { what, place, identity, seq, attempt });
+        }
+    }
+
+    /// It happened to that packet at another place.
+    fn push_at(&mut self, place: &Place, what: What, item: &Item) {
+        if self.heard {
+            let (place, identity, seq) = (place.clone(), Some(item.packet.identity), item.tree.seq());
+            self.made.push(Event { what, place, identity, seq, attempt: 0 });
         }
     }
 }

@@ -1,18 +1,23 @@
-//! `channel.one_lease`, `channel.held`, `channel.backoff`: what holds where packets are leased, from the probe events of their host.
+//! `channel.one_lease`, `channel.held`, `channel.backoff`, `channel.parked`: what holds where packets are leased, from the probe events of their host.
 //!
 //! A packet is leased to one member at a time: a second lease begins only once the first has ended, with a reason, or with
 //! the host · only a held packet is settled, save one that becomes a dead letter in the same step · whose lease ran out waits
-//! before it is handed out again.
+//! before it is handed out again · what is of a parked key is not handed out any more, and only such is given up for its key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use seaworthy_engine::node::Class;
 use seaworthy_engine::observe::What;
+use seaworthy_engine::packet::{Identity, Seq};
 
 use super::channel::{Slot, events};
-use super::{Case, ChannelAt, seconds};
+use super::{Case, ChannelAt, Leased, seconds};
 use crate::history::Probed;
+use crate::outside;
 use crate::plan::Ns;
 
+/// Keys that a group parks at most; of further ones only the poison itself is given up.
+const PARKED_MAX: usize = 4096;
 /// The reasons with which a lease ends before its packet is settled.
 const ENDS: [&str; 3] = ["lease.expired", "lease.retry", "lease.member_gone"];
 
@@ -86,5 +91,62 @@ pub(super) fn backoff(case: &Case<'_>) -> Vec<(Ns, String)> {
         }
         _ => {}
     });
+    found
+}
+
+/// The keys of packets, by the identity with which they entered. What a node made of them may have another.
+fn keys<'a>(case: &Case<'a>) -> BTreeMap<Identity, &'a str> {
+    let offers = case.history.offers.iter();
+    let keyed: BTreeMap<&str, &str> =
+        offers.filter_map(|offer| Some((&*offer.packet_id, offer.key.as_deref()?))).collect();
+    outside::entered(case.history).filter_map(|(identity, name)| Some((identity, *keyed.get(name)?))).collect()
+}
+
+/// Once a packet was given up for too many deliveries, its key is parked: nothing of it is handed out any more, in no later life of
+/// the host either. And for its key a packet is given up only where that has a poison.
+pub(super) fn parked(case: &Case<'_>) -> Vec<(Ns, String)> {
+    let parks = |slot: &Slot| matches!(case.channels[slot.0].leased, Some(Leased { parks: true, .. }));
+    let here: Vec<(&Probed, Slot)> = events(case).filter(|(_, slot)| parks(slot)).collect();
+    if here.is_empty() {
+        return Vec::new();
+    }
+    let keys = keys(case);
+    let key_of = |probed: &Probed| probed.event.identity.and_then(|identity| keys.get(&identity).copied());
+    let is = |what: &What, class: Class| matches!(what, What::DeadLettered { reason } if **reason == *class.name());
+    // By channel and key: the poison.
+    let mut since: BTreeMap<(usize, &str), (Ns, Seq)> = BTreeMap::new();
+    let mut full: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut found = Vec::new();
+    let poisoned = here.iter().filter(|(probed, _)| is(&probed.event.what, Class::AttemptsExhausted));
+    let poisoned: BTreeSet<(usize, Option<&str>)> =
+        poisoned.map(|(probed, (channel, _))| (*channel, key_of(probed))).collect();
+    for (probed, (channel, seq)) in here {
+        let Some(key) = key_of(probed) else { continue };
+        let ChannelAt { host, channel: name, .. } = &case.channels[channel];
+        let at = seconds(probed.at_ns);
+        match &probed.event.what {
+            what if is(what, Class::AttemptsExhausted) => {
+                let parked = full.entry(channel).or_default();
+                if *parked < PARKED_MAX && !since.contains_key(&(channel, key)) {
+                    *parked += 1;
+                    since.insert((channel, key), (probed.at_ns, seq));
+                }
+            }
+            what if is(what, Class::OrderingBlocked) && !poisoned.contains(&(channel, Some(key))) => {
+                let what =
+                    format!("{host}.{name} {seq} given up {at} for its key {key}, of which no packet was poison");
+                found.push((probed.at_ns, what));
+            }
+            What::Granted { .. } => {
+                if let Some((parked_ns, poison)) = since.get(&(channel, key)) {
+                    let parked = seconds(*parked_ns);
+                    let what =
+                        format!("{host}.{name} {seq} of key {key} handed out {at}, parked {parked} with {poison}");
+                    found.push((probed.at_ns, what));
+                }
+            }
+            _ => {}
+        }
+    }
     found
 }

@@ -6,6 +6,7 @@ mod budget;
 mod channel;
 mod durability;
 mod exits;
+mod inbox;
 mod lease;
 mod letters;
 mod lost;
@@ -18,7 +19,9 @@ mod unresolved;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use seaworthy_engine::process::{ChannelPlan, GroupPlan};
+use seaworthy_engine::process::{ChannelPlan, GroupPlan, OnPoison, Order};
+
+pub use inbox::InboxAt;
 
 use crate::history::{History, OfferRecord};
 use crate::ledger::Ledger;
@@ -118,6 +121,8 @@ pub struct Leased {
     pub max_deliver: Option<u32>,
     /// The wait before the second delivery of a packet whose lease ran out, ns.
     pub backoff_ns: Ns,
+    /// Whether what follows a poison of its key is given up, too.
+    pub parks: bool,
 }
 
 impl ChannelAt {
@@ -127,7 +132,8 @@ impl ChannelAt {
         let one_way = comes_one_way(plan, all, &mut BTreeSet::new());
         let name = seaworthy_engine::runtime::journal_channel(&plan.id).to_string();
         let (max_deliver, backoff_ns) = (plan.options.max_deliver, plan.options.backoff_ns);
-        let leased = |group: &GroupPlan| plan.is_leased(group).then_some(Leased { max_deliver, backoff_ns });
+        let parks = plan.options.on_poison == OnPoison::ParkKey && plan.options.order == Order::Key;
+        let leased = |group: &GroupPlan| plan.is_leased(group).then_some(Leased { max_deliver, backoff_ns, parks });
         let at = |channel: String, leased| ChannelAt { host: plan.host.clone(), channel, one_way, leased };
         match plan.groups.as_slice() {
             [group] => vec![at(name, leased(group))],
@@ -171,6 +177,8 @@ pub struct Case<'a> {
     pub limits: &'a Limits,
     /// The channels.
     pub channels: &'a [ChannelAt],
+    /// The inboxes that drop the oldest.
+    pub inboxes: &'a [InboxAt],
 }
 
 impl Case<'_> {
@@ -188,7 +196,7 @@ impl Case<'_> {
 type Judge = fn(&Case<'_>) -> Vec<(Ns, String)>;
 
 /// The built-in checks by name. Each has a sabotage in `scenarios/must_fail/`.
-const CHECKS: [(&str, Judge); 30] = [
+const CHECKS: [(&str, Judge); 32] = [
     ("lost", lost::silent),
     ("lost.reported", lost::reported),
     ("lost.window", lost::window),
@@ -197,6 +205,7 @@ const CHECKS: [(&str, Judge); 30] = [
     ("unresolved", unresolved::judge),
     ("rejected", budget::rejected),
     ("shed", budget::shed),
+    ("shed.oldest", inbox::oldest),
     ("dead_lettered", budget::dead_lettered),
     ("dead_letter.record", letters::judge),
     ("bounds.backlog", bounds::backlog),
@@ -216,6 +225,7 @@ const CHECKS: [(&str, Judge); 30] = [
     ("channel.one_lease", lease::one_lease),
     ("channel.held", lease::held),
     ("channel.backoff", lease::backoff),
+    ("channel.parked", lease::parked),
     ("engine.panic", exits::panicked),
     ("engine.ended", exits::ended),
     ("assertion", assertion::judge),

@@ -46,6 +46,8 @@ fn parse(action: &Action) -> Option<(Sabotage, &str)> {
         "grant_settled" => Sabotage::Probe(Lie::GrantSettled),
         "settle_expired" => Sabotage::Probe(Lie::SettleExpired),
         "grant_expired" => Sabotage::Probe(Lie::GrantExpired),
+        "grant_parked" => Sabotage::Probe(Lie::GrantParked),
+        "drop_newest" => Sabotage::Probe(Lie::DropNewest),
         "give_up_early" => Sabotage::Probe(Lie::GiveUpEarly),
         "hide_refusals" => Sabotage::Probe(Lie::HideRefusals),
         "admit_fenced" => Sabotage::Probe(Lie::AdmitFenced),

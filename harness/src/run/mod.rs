@@ -21,7 +21,7 @@ pub use self::read::{PrepareError, ReadText, read_graph};
 pub use self::real::{ROUND_EVENTS_MAX, Real, RealError};
 use crate::adapt;
 use crate::calibrate::Calibration;
-use crate::check::{self, Case, ChannelAt, Violation};
+use crate::check::{self, Case, ChannelAt, InboxAt, Violation};
 use crate::conditions::{Sometimes, trigger};
 use crate::engine_system::EngineSystem;
 use crate::fault::lane_proxy::ProxyFaults;
@@ -405,10 +405,17 @@ impl Prepared {
         let expected = reference::evaluate(&mut flow, events);
         let ledger = ledger::join(&history, &expected, &declared).map_err(fail)?;
         let limits = adapt::limits(&self.scenario, self.processes.processes.iter().map(|process| &*process.id));
-        let channels: Vec<ChannelAt> = self.channels();
+        let (channels, inboxes) = (self.channels(), InboxAt::of(&self.processes));
         let undone = undone::undone(&history);
-        let case =
-            Case { history: &history, undone: &undone, ledger: &ledger, plan, limits: &limits, channels: &channels };
+        let case = Case {
+            history: &history,
+            undone: &undone,
+            ledger: &ledger,
+            plan,
+            limits: &limits,
+            channels: &channels,
+            inboxes: &inboxes,
+        };
         let mut violations = seen;
         // The world names a panic before the check of that name finds it in the history.
         let panicked = violations.iter().any(|violation| violation.check == "engine.panic");

@@ -25,6 +25,10 @@ pub enum Lie {
     SettleExpired,
     /// What was held by a lease that ran out is handed out at once.
     GrantExpired,
+    /// What was given up for too many deliveries is handed out once more.
+    GrantParked,
+    /// When something was dropped as the oldest, what comes much later was, too.
+    DropNewest,
     /// What was handed out is given up, as if that had been once too often.
     GiveUpEarly,
     /// What a sink refused is not told.
@@ -52,6 +56,10 @@ impl Lie {
             (Lie::GrantExpired, What::Refused { reason }) if **reason == *"lease.expired" => {
                 Some(What::Granted { to: None })
             }
+            (Lie::GrantParked, What::DeadLettered { reason }) if **reason == *Class::AttemptsExhausted.name() => {
+                Some(What::Granted { to: None })
+            }
+            (Lie::DropNewest, What::Dropped { .. }) => Some(what.clone()),
             (Lie::GiveUpEarly, What::Granted { .. }) => {
                 Some(What::DeadLettered { reason: Class::AttemptsExhausted.name().into() })
             }
@@ -62,6 +70,11 @@ impl Lie {
             _ => None,
         }
     }
+}
+
+/// How much higher than the event's number that of a lie is: what was not dropped comes much later.
+pub(crate) fn ahead(lie: &What) -> u64 {
+    if matches!(lie, What::Dropped { .. }) { 1_000 } else { 0 }
 }
 
 /// The lies of all hosts.

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use bytes::Bytes;
 use seaworthy_engine::env::{Probe, Seed};
 use seaworthy_engine::observe::{Event, Place, What};
+use seaworthy_engine::packet::Seq;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::hosts::{HostIndex, Hosts, WorldTime};
-use super::lies::{Lie, Lies};
+use super::lies::{self, Lie, Lies};
 use super::seed::KeyedSeed;
 use super::sink::{Endpoint, Sinks};
 use super::trace::{Kind, Trace, Tracer, WORLD};
@@ -345,7 +346,8 @@ impl Probe for HostProbe {
             }
             probed(inner, event.clone());
             for what in inner.lies.behind(self.host, &event.place, &event.what) {
-                probed(inner, Event { what, ..event.clone() });
+                let seq = Seq(event.seq.0 + lies::ahead(&what));
+                probed(inner, Event { what, seq, ..event.clone() });
             }
         }
     }

@@ -165,6 +165,46 @@ fn what_ran_out_waits_before_it_is_handed_out_again() {
 }
 
 #[test]
+fn a_parked_key_stays_parked() {
+    let events = |more: &'static [(u64, &'static str)]| {
+        move |history: &mut History| {
+            let entered = (1..=3).map(|seq| probed("edge", S, What::Entered, "feed", seq, seq));
+            let dead = |reason: &str| What::DeadLettered { reason: reason.into() };
+            let expired = What::Refused { reason: "lease.expired".into() };
+            let told = more.iter().flat_map(|(seq, what)| {
+                let whats = match *what {
+                    "granted" => vec![What::Granted { to: None }],
+                    "poison" => vec![expired.clone(), dead("attempts.exhausted"), settled()],
+                    reason => vec![dead(reason), settled()],
+                };
+                whats.into_iter().map(|what| probed("hub", 6 * S, what, "lot", *seq, *seq))
+            });
+            history.events.extend(entered.chain(told));
+        }
+    };
+    trips(events(&[(1, "granted"), (1, "poison"), (2, "ordering.blocked"), (3, "ordering.blocked")]), &[]);
+    let granted = "hub.lot 2 of key k handed out 6.000 s, parked 6.000 s with 1";
+    trips(events(&[(1, "granted"), (1, "poison"), (2, "granted")]), &[("channel.parked", granted)]);
+    let alone = "hub.lot 2 given up 6.000 s for its key k, of which no packet was poison";
+    trips(events(&[(2, "ordering.blocked")]), &[("channel.parked", alone)]);
+}
+
+#[test]
+fn an_inbox_drops_the_oldest() {
+    let events = |handled: u64| {
+        move |history: &mut History| {
+            let dropped = What::Dropped { reason: "inbox.drop_oldest".into() };
+            history.events.push(probed("hub", 6 * S, dropped, "short", 9, 9));
+            history.events.extend((1..=handled).map(|seq| probed("hub", 6 * S, What::Processed, "short", seq, seq)));
+        }
+    };
+    trips(events(2), &[]);
+    let third =
+        "hub.short handled 3 at 6.000 s, older than 9, which was dropped as the oldest; more than its 2 in hand";
+    trips(events(3), &[("shed.oldest", third)]);
+}
+
+#[test]
 fn what_was_given_up_keeps_no_order() {
     let mut history = well();
     history.effects[1].at_ns = 5 * S;
@@ -173,8 +213,16 @@ fn what_was_given_up_keeps_no_order() {
     let (limits, plan) = (Limits::default(), plan());
     let found = |history: &History| {
         let undone = BTreeSet::new();
-        order::judge(&Case { history, undone: &undone, ledger: &ledger, plan: &plan, limits: &limits, channels: &[] })
-            .len()
+        order::judge(&Case {
+            history,
+            undone: &undone,
+            ledger: &ledger,
+            plan: &plan,
+            limits: &limits,
+            channels: &[],
+            inboxes: &[],
+        })
+        .len()
     };
     assert_eq!(found(&history), 1);
     history.dead_letters.push(buried("q3", "attempts.exhausted"));

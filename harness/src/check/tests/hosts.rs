@@ -151,8 +151,15 @@ fn a_disk_that_fails_explains_an_error_there_and_a_while_after() {
         let ledger = join(&history, &expected(&history), &Declared::default()).unwrap();
         let limits = Limits::default();
         let undone = BTreeSet::new();
-        let case =
-            Case { history: &history, undone: &undone, ledger: &ledger, plan: &plan, limits: &limits, channels: &[] };
+        let case = Case {
+            history: &history,
+            undone: &undone,
+            ledger: &ledger,
+            plan: &plan,
+            limits: &limits,
+            channels: &[],
+            inboxes: &[],
+        };
         exits::ended(&case).len()
     };
     let found =

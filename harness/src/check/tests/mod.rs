@@ -122,11 +122,14 @@ fn violations(history: &History, limits: &Limits, declared: &Declared) -> Vec<Vi
     };
     let channels = [
         at("uplink", None),
-        at("pool", Some(Leased { max_deliver: Some(2), backoff_ns: 0 })),
-        at("patient", Some(Leased { max_deliver: None, backoff_ns: S / 10 })),
+        at("pool", Some(Leased { max_deliver: Some(2), backoff_ns: 0, parks: false })),
+        at("patient", Some(Leased { max_deliver: None, backoff_ns: S / 10, parks: false })),
+        at("lot", Some(Leased { max_deliver: Some(1), backoff_ns: 0, parks: true })),
     ];
     let undone = undone::undone(history);
-    let case = Case { history, undone: &undone, ledger: &ledger, plan: &plan(), limits, channels: &channels };
+    let inboxes = [InboxAt { host: "hub".into(), node: "short".into(), max: 2 }];
+    let (undone, plan) = (&undone, &plan());
+    let case = Case { history, undone, ledger: &ledger, plan, limits, channels: &channels, inboxes: &inboxes };
     judge_all(&case, &[])
 }
 
