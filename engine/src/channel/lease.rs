@@ -377,6 +377,16 @@ impl Leases {
         self.packets.get(&seq).is_some_and(held)
     }
 
+    /// What a member believes to hold and doesn't, by lease.
+    #[must_use]
+    pub fn over(&self, member: &str, holding: &BTreeSet<(u64, Seq)>) -> BTreeMap<u64, Vec<Seq>> {
+        let mut over: BTreeMap<u64, Vec<Seq>> = BTreeMap::new();
+        for (lease, seq) in holding.iter().filter(|(lease, seq)| !self.is_held(*seq, *lease, member)) {
+            over.entry(*lease).or_default().push(*seq);
+        }
+        over
+    }
+
     /// The lease and the member that hold a packet now.
     #[must_use]
     pub fn holder(&self, seq: Seq) -> Option<(u64, &str)> {

@@ -211,12 +211,7 @@ impl Dispatcher {
                 let generation = self.leases.join(&member, session, credits as usize, &holding, now);
                 self.sessions.insert(member.clone(), Open { session, out, early: Some(Vec::new()) });
                 // What it believes to hold and doesn't any more; else it would find more granted than it asked for.
-                let mut over: BTreeMap<u64, Vec<Seq>> = BTreeMap::new();
-                for (lease, seq) in
-                    holding.into_iter().filter(|(lease, seq)| !self.leases.is_held(*seq, *lease, &member))
-                {
-                    over.entry(lease).or_default().push(seq);
-                }
+                let over = self.leases.over(&member, &holding);
                 let probe = &*self.shared.env.probe;
                 sometimes!(
                     probe,

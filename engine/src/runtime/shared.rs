@@ -350,16 +350,14 @@ impl Events {
     #[inline]
     pub(crate) fn push_delivery(&mut self, what: What, item: &Item, attempt: u32) {
         if self.heard {
-            let (place, identity, seq) = (self.place.clone(), Some(item.packet.identity), item.tree.seq());
-            self.made.push(Event { what, place, identity, seq, attempt });
+            self.made.push(of_item(&self.place, what, item, attempt));
         }
     }
 
     /// It happened to that packet at another place.
     fn push_at(&mut self, place: &Place, what: What, item: &Item) {
         if self.heard {
-            let (place, identity, seq) = (place.clone(), Some(item.packet.identity), item.tree.seq());
-            self.made.push(Event { what, place, identity, seq, attempt: 0 });
+            self.made.push(of_item(place, what, item, 0));
         }
     }
 }
@@ -369,6 +367,11 @@ impl std::ops::Deref for Events {
     fn deref(&self) -> &[Event] {
         &self.made
     }
+}
+
+#[inline]
+fn of_item(place: &Place, what: What, item: &Item, attempt: u32) -> Event {
+    Event { what, place: place.clone(), identity: Some(item.packet.identity), seq: item.tree.seq(), attempt }
 }
 
 /// An event without a packet.

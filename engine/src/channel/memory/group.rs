@@ -94,10 +94,7 @@ impl Group {
         self.tell(&member, ToMember::Joined { generation, incarnation, floor: self.floor });
         let others: Vec<MemberName> = self.sessions.keys().filter(|other| **other != member).cloned().collect();
         others.iter().for_each(|other| self.tell(other, ToMember::Generation { generation }));
-        let over = joining.holding.iter().filter(|(lease, seq)| !self.leases.is_held(*seq, *lease, &member));
-        let mut by_lease: BTreeMap<u64, Vec<Seq>> = BTreeMap::new();
-        over.for_each(|(lease, seq)| by_lease.entry(*lease).or_default().push(*seq));
-        for (lease, seqs) in by_lease {
+        for (lease, seqs) in self.leases.over(&member, &joining.holding) {
             self.tell(&member, ToMember::Fenced { generation, still_held: false, lease, seqs });
         }
         session
