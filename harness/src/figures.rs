@@ -6,12 +6,13 @@ use std::hash::Hash;
 use indexmap::IndexMap;
 use seaworthy_engine::assert::{Claim, catalogue};
 use seaworthy_engine::observe::What;
-use seaworthy_engine::packet::{Identity, Seq};
+use seaworthy_engine::packet::Identity;
 use seaworthy_reports::run::{AtSink, Broken, EventRun, FaultRun, SeedRun, Work};
 
 use crate::check::Violation;
 use crate::history::{History, OfferRecord};
 use crate::ledger::Ledger;
+use crate::outside;
 
 /// Why a channel refuses what it holds already: the producer sent it again.
 const RESENT: &str = "lane.duplicate";
@@ -170,7 +171,7 @@ fn done(history: &History) -> Done<'_> {
 /// When the first of the work on each packet began that was done again, by the packet's name. What nodes made anew of a packet is
 /// another one, known at endpoints alone.
 fn begun_again<'a>(history: &'a History, done: &Done<'a>) -> BTreeMap<&'a str, u64> {
-    let entered = entered(history);
+    let entered: BTreeMap<Identity, &OfferRecord> = outside::entered(history).collect();
     let stages = done.stages.iter().filter_map(|((.., identity), work)| Some((entered.get(identity)?, work)));
     let stages = stages.map(|(offer, work)| (&*offer.packet_id, work));
     let sinks = done.sinks.iter().map(|((_, packet_id), work)| (*packet_id, work));
@@ -182,21 +183,6 @@ fn begun_again<'a>(history: &'a History, done: &Done<'a>) -> BTreeMap<&'a str, u
     began
 }
 
-/// The offer that each packet came in as, in order of entering.
-pub(crate) fn entered(history: &History) -> IndexMap<Identity, &OfferRecord> {
-    let offers: BTreeMap<(&str, Seq), &OfferRecord> =
-        history.offers.iter().map(|offer| ((&*offer.entry, offer.seq), offer)).collect();
-    let mut entered = IndexMap::new();
-    for probed in history.events.iter().filter(|probed| probed.event.what == What::Entered) {
-        let entry = format!("{}.{}", probed.host, probed.event.place);
-        let known = offers.get(&(entry.as_str(), probed.event.seq));
-        if let (Some(identity), Some(offer)) = (probed.event.identity, known) {
-            entered.entry(identity).or_insert(*offer);
-        }
-    }
-    entered
-}
-
 fn count<K: Hash + Eq>(stages: &mut IndexMap<K, Work>, key: K, at_ns: u64) {
     stages.entry(key).and_modify(|work| work.again += 1).or_insert(Work { first_ns: at_ns, again: 0 });
 }
@@ -204,6 +190,7 @@ fn count<K: Hash + Eq>(stages: &mut IndexMap<K, Work>, key: K, at_ns: u64) {
 #[cfg(test)]
 mod tests {
     use seaworthy_engine::observe::Event;
+    use seaworthy_engine::packet::Seq;
 
     use super::*;
     use crate::history::Probed;

@@ -8,7 +8,7 @@ use seaworthy_engine::journal::{Durability, Record, segment};
 use seaworthy_engine::observe::{Event, What};
 use seaworthy_engine::packet::{Identity, Packet, Seq};
 
-use crate::history::{Buried, History};
+use crate::history::{Buried, History, OfferRecord};
 use crate::ledger::Declared;
 use crate::plan::{Ns, Plan};
 use crate::reference::EventKey;
@@ -132,7 +132,8 @@ pub fn declared(history: &History, plan: &Plan) -> Declared {
         return declared;
     }
     // What a node made of an event goes by the event's name.
-    let mut names: BTreeMap<Identity, &str> = entered(history).collect();
+    let mut names: BTreeMap<Identity, &str> =
+        entered(history).map(|(identity, offer)| (identity, &*offer.packet_id)).collect();
     for Event { what, place, identity, .. } in history.events.iter().map(|probed| &probed.event) {
         let Some((identity, name)) = identity.and_then(|identity| Some((identity, *names.get(&identity)?))) else {
             continue;
@@ -146,10 +147,10 @@ pub fn declared(history: &History, plan: &Plan) -> Declared {
     declared
 }
 
-/// What entered, by its identity and by the name that the load stamped.
-pub(crate) fn entered(history: &History) -> impl Iterator<Item = (Identity, &str)> {
-    let offers: BTreeMap<(&str, Seq), &str> =
-        history.offers.iter().map(|offer| ((&*offer.entry, offer.seq), &*offer.packet_id)).collect();
+/// What entered, by its identity, and the offer that it came in as.
+pub(crate) fn entered(history: &History) -> impl Iterator<Item = (Identity, &OfferRecord)> {
+    let offers: BTreeMap<(&str, Seq), &OfferRecord> =
+        history.offers.iter().map(|offer| ((&*offer.entry, offer.seq), offer)).collect();
     let entries = history.events.iter().filter(|probed| probed.event.what == What::Entered);
     entries.filter_map(move |probed| {
         let entry = format!("{}.{}", probed.host, probed.event.place);

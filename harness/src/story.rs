@@ -272,7 +272,7 @@ fn names(world: &World, history: &History) -> BTreeMap<Identity, String> {
     let seen: BTreeSet<Identity> = history.events.iter().filter_map(|probed| probed.event.identity).collect();
     let mut names = BTreeMap::new();
     let mut fresh: Vec<(Identity, String)> =
-        outside::entered(history).map(|(identity, name)| (identity, name.to_owned())).collect();
+        outside::entered(history).map(|(identity, offer)| (identity, offer.packet_id.to_string())).collect();
     let nodes: Vec<String> =
         world.nodes.iter().filter(|node| node.handles).map(|node| format!("{}.{}", node.host, node.node)).collect();
     for _ in 0..GENERATIONS {

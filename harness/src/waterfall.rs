@@ -9,9 +9,9 @@ use seaworthy_engine::observe::What;
 use seaworthy_engine::packet::Identity;
 use seaworthy_reports::run::{Kind, Stage, Waterfall};
 
-use crate::figures::entered;
-use crate::history::History;
+use crate::history::{History, OfferRecord};
 use crate::members::Members;
+use crate::outside;
 use crate::plan::Ns;
 use crate::reference::{Flow, FlowWhat, reachable};
 
@@ -41,7 +41,7 @@ impl End {
 /// The waterfall of each sink that events reach as they are; what nodes make anew has no event of its own to follow.
 pub(crate) fn waterfall(history: &History, flow: &Flow, members: &Members) -> Vec<Waterfall> {
     let reach = reachable(flow);
-    let due = entered(history);
+    let due: IndexMap<Identity, &OfferRecord> = outside::entered(history).collect();
     // Events are many, and their places few: each stage is named once.
     let mut named: IndexMap<(&str, &str, &'static str), Option<End>> = IndexMap::new();
     let mut ends: IndexMap<Identity, Vec<(Ns, usize)>> = IndexMap::new();

@@ -96,10 +96,7 @@ pub(super) fn backoff(case: &Case<'_>) -> Vec<(Ns, String)> {
 
 /// The keys of packets, by the identity with which they entered. What a node made of them may have another.
 fn keys<'a>(case: &Case<'a>) -> BTreeMap<Identity, &'a str> {
-    let offers = case.history.offers.iter();
-    let keyed: BTreeMap<&str, &str> =
-        offers.filter_map(|offer| Some((&*offer.packet_id, offer.key.as_deref()?))).collect();
-    outside::entered(case.history).filter_map(|(identity, name)| Some((identity, *keyed.get(name)?))).collect()
+    outside::entered(case.history).filter_map(|(identity, offer)| Some((identity, offer.key.as_deref()?))).collect()
 }
 
 /// Once a packet was given up for too many deliveries, its key is parked: nothing of it is handed out any more, in no later life of
@@ -114,8 +111,7 @@ pub(super) fn parked(case: &Case<'_>) -> Vec<(Ns, String)> {
     let key_of = |probed: &Probed| probed.event.identity.and_then(|identity| keys.get(&identity).copied());
     let is = |what: &What, class: Class| matches!(what, What::DeadLettered { reason } if **reason == *class.name());
     // By channel and key: the poison.
-    let mut since: BTreeMap<(usize, &str), (Ns, Seq)> = BTreeMap::new();
-    let mut full: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut since: BTreeMap<usize, BTreeMap<&str, (Ns, Seq)>> = BTreeMap::new();
     let mut found = Vec::new();
     let poisoned = here.iter().filter(|(probed, _)| is(&probed.event.what, Class::AttemptsExhausted));
     let poisoned: BTreeSet<(usize, Option<&str>)> =
@@ -123,14 +119,10 @@ pub(super) fn parked(case: &Case<'_>) -> Vec<(Ns, String)> {
     for (probed, (channel, seq)) in here {
         let Some(key) = key_of(probed) else { continue };
         let ChannelAt { host, channel: name, .. } = &case.channels[channel];
-        let at = seconds(probed.at_ns);
+        let (at, parked) = (seconds(probed.at_ns), since.entry(channel).or_default());
         match &probed.event.what {
-            what if is(what, Class::AttemptsExhausted) => {
-                let parked = full.entry(channel).or_default();
-                if *parked < PARKED_MAX && !since.contains_key(&(channel, key)) {
-                    *parked += 1;
-                    since.insert((channel, key), (probed.at_ns, seq));
-                }
+            what if is(what, Class::AttemptsExhausted) && parked.len() < PARKED_MAX => {
+                parked.entry(key).or_insert((probed.at_ns, seq));
             }
             what if is(what, Class::OrderingBlocked) && !poisoned.contains(&(channel, Some(key))) => {
                 let what =
@@ -138,7 +130,7 @@ pub(super) fn parked(case: &Case<'_>) -> Vec<(Ns, String)> {
                 found.push((probed.at_ns, what));
             }
             What::Granted { .. } => {
-                if let Some((parked_ns, poison)) = since.get(&(channel, key)) {
+                if let Some((parked_ns, poison)) = parked.get(key) {
                     let parked = seconds(*parked_ns);
                     let what =
                         format!("{host}.{name} {seq} of key {key} handed out {at}, parked {parked} with {poison}");

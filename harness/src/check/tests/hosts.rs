@@ -148,19 +148,7 @@ fn a_disk_that_fails_explains_an_error_there_and_a_while_after() {
         let mut plan = plan();
         plan.steps[0].action =
             Action::DiskEio { host: "hub".into(), op: crate::plan::DiskOp::Sync, ratio_ppm: 1_000_000 };
-        let ledger = join(&history, &expected(&history), &Declared::default()).unwrap();
-        let limits = Limits::default();
-        let undone = BTreeSet::new();
-        let case = Case {
-            history: &history,
-            undone: &undone,
-            ledger: &ledger,
-            plan: &plan,
-            limits: &limits,
-            channels: &[],
-            inboxes: &[],
-        };
-        exits::ended(&case).len()
+        breaches(exits::ended, &history, &plan)
     };
     let found =
         [ended("hub", S - 1), ended("hub", S), ended("hub", 12 * S), ended("hub", 12 * S + 1), ended("edge", S)];

@@ -133,6 +133,14 @@ fn violations(history: &History, limits: &Limits, declared: &Declared) -> Vec<Vi
     judge_all(&case, &[])
 }
 
+/// How many breaches one check finds where there are neither channels nor inboxes.
+fn breaches(judge: Judge, history: &History, plan: &Plan) -> usize {
+    let ledger = join(history, &expected(history), &Declared::default()).unwrap();
+    let (undone, limits) = (BTreeSet::new(), Limits::default());
+    let case = Case { history, undone: &undone, ledger: &ledger, plan, limits: &limits, channels: &[], inboxes: &[] };
+    judge(&case).len()
+}
+
 fn buried(packet_id: &str, class: &str) -> Buried {
     let [host, packet_id, class, node] = ["hub", packet_id, class, "raw"].map(str::to_owned);
     Buried { host, packet_id, class, node }
