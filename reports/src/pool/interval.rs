@@ -1,6 +1,6 @@
 //! How sure percentiles over several seeds are: a bootstrap that draws whole seeds, as events of one seed have its faults in common.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::histogram::{Latency, Percentile, shown_ms, to_ms};
 use crate::result::{Figure, Interval, OverSeeds};
@@ -52,7 +52,7 @@ impl BySeed {
     /// The 95 % interval of each percentile at the worst sink; `None` of fewer than two seeds.
     pub(super) fn intervals(&self) -> Option<OverSeeds> {
         const ALL: [Percentile; 4] = [Percentile::P50, Percentile::P95, Percentile::P99, Percentile::P999];
-        let names: std::collections::BTreeSet<&String> = self.0.values().flat_map(BTreeMap::keys).collect();
+        let names: BTreeSet<&String> = self.0.values().flat_map(BTreeMap::keys).collect();
         let sinks: Vec<Sink<'_>> = names.into_iter().map(|name| self.sink(name)).collect();
         let mut weights = vec![0_u64; self.0.len()];
         let measure = |drawn: &[usize]| {
