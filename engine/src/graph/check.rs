@@ -161,7 +161,7 @@ fn check_cycles(spec: &GraphSpec, nodes: &BTreeMap<&str, &NodeSpec>, findings: &
 }
 
 /// A cycle, starting with its first node in the order of names; leaves only nodes that can still be on one.
-fn find_cycle<'a>(next: &mut BTreeMap<&'a str, BTreeSet<&'a str>>) -> Option<Vec<&'a str>> {
+pub(crate) fn find_cycle<'a>(next: &mut BTreeMap<&'a str, BTreeSet<&'a str>>) -> Option<Vec<&'a str>> {
     // What leads nowhere is on no cycle; when that is peeled off, every walk goes round.
     loop {
         let alive: BTreeSet<&str> = next.keys().copied().collect();

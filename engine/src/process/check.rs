@@ -6,10 +6,10 @@ use std::io;
 use super::options::ChannelOptions;
 use super::problem::ProcessProblem;
 use super::spec::{ChannelSpec, LinkSpec, ProcessGraphSpec};
-use crate::graph::check::{Context, GraphLoad, Phase, plan_graph};
+use crate::graph::check::{Context, GraphLoad, Phase, find_cycle, plan_graph};
 use crate::graph::diagnostic::{At, Diagnostic, Findings, SourceFile, is_outside};
 use crate::graph::plan::Plan;
-use crate::graph::spec::Kind;
+use crate::graph::spec::{Kind, NodeSpec};
 use crate::graph::suggest::{instead, nearest};
 use crate::graph::yaml::Tree;
 use crate::node::Registry;
@@ -130,6 +130,7 @@ pub(crate) fn load(
     }
     check_ends(&spec, &graphs, &mut findings);
     check_lanes(&spec, &mut findings);
+    check_cycles(&spec, &graphs, &mut findings);
 
     let mut found = findings.found;
     found.extend(graphs.iter_mut().flat_map(|(_, graph)| std::mem::take(&mut graph.found)));
@@ -281,6 +282,38 @@ fn check_lanes(spec: &ProcessGraphSpec, findings: &mut Findings) {
                 let (host, max) = (host.clone(), CHANNELS_MAX);
                 findings.add(span, ProcessProblem::TooManyChannels { producer, host, count, max });
             }
+        }
+    }
+}
+
+/// No packet comes back to a channel that it came from. Names one circle after the other.
+fn check_cycles(spec: &ProcessGraphSpec, graphs: &[(&str, GraphLoad)], findings: &mut Findings) {
+    // By channel: those that its packets go on to, out of any process that takes it.
+    let mut next: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for graph in graphs.iter().filter_map(|(_, graph)| graph.spec.as_ref()) {
+        let node = |id: &str| graph.nodes.iter().find(|node| node.id.value == id);
+        let holds_back = |id: &str| node(id).and_then(NodeSpec::kind).is_some_and(Kind::breaks_cycles);
+        for (start, channel) in graph.nodes.iter().filter_map(|node| Some((node, node.channel.as_ref()?))) {
+            let mut reached = BTreeSet::from([start.id.value.as_str()]);
+            let mut ways = vec![start.id.value.as_str()];
+            while let Some(from) = ways.pop() {
+                let edges = graph.edges.iter().filter(|edge| edge.from.value == from);
+                let to = edges.map(|edge| edge.to.value.as_str()).filter(|to| !holds_back(to));
+                ways.extend(to.filter(|to| reached.insert(to)));
+            }
+            let onward =
+                reached.into_iter().filter(|id| *id != start.id.value).filter_map(|id| node(id)?.channel.as_ref());
+            next.entry(&channel.value).or_default().extend(onward.map(|channel| channel.value.as_str()));
+        }
+    }
+    while let Some(cycle) = find_cycle(&mut next) {
+        let path = cycle.iter().chain(cycle.first()).copied().collect::<Vec<_>>().join(" -> ");
+        let mut of_cycle = spec.channels.iter().filter(|channel| cycle.contains(&channel.id.value.as_str()));
+        if let Some(last) = of_cycle.next_back() {
+            findings.add(last.id.span, ProcessProblem::Cycle { path });
+        }
+        for id in cycle {
+            next.remove(id);
         }
     }
 }

@@ -275,3 +275,31 @@ fn what_a_hosts_lanes_cannot_carry_is_refused() {
     check(1, 64, &[]);
     check(1, 65, &[("process::too_many_channels", "dir/p.yaml", 3)]);
 }
+
+#[test]
+fn packets_that_would_go_round_between_processes_are_named() {
+    let back = PROCESS
+        .replace("links:", "  - {id: downlink, kind: journal}\nlinks:")
+        .replace("channel: uplink}\n", "channel: uplink}\n  - {producer: hub, consumer: edge, channel: downlink}\n");
+    let end = |id: &str, kind: &str, channel: &str| {
+        format!("  - {{id: {id}, kind: {kind}, plugin: \"std:channel\", config: {{channel: {channel}}}}}\n")
+    };
+    let with = |graph: &str, node: &str, edge: &str| graph.replace("edges: [", &format!("{node}edges: [{edge}, "));
+    let hub = with(HUB, &end("down", "sink", "downlink"), "{from: up, to: down}");
+    let edge = |to: &str| {
+        let sink = "  - {id: out, kind: sink, plugin: \"t:sink\"}\n";
+        with(
+            EDGE,
+            &format!("{}{sink}", end("down", "source", "downlink")),
+            &format!("{{from: down, to: {to}}}, {{from: feed, to: out}}"),
+        )
+    };
+    // What came back ends there, or goes up again.
+    check_errors(&back, &edge("out"), &hub, &[]);
+    check_errors(&back, &edge("up"), &hub, &[("process::cycle", "dir/p.yaml", 7)]);
+    let loaded = load(&back, &edge("up"), &hub, Phase::Check);
+    assert_eq!(
+        loaded.diagnostics[0].to_string(),
+        "packets go round in a circle: downlink -> uplink -> downlink: not in this version"
+    );
+}

@@ -71,6 +71,14 @@ pub enum ProcessProblem {
     #[error("process `{process}` puts into channel `{channel}` and takes from it: not in this version")]
     #[diagnostic(code(process::not_in_this_version), help("within a process, wire the nodes by edges"))]
     SelfLink { channel: String, process: String },
+    #[error("packets go round in a circle: {path}: not in this version")]
+    #[diagnostic(
+        code(process::cycle),
+        help(
+            "in one of these processes, let nothing lead from the channel that it takes from to the one that it puts into"
+        )
+    )]
+    Cycle { path: String },
     #[error("no link uses channel `{channel}`")]
     #[diagnostic(
         code(process::unlinked_channel),
