@@ -20,6 +20,8 @@ pub(crate) struct Draft<'a> {
     pub duration: &'a str,
     /// Events a second of each source.
     pub rate: u32,
+    /// Whether the load is what the sources themselves read, where a scenario can.
+    pub reads: bool,
 }
 
 impl Draft<'_> {
@@ -45,10 +47,11 @@ impl Draft<'_> {
         text
     }
 
-    /// What the source itself reads, where a scenario can; else something made up.
+    /// What the source itself reads, where that is wanted and a scenario can; else something made up.
     fn content(&self, process: &PlannedProcess, node: &PlannedNode, read: &mut BTreeSet<String>) -> String {
         let config = |key: &str| node.config.get(key).and_then(serde_json::Value::as_str);
-        let rows = config("path").filter(|_| node.plugin == "std:ndjson_source" && config("id") == Some("id"));
+        let rows =
+            config("path").filter(|_| self.reads && node.plugin == "std:ndjson_source" && config("id") == Some("id"));
         let rows = rows.map(|rows| Path::new(&process.path).parent().unwrap_or(Path::new("")).join(rows));
         let rows = rows.map(|rows| relative(self.folder, &rows.to_string_lossy()));
         let Some(rows) = rows.filter(|rows| read.insert(rows.clone())) else {

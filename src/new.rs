@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
     };
     let folder = out.as_deref().and_then(|out| out.rsplit_once('/')).map_or("", |(folder, _)| folder);
     let why = "say in one sentence what a failure of this scenario would mean";
-    let mut text = Draft { why, graph: from, folder, duration: "30s", rate: 100 }.text(&plan);
+    let mut text = Draft { why, graph: from, folder, duration: "30s", rate: 100, reads: true }.text(&plan);
     let cases = storm::cases(&world);
     if let Some(first) = cases.first() {
         text.push_str(&format!("\n{}", first.faults));

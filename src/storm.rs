@@ -132,7 +132,7 @@ fn pair(args: &Args, registry: &Registry, plan: &ProcessPlan, case: &Case) -> Re
     let path = format!("{}/{stem}.toml", args.out);
     let rate = if case.kind.starts_with("disk.") { args.rate * 10 } else { args.rate };
     let why = format!("{} on {}: the graph keeps its promises", case.kind, case.on);
-    let draft = Draft { why: &why, graph: &args.graph, folder: &args.out, duration: "10s", rate };
+    let draft = Draft { why: &why, graph: &args.graph, folder: &args.out, duration: "10s", rate, reads: true };
     let text = format!("{}\n{}\n[expect]\n{}", draft.text(plan), case.faults, case.expect);
     let read =
         |wanted: &str| if wanted == path { Ok(text.clone()) } else { read_text(&plain(wanted).to_string_lossy()) };

@@ -32,6 +32,7 @@ pub mod system;
 pub mod testing;
 mod undone;
 mod waterfall;
+pub mod witness;
 pub mod world;
 
 pub use testing::scenario;

@@ -65,6 +65,13 @@ pub fn dead_letters(hosts: impl IntoIterator<Item = (String, BTreeMap<String, By
     letters
 }
 
+/// The hosts whose engines told of a dead letter.
+#[must_use]
+pub fn buriers(history: &History) -> BTreeSet<String> {
+    let letters = history.events.iter().filter(|probed| matches!(probed.event.what, What::DeadLettered { .. }));
+    letters.map(|probed| probed.host.to_string()).collect()
+}
+
 /// What faults destroyed and nobody else held: with a machine that was replaced, and in a frame that rotted where its host
 /// reports a loss.
 fn destroyed(history: &History) -> BTreeSet<String> {

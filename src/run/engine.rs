@@ -10,16 +10,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::journal::JournalArgs;
+use seaworthy_engine::env::Probe;
 use seaworthy_engine::env::os::{self, Keys, OsDisk, OsOptions};
 use seaworthy_engine::graph::Plan;
 use seaworthy_engine::node::Registry;
+use seaworthy_engine::observe::Event;
 use seaworthy_engine::process::ChannelPlan;
 use seaworthy_engine::runtime::{Engine, EngineError, EngineOptions};
+use seaworthy_harness::witness::Witness;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::console::Console;
-use super::report::ProcessReport;
+use super::report::{Ended, ProcessReport};
 use super::tally::{Counter, Tally};
 use super::words::{FINISH, Supervisor, Word};
 use crate::exit::Exit;
@@ -28,6 +31,9 @@ use crate::exit::Exit;
 const IN_FLIGHT_MAX: usize = 1024;
 /// How often progress is shown, or told to the supervisor.
 pub(super) const TICK: Duration = Duration::from_millis(250);
+
+/// Signals that come within this time of the first are the same request.
+const ONE_STOP: Duration = Duration::from_millis(100);
 
 /// What one engine is started from.
 pub(super) struct Launch {
@@ -43,13 +49,8 @@ pub(super) struct Launch {
     pub(super) journal: JournalArgs,
     pub(super) park: bool,
     pub(super) child: bool,
-}
-
-/// How an engine ended.
-pub(super) struct Ended {
-    pub(super) exit: Exit,
-    pub(super) wall_ms: u64,
-    pub(super) process: ProcessReport,
+    /// Where its witness writes, if it has one.
+    pub(super) witness: Option<PathBuf>,
 }
 
 /// Why it ended other than well.
@@ -103,7 +104,7 @@ pub(super) fn run(launch: Launch, console: &Console) -> Ended {
         .map_err(RunError::machine("start the runtime"))
         .and_then(|runtime| runtime.block_on(drive(launch, console, &counter, &mut process)));
     let exit = match &outcome {
-        Ok(()) => Exit::Pass,
+        Ok(_) => Exit::Pass,
         Err(error) => {
             console.say(&in_words(error));
             error.exit()
@@ -111,7 +112,21 @@ pub(super) fn run(launch: Launch, console: &Console) -> Ended {
     };
     process.ended(format!("exit {}", exit as u8));
     process.counts = counter.tally();
-    Ended { exit, wall_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), process }
+    Ended {
+        exit,
+        wall_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        is_drained: matches!(outcome, Ok(End::Finished)),
+        processes: vec![process],
+    }
+}
+
+/// How an engine ended that ended well.
+#[derive(Clone, Copy)]
+enum End {
+    /// Nothing more could come in, and everything was delivered.
+    Finished,
+    /// It was stopped.
+    Stopped,
 }
 
 async fn drive(
@@ -119,9 +134,12 @@ async fn drive(
     console: &Console,
     counter: &Arc<Counter>,
     report: &mut ProcessReport,
-) -> Result<(), RunError> {
+) -> Result<End, RunError> {
     let mut orders = Orders::new(launch.child).map_err(RunError::machine("listen for signals"))?;
-    let (name, options) = options(launch, counter, console)?;
+    let witness = launch.witness.as_deref().map(|dir| Witness::begin(dir, &launch.plan.process)).transpose();
+    let witness = witness.map_err(RunError::machine("write down what happens for the report"))?;
+    let probe = Arc::new(Heard { counter: counter.clone(), witness: witness.clone() });
+    let (name, options) = options(launch, probe, witness.as_ref(), console)?;
     let starting = Engine::start(options);
     tokio::pin!(starting);
     let mut finish = false;
@@ -132,7 +150,7 @@ async fn drive(
             order = orders.next() => match order {
                 Order::Finish => finish = true,
                 // Nothing is in flight yet.
-                Order::Stop | Order::EndNow => return Ok(()),
+                Order::Stop | Order::EndNow => return Ok(End::Stopped),
             }
         }
     };
@@ -146,12 +164,13 @@ async fn drive(
     }
     let mut tick = ticks();
     let mut told = Tally::default();
+    let mut end = End::Finished;
     let running = engine.run();
     tokio::pin!(running);
     let outcome = loop {
         tokio::select! {
             biased;
-            outcome = &mut running => break outcome.map_err(RunError::from),
+            outcome = &mut running => break outcome.map(|()| end).map_err(RunError::from),
             order = orders.next() => match order {
                 Order::Finish if finish => {}
                 Order::Finish => {
@@ -159,6 +178,7 @@ async fn drive(
                     handle.finish();
                 }
                 Order::Stop => {
+                    end = End::Stopped;
                     tracing::info!(process = %name, in_flight = handle.in_flight(), "stopping: what is in flight is finished first");
                     handle.stop();
                 }
@@ -177,17 +197,40 @@ async fn drive(
         }
     };
     orders.tell(&Word::Counted(counter.tally()));
+    if let Some(witness) = &witness {
+        witness.end();
+    }
     outcome
 }
 
+/// The probe of a real run.
+struct Heard {
+    counter: Arc<Counter>,
+    witness: Option<Arc<Witness>>,
+}
+
+impl Probe for Heard {
+    fn on(&self, events: &[Event]) {
+        self.counter.on(events);
+        if let Some(witness) = &self.witness {
+            witness.on(events);
+        }
+    }
+}
+
 /// The machine and the plan; gives the process's name with them.
-fn options(launch: Launch, counter: &Arc<Counter>, console: &Console) -> Result<(String, EngineOptions), RunError> {
-    let Launch { plan, channels, files, data_dir, listen, peers, keys, registry, journal, park, child } = launch;
+fn options(
+    launch: Launch,
+    probe: Arc<Heard>,
+    witness: Option<&Arc<Witness>>,
+    console: &Console,
+) -> Result<(String, EngineOptions), RunError> {
+    let Launch { plan, channels, files, data_dir, listen, peers, keys, registry, journal, park, .. } = launch;
     let name = plan.process.clone();
     let what = format!("use the data directory {} or the network", data_dir.display());
-    let machine = OsOptions { data_dir, listen, peers, keys, probe: counter.clone() };
+    let machine = OsOptions { data_dir, listen, peers, keys, probe };
     let (env, net) = os::env(machine).map_err(RunError::machine(what))?;
-    if let (Some(address), false) = (net.bound(), child) {
+    if let (Some(address), false) = (net.bound(), launch.child) {
         console.say(&format!("{name} listens on {address}"));
     }
     let journal = journal.options(&name);
@@ -195,10 +238,12 @@ fn options(launch: Launch, counter: &Arc<Counter>, console: &Console) -> Result<
         console.say(&format!("{name}: durability {}: {window}", journal.durability));
     }
     let files = OsDisk::anywhere(files).map_err(RunError::machine("start the threads for files"))?;
+    let (stand_ins, in_flight_max) = (BTreeMap::new(), IN_FLIGHT_MAX);
     let files = Arc::new(files);
-    let stand_ins = BTreeMap::new();
-    let in_flight_max = IN_FLIGHT_MAX;
-    let options = EngineOptions { env, files, plan, channels, registry, stand_ins, journal, in_flight_max, park };
+    let mut options = EngineOptions { env, files, plan, channels, registry, stand_ins, journal, in_flight_max, park };
+    if let Some(witness) = witness {
+        options.stand_ins = witness.beside(&options).map_err(EngineError::from)?;
+    }
     Ok((name, options))
 }
 
@@ -228,24 +273,35 @@ pub(super) struct Orders {
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    heard: bool,
+    /// When the first came.
+    heard: Option<Instant>,
 }
 
 impl Signals {
     pub(super) fn new() -> io::Result<Signals> {
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        Ok(Signals { interrupt, terminate, heard: false })
+        Ok(Signals { interrupt, terminate, heard: None })
     }
 
     /// The first asks for good order, the second for the end. Dropping it loses nothing.
     pub(super) async fn next(&mut self) -> Order {
-        tokio::select! {
-            biased;
-            Some(()) = self.interrupt.recv() => {}
-            Some(()) = self.terminate.recv() => {}
-            else => std::future::pending().await,
+        loop {
+            tokio::select! {
+                biased;
+                Some(()) = self.interrupt.recv() => {}
+                Some(()) = self.terminate.recv() => {}
+                else => std::future::pending().await,
+            }
+            match self.heard {
+                None => {
+                    self.heard = Some(Instant::now());
+                    return Order::Stop;
+                }
+                // Who stops a process and its group, as `timeout` does, signals twice and means it once.
+                Some(heard) if heard.elapsed() < ONE_STOP => {}
+                Some(_) => return Order::EndNow,
+            }
         }
-        if std::mem::replace(&mut self.heard, true) { Order::EndNow } else { Order::Stop }
     }
 }
 

@@ -8,6 +8,7 @@ mod console;
 mod engine;
 mod gone;
 mod journal;
+mod ledger;
 mod refusal;
 mod report;
 mod supervisor;
@@ -29,8 +30,8 @@ use crate::show;
 use console::Console;
 use engine::Launch;
 pub(crate) use journal::JournalArgs;
+use ledger::Ledger;
 use refusal::Refusal;
-use report::Report;
 
 /// Runs a graph for real, or each process of a process graph in a child that is restarted when it dies.
 #[derive(clap::Args)]
@@ -72,12 +73,15 @@ pub(crate) struct Args {
     /// Moves what the journals hold and the graph has no place for any more to the dead letters, instead of refusing to start.
     #[arg(long)]
     park: bool,
-    /// Writes what was counted to a file, as JSON (docs/schema/run.v1.schema.json).
+    /// Keeps a ledger of what the sources bring and the sinks take, and writes what it comes to, as result.json in wall time.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// A supervisor started this: words from stdin, words to stdout.
     #[arg(long, hide = true, requires = "only")]
     child: bool,
+    /// Where this child's witness writes.
+    #[arg(long, hide = true, requires = "child", value_name = "DIR")]
+    witness: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
@@ -96,6 +100,7 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
 }
 
 fn start(args: &Args, planned: Planned, registry: &Registry) -> Result<Exit, Refusal> {
+    let ledger = Ledger::open(args, &planned, registry)?;
     match (planned, &args.only) {
         (Planned::Graph(_), _) if args.keys.is_some() => Err(Refusal::NoLanes { file: args.file.clone() }),
         (Planned::Graph(plan), None) => {
@@ -107,15 +112,17 @@ fn start(args: &Args, planned: Planned, registry: &Registry) -> Result<Exit, Ref
                 peers: BTreeMap::new(),
                 ..launch(args, plan, registry)
             };
-            Ok(alone(args, launch))
+            Ok(alone(args, launch, ledger))
         }
         (Planned::Graph(_), Some(_)) => Err(Refusal::NoProcesses { file: args.file.clone() }),
-        (Planned::Processes(plan), Some(only)) => Ok(alone(args, one_of(args, plan, only, registry)?)),
+        (Planned::Processes(plan), Some(only)) => Ok(alone(args, one_of(args, plan, only, registry)?, ledger)),
         (Planned::Processes(plan), None) => {
             // What a child would find wrong is said once, before anything starts.
             plan.processes.iter().try_for_each(|process| keys(args, &process.id).map(drop))?;
             gone::settle(args, &plan)?;
-            Ok(supervisor::run(args, &plan))
+            let console = Console::named(Some("run"));
+            let ended = supervisor::run(args, &plan, &console, ledger.as_ref().and_then(Ledger::dir));
+            Ok(ended.close(&console, &args.file, ledger.zip(args.report.as_deref())))
         }
     }
 }
@@ -133,6 +140,7 @@ fn launch(args: &Args, plan: Plan, registry: &Registry) -> Launch {
         journal: args.journal.clone(),
         park: args.park,
         child: args.child,
+        witness: args.witness.clone(),
     }
 }
 
@@ -159,15 +167,17 @@ fn keys(args: &Args, process: &str) -> Result<Option<Keys>, Refusal> {
     Ok(args.keys.as_deref().map(|dir| Keys::load(dir, process)).transpose()?)
 }
 
-fn alone(args: &Args, launch: Launch) -> Exit {
+fn alone(args: &Args, mut launch: Launch, ledger: Option<Ledger>) -> Exit {
     let console = Console::named(args.child.then_some(launch.plan.process.as_str()));
     console.take_logs();
+    if let Some(dir) = ledger.as_ref().and_then(Ledger::dir) {
+        launch.witness = Some(dir.to_owned());
+    }
     let ended = engine::run(launch, &console);
     if args.child {
         return ended.exit;
     }
-    let report = Report::of(&args.file, ended.exit, ended.wall_ms, vec![ended.process]);
-    report.close(&console, args.report.as_deref())
+    ended.close(&console, &args.file, ledger.zip(args.report.as_deref()))
 }
 
 fn data_dir(args: &Args) -> PathBuf {

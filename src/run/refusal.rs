@@ -65,6 +65,10 @@ pub(super) enum Refusal {
     #[error("could not use --keys: {file} is a graph, which no other process talks to")]
     #[diagnostic(code(run::no_lanes), help("leave out --keys, or name a process graph"))]
     NoLanes { file: String },
+    /// A report that could not be written.
+    #[error("could not write beside {}", path.display())]
+    #[diagnostic(code(run::report), help("name a file in a folder that can be written with --report"))]
+    Report { path: PathBuf, source: io::Error },
     /// Keys that can't be used.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -74,7 +78,9 @@ pub(super) enum Refusal {
 impl Refusal {
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Refusal::Unresolved { .. } | Refusal::Held(_) | Refusal::Park { .. } => Exit::Environment,
+            Refusal::Unresolved { .. } | Refusal::Held(_) | Refusal::Park { .. } | Refusal::Report { .. } => {
+                Exit::Environment
+            }
             Refusal::Keys(error) if error.is_outside() => Exit::Environment,
             _ => Exit::Usage,
         }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ use tokio::task::JoinSet;
 
 use super::console::Console;
 use super::engine::{Order, Signals, in_words, ticks};
-use super::report::{ProcessReport, Report};
+use super::report::{Ended, ProcessReport};
 use super::tally::Tally;
 use super::words::{self, Word};
 use super::{Args, data_dir};
@@ -47,24 +48,28 @@ enum Stop {
     AtOnce,
 }
 
-/// Runs all processes of `plan` until their input has ended, or until the run is ended.
-pub(super) fn run(args: &Args, plan: &ProcessPlan) -> Exit {
-    let console = Console::named(Some("run"));
+/// Runs all processes of `plan` until their input has ended, or until the run is ended. Their witnesses write in `witness`.
+pub(super) fn run(args: &Args, plan: &ProcessPlan, console: &Console, witness: Option<&Path>) -> Ended {
     console.take_logs();
     let began = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = runtime.and_then(|runtime| runtime.block_on(supervise(args, plan, &console)));
-    let (exit, processes) = outcome.unwrap_or_else(|error| {
+    let outcome = runtime.and_then(|runtime| runtime.block_on(supervise(args, plan, console, witness)));
+    let (exit, is_drained, processes) = outcome.unwrap_or_else(|error| {
         console.say(&format!("could not supervise: {}", in_words(&error)));
-        (Exit::Environment, Vec::new())
+        (Exit::Environment, false, Vec::new())
     });
     let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Report::of(&args.file, exit, wall_ms, processes).close(&console, args.report.as_deref())
+    Ended { exit, wall_ms, is_drained, processes }
 }
 
 type Tallies = Arc<Mutex<BTreeMap<String, Tally>>>;
 
-async fn supervise(args: &Args, plan: &ProcessPlan, console: &Console) -> io::Result<(Exit, Vec<ProcessReport>)> {
+async fn supervise(
+    args: &Args,
+    plan: &ProcessPlan,
+    console: &Console,
+    witness: Option<&Path>,
+) -> io::Result<(Exit, bool, Vec<ProcessReport>)> {
     let mut signals = Signals::new()?;
     let (stop, stopping) = watch::channel(Stop::No);
     let tallies = Tallies::default();
@@ -75,7 +80,7 @@ async fn supervise(args: &Args, plan: &ProcessPlan, console: &Console) -> io::Re
         let producers = feeders(plan, &process.id).into_iter().map(|feeder| ended[feeder].1.clone()).collect();
         let keeper = Keeper {
             id: process.id.clone(),
-            command: command(args, plan, process, &ports)?,
+            command: command(args, plan, process, &ports, witness)?,
             console: console.clone(),
             producers,
             ended: ended[process.id.as_str()].0.clone(),
@@ -125,7 +130,8 @@ async fn supervise(args: &Args, plan: &ProcessPlan, console: &Console) -> io::Re
             }
         }
     }
-    Ok((exit, reports.into_values().collect()))
+    let is_drained = exit == Exit::Pass && *stop.borrow() == Stop::No;
+    Ok((exit, is_drained, reports.into_values().collect()))
 }
 
 /// A loopback port for each process that others send to. Each stays bound here, without listening, so that it is the
@@ -163,7 +169,13 @@ fn feeders<'a>(plan: &'a ProcessPlan, process: &str) -> BTreeSet<&'a str> {
 }
 
 /// The command line of one child; the same for each of its incarnations.
-fn command(args: &Args, plan: &ProcessPlan, process: &PlannedProcess, ports: &Ports) -> io::Result<Command> {
+fn command(
+    args: &Args,
+    plan: &ProcessPlan,
+    process: &PlannedProcess,
+    ports: &Ports,
+    witness: Option<&Path>,
+) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["run", "--child", "--only", &process.id]).args(args.journal.arguments());
     command.arg("--data-dir").arg(data_dir(args));
@@ -172,6 +184,9 @@ fn command(args: &Args, plan: &ProcessPlan, process: &PlannedProcess, ports: &Po
     }
     if args.park {
         command.arg("--park");
+    }
+    if let Some(dir) = witness {
+        command.arg("--witness").arg(dir);
     }
     if let Some(address) = ports.addresses.get(&process.id) {
         command.arg("--listen").arg(address.to_string());

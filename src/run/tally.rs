@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use seaworthy_engine::env::Probe;
 use seaworthy_engine::observe::{Event, What};
+use seaworthy_reports::result::Counts;
 use serde::{Deserialize, Serialize};
 
 /// Distinct reasons that are counted apart; any further one counts as `other`.
@@ -21,6 +21,12 @@ pub(super) struct Tally {
     pub(super) dropped: BTreeMap<String, u64>,
     /// `refused`, by reason.
     pub(super) refused: BTreeMap<String, u64>,
+}
+
+impl From<Tally> for Counts {
+    fn from(Tally { events, dropped, refused }: Tally) -> Counts {
+        Counts { events, dropped, refused }
+    }
 }
 
 impl Tally {
@@ -61,7 +67,7 @@ fn add(counts: &mut BTreeMap<String, u64>, reason: &str, more: u64) {
     *counts.entry(if known { reason } else { "other".to_owned() }).or_default() += more;
 }
 
-/// The probe of a real run.
+/// Counts what the probe of a real run hears.
 #[derive(Default)]
 pub(super) struct Counter(Mutex<Tally>);
 
@@ -69,10 +75,8 @@ impl Counter {
     pub(super) fn tally(&self) -> Tally {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
 
-impl Probe for Counter {
-    fn on(&self, events: &[Event]) {
+    pub(super) fn on(&self, events: &[Event]) {
         let mut tally = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         events.iter().for_each(|event| tally.count(&event.what));
     }

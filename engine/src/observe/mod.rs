@@ -4,13 +4,14 @@
 //! stage split. The names are a wall: scenarios trigger on their counts.
 
 use crate::packet::{Epoch, Identity, Seq};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A node, a channel, a lane or a journal of this process; cheap to clone.
 pub type Place = Arc<str>;
 
 /// One event. Host and time are added by whoever receives it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// What happened.
     pub what: What,
@@ -25,7 +26,7 @@ pub struct Event {
 }
 
 /// Who holds a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// The member.
     pub member: Place,
@@ -34,7 +35,7 @@ pub struct Holder {
 }
 
 /// The closed list of what can happen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {
     /// A source brought a packet in.
     Entered,
@@ -98,9 +99,11 @@ pub enum What {
         /// Why, e.g. `journal.full`, `lane.duplicate`.
         reason: Place,
     },
-    /// An assertion was looked at.
+    /// An assertion was looked at. It belongs to this binary's catalogue, and can't be written down as others can.
+    #[serde(skip)]
     Asserted {
         /// Which, by its id in the catalogue.
+        #[serde(skip)]
         id: &'static str,
         /// Whether it held.
         held: bool,

@@ -4,6 +4,7 @@
 mod every_kind;
 mod read;
 mod real;
+mod witnessed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -19,9 +20,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::read::{PrepareError, ReadText, read_graph};
 pub use self::real::{ROUND_EVENTS_MAX, Real, RealError};
+pub use self::witnessed::{Witnessed, WitnessedError};
 use crate::adapt;
 use crate::calibrate::Calibration;
-use crate::check::{self, Case, ChannelAt, InboxAt, Violation};
+use crate::check::{self, Case, ChannelAt, InboxAt, Limits, Violation};
 use crate::conditions::{Sometimes, trigger};
 use crate::engine_system::EngineSystem;
 use crate::fault::lane_proxy::ProxyFaults;
@@ -317,7 +319,7 @@ impl Prepared {
             outcome.history.unsound.extend(unsound);
         }
         outcome.history.dead_letters = outside::dead_letters(files);
-        self.judge(plan, workload, outcome, &hits)
+        self.judge(plan, workload, outcome, &self.limits(), &hits)
     }
 
     /// Runs a plan again, on a thread of its own; where it parts from its first run, whose trace is `first`, if it does.
@@ -381,11 +383,17 @@ impl Prepared {
         std::iter::once("backlog".to_owned()).chain(ends).collect()
     }
 
+    /// What the scenario allows.
+    fn limits(&self) -> Limits {
+        adapt::limits(&self.scenario, self.processes.processes.iter().map(|process| &*process.id))
+    }
+
     fn judge(
         &self,
         plan: &Plan,
         workload: Vec<LoadEvent>,
         outcome: SeedOutcome,
+        limits: &Limits,
         hits: &Mutex<Sometimes>,
     ) -> Result<Judged, RunError> {
         let SeedOutcome { history, trace, violations: seen, disks } = outcome;
@@ -404,7 +412,6 @@ impl Prepared {
         let mut flow = flow::of(&self.processes, &self.members, &self.registry, &self.struck(&history));
         let expected = reference::evaluate(&mut flow, events);
         let ledger = ledger::join(&history, &expected, &declared).map_err(fail)?;
-        let limits = adapt::limits(&self.scenario, self.processes.processes.iter().map(|process| &*process.id));
         let (channels, inboxes) = (self.channels(), InboxAt::of(&self.processes));
         let undone = undone::undone(&history);
         let case = Case {
@@ -412,7 +419,7 @@ impl Prepared {
             undone: &undone,
             ledger: &ledger,
             plan,
-            limits: &limits,
+            limits,
             channels: &channels,
             inboxes: &inboxes,
         };

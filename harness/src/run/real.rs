@@ -1,12 +1,10 @@
 //! A scenario on the real machine: rounds at wall time, judged by the same ledger and checks.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Mutex;
 
 use seaworthy_engine::journal::JournalOptions;
-use seaworthy_engine::observe::What;
 use seaworthy_reports::pool::ScenarioMeta;
 
 use super::{Judged, Prepared, RunError, count_disturbed, panicking};
@@ -116,15 +114,11 @@ impl Prepared {
         let mut history = real::run_round(Rc::new(system), workload.clone(), options)?;
         let cpu_ns = real::cpu_ns() - before_ns;
         count_disturbed(&mut history, &disturbed);
-        let hosts: BTreeSet<String> = history
-            .events
-            .iter()
-            .filter(|probed| matches!(probed.event.what, What::DeadLettered { .. }))
-            .map(|probed| probed.host.to_string())
-            .collect();
+        let hosts = outside::buriers(&history);
         history.dead_letters = outside::dead_letters(real::files(&real.dir, &hosts)?);
         let hits = Mutex::new(Sometimes::new(&self.scenario));
-        let mut judged = self.judge(&plan, workload, SeedOutcome { history, ..SeedOutcome::default() }, &hits)?;
+        let outcome = SeedOutcome { history, ..SeedOutcome::default() };
+        let mut judged = self.judge(&plan, workload, outcome, &self.limits(), &hits)?;
         // Conditions are of a run with faults, and two real runs are never the same.
         judged.run.sometimes.clear();
         judged.run.trace_hash = String::new();

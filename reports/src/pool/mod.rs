@@ -172,6 +172,8 @@ impl Pool {
             assertions: self.assertions.iter().map(|(id, hits)| Assertion { id: id.clone(), hits: *hits }).collect(),
             waterfalls: poured(&self.waterfalls).iter().map(result::Waterfall::of).collect(),
             seeds: self.seeds.values().cloned().collect(),
+            processes: Vec::new(),
+            part: None,
         };
         scenario.verdict = scenario.own_verdict();
         scenario

@@ -11,8 +11,8 @@ use super::text::{expected, figure, loud, percent, shown};
 use super::{GROUPS_SHOWN, most};
 use crate::compare::{Comparison, Word};
 use crate::result::{
-    Assertion, Figure, Interval, LatencyMs, OverSeeds, Phase, Recovery, ResultFile, Scenario, Seed, Time, Verdict,
-    Waterfall,
+    Assertion, Figure, Interval, LatencyMs, OverSeeds, Phase, Process, Recovery, ResultFile, Scenario, Seed, Time,
+    Verdict, Waterfall,
 };
 use crate::run::Kind;
 use crate::series::Timelines;
@@ -187,6 +187,18 @@ fn way(waterfall: &Waterfall) -> Markup {
     }
 }
 
+/// The processes of a real run, and what each counted itself.
+fn processes(processes: &[Process]) -> Markup {
+    html! { @if !processes.is_empty() {
+        h3 { "Processes" }
+        ul .plain { @for process in processes { li {
+            strong { (process.id) } " " (process.line())
+            @if !process.counts_complete { ", and what a killed life had not told yet" }
+            @for finding in &process.recovery { br; span .quiet { (finding) } }
+        } } }
+    } }
+}
+
 fn chip(verdict: Verdict) -> Markup {
     html! { span class={ "chip " (class(verdict)) } { (loud(verdict)) } }
 }
@@ -241,10 +253,12 @@ fn section(scenario: &Scenario, extra: &Extra) -> Markup {
         section id=(scenario.id) {
             h2 { (chip(scenario.verdict)) " " (scenario.id) }
             @for why in &scenario.void { p .why { "Proved nothing: " (why) } }
+            @if let Some(part) = &scenario.part { p .why { "Of a part: " (part) } }
             (promises_broken(scenario, extra))
             (strip(scenario))
+            (processes(&scenario.processes))
             @if !scenario.not_tested.is_empty() { p { "Not tested, as this binary doesn't hold them and something stood in: " (scenario.not_tested.join(", ")) } }
-            @if let Some(us) = scenario.cpu_us() { p { "The processor worked " (us) " µs an event, the load and the recording in it." } }
+            @if let Some(us) = scenario.cpu_us() { p { "The processor worked " (us) " µs an event, " @if scenario.processes.is_empty() { "the load and " } "the recording in it." } }
             @if let Some((seed, instructions)) = scenario.instructions() { p { "The processor worked " (instructions) " instructions an event (seed " (seed) ", the simulation in it)." } }
             @if !scenario.expect.is_empty() {
                 h3 { "Expectations" }

@@ -35,6 +35,9 @@ pub fn scenario(file: &ResultFile, scenario: &Scenario, heading: &Heading<'_>) -
     for why in &scenario.void {
         line(&mut text, &format!("  proved nothing: {why}"));
     }
+    if let Some(part) = &scenario.part {
+        line(&mut text, &format!("  of a part: {part}"));
+    }
     violations(&mut text, scenario);
     for expectation in &scenario.expect {
         if heading.all_expectations || expectation.verdict != Verdict::Pass {
@@ -181,7 +184,9 @@ fn rounds(text: &mut String, scenario: &Scenario) {
         [only] => format!("  p99 of the round {only} ms"),
     };
     if let Some(us) = scenario.cpu_us() {
-        write!(said, "   cpu {us} us an event, the load and the recording in it").expect("a String takes all");
+        // A run with its own sources and sinks has no load of ours.
+        let of_ours = if scenario.processes.is_empty() { "the load and the recording" } else { "the recording" };
+        write!(said, "   cpu {us} us an event, {of_ours} in it").expect("a String takes all");
     }
     line(text, &said);
 }

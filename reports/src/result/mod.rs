@@ -1,6 +1,7 @@
 //! `result.json`: the types of the truth about a run, as `docs/schema/result.v1.schema.json` describes them.
 
 mod measured;
+mod process;
 
 use std::collections::BTreeMap;
 
@@ -8,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use measured::{Decimal, Figure, Interval, LatencyMs, OverSeeds, Phase, Recovery, Spread, Stage, Waterfall};
+pub use process::{Counts, Process};
 
 /// The value of `schema` in every file of this version.
 pub const SCHEMA: &str = "seaworthy.result/v1";
@@ -101,7 +103,7 @@ pub struct Objection {
     /// The scenario that it is of; absent where it is of the whole.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub scenario: String,
-    /// `determinism`, `corpus` or `compare`.
+    /// `determinism`, `corpus` or `compare`; `run` for a run that ended otherwise than well.
     pub step: String,
     /// The exit code that it means by itself: 1 failed, 2 wrong use, 3 regressed, 4 void, 5 not deterministic.
     #[schemars(range(min = 1, max = 5))]
@@ -161,6 +163,12 @@ pub struct Scenario {
     pub waterfalls: Vec<Waterfall>,
     /// One entry a seed, sorted.
     pub seeds: Vec<Seed>,
+    /// Of a run with its own sources and sinks: its processes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<Process>,
+    /// Why the figures are of a part of such a run; absent where they are of the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
 }
 
 impl Scenario {

@@ -175,7 +175,7 @@ fn malformed_lines_are_rejected_counted_and_named() {
     }
     assert_eq!(fs::read_to_string(bench.0.path().join("out.ndjson")).unwrap(), "{\"n\": 1}\n{\"n\": 3}\n");
     let report = report(&bench.0.path().join("result.json"));
-    let counts = &report["processes"][0]["counts"];
+    let counts = &processes(&report)[0]["counts"];
     assert_eq!(counts["refused"]["line.malformed"], 2, "{report}");
     assert_eq!((&counts["events"]["entered"], &counts["events"]["sink.acked"]), (&2.into(), &2.into()), "{report}");
     assert_eq!((&report["verdict"], &report["time"]), (&"pass".into(), &"wall".into()));
@@ -185,10 +185,15 @@ fn malformed_lines_are_rejected_counted_and_named() {
 /// A report, checked against its schema.
 pub(crate) fn report(path: &Path) -> Value {
     let parse = |path: &Path| serde_json::from_str::<Value>(&fs::read_to_string(path).unwrap()).unwrap();
-    let schema = parse(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schema/run.v1.schema.json"));
+    let schema = parse(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schema/result.v1.schema.json"));
     let report = parse(path);
     let validator = jsonschema::validator_for(&schema).unwrap();
     let errors: Vec<String> = validator.iter_errors(&report).map(|error| error.to_string()).collect();
     assert!(errors.is_empty(), "{errors:?}\n{report}");
     report
+}
+
+/// The processes of a report.
+pub(crate) fn processes(report: &Value) -> &Value {
+    &report["scenarios"][0]["processes"]
 }

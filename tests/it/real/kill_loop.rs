@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
+use seaworthy_reports::read::parse;
+use seaworthy_reports::result::Verdict;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::run::{Running, signal, until};
@@ -12,6 +14,8 @@ use super::{count, frames};
 
 /// Kills in one run of the graph; more are done in further runs.
 const KILLS_A_ROUND: u64 = 40;
+/// Events of the input.
+const QUAKES: u64 = 1_707;
 /// Longest time between a child's start and its death.
 const LIFE_MS_MAX: u64 = 500;
 /// So large that no segment is recycled: the journal then still holds every packet.
@@ -63,6 +67,12 @@ fn round(from: u64, to: u64) -> u64 {
     }
     assert_eq!(running.code(), Some(0), "{}", running.said());
     let repeats = story.check_sinks(&story.path("out"));
+    let file = parse(&std::fs::read_to_string(story.path("report.json")).expect("it wrote its report"));
+    let file = file.expect("its report is a result");
+    let all = &file.scenarios[0].phases["all"];
+    // What the sinks hold and what the run's own ledger says of it.
+    assert_eq!((file.verdict, all.lost_all(), all.unresolved), (Verdict::Pass, 0, 0), "{:?}", file.scenarios[0].seeds);
+    assert_eq!(all.offered, QUAKES, "{all:?}");
     let journal = frames::read(&story.path("data/hub"));
     let stored = journal.check_once("channel/uplink");
     assert_eq!(stored, story.expected.quakes(), "packets in the hub's journal");

@@ -21,6 +21,7 @@ mod queue_footers;
 mod queue_fuzz;
 mod queue_journal;
 mod reader;
+mod report;
 mod run;
 mod sharing;
 mod story;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::bad_input::report;
+use super::bad_input::{processes, report};
 use super::frames;
 use super::run::Running;
 
@@ -61,5 +61,10 @@ fn a_panicking_packet_becomes_a_dead_letter() {
     let [(node, class, message)] = letters.as_slice() else { panic!("{letters:?}") };
     assert_eq!((node.as_str(), class.as_str()), ("celsius", "plugin.panic"));
     assert!(message.contains("a reading in fahrenheit"), "{message}");
-    assert_eq!(report(&path("result.json"))["processes"][0]["counts"]["events"]["dead_lettered"], 1);
+    let report = report(&path("result.json"));
+    assert_eq!(processes(&report)[0]["counts"]["events"]["dead_lettered"], 1);
+    // The ledger takes the engine's word for a panic, and judges the rest.
+    let all = &report["scenarios"][0]["phases"]["all"];
+    assert_eq!((&all["dead_lettered"], &all["visible"], &all["lost"]), (&1.into(), &2.into(), &0.into()), "{report}");
+    assert_eq!(report["verdict"], "pass");
 }

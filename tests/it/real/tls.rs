@@ -22,7 +22,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::bad_input::report;
+use super::bad_input::{processes, report};
 use super::keys::Keyring;
 use super::peer::{self, Peer, block_on};
 use super::run::{Running, signal, until};
@@ -59,7 +59,7 @@ pub(crate) fn edge(story: &Story, keys: Option<&Path>, hub: SocketAddr) -> Runni
 fn refusals(mut hub: Running, story: &Story, reason: &str) -> u64 {
     signal(hub.pid(), Signal::TERM);
     assert_eq!(hub.code(), Some(0), "{}", hub.said());
-    report(&story.path("hub.json"))["processes"][0]["counts"]["refused"][reason].as_u64().unwrap_or(0)
+    processes(&report(&story.path("hub.json")))[0]["counts"]["refused"][reason].as_u64().unwrap_or(0)
 }
 
 /// An edge with `keys` is told why it may not speak to that hub, soon.
