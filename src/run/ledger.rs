@@ -81,21 +81,16 @@ impl Ledger {
 
     /// What it comes to, and how long what it is of took, ms. `is_drained`: all input had ended, and everything was delivered.
     pub(super) fn close(self, is_drained: bool) -> (Scenario, u64) {
-        let Ledger { mut meta, kept } = self;
+        let Ledger { meta, kept } = self;
         let mut pool = Pool::default();
-        let witnessed = kept.and_then(|kept| {
-            meta = kept.prepared.witnessed_meta(&meta.id, &meta.hash);
-            kept.judge(is_drained).map_err(|error| error.to_string())
-        });
+        let witnessed = kept.and_then(|kept| Ok((kept.judge(is_drained).map_err(|error| error.to_string())?, kept)));
         match witnessed {
-            Ok(Witnessed { run, is_cut }) => {
+            Ok((Witnessed { run, is_cut, by_key }, kept)) => {
                 pool.add(&run);
-                let mut scenario = pool.finish(&meta);
+                let mut scenario = pool.finish(&kept.prepared.witnessed_meta(&meta.id, &meta.hash, by_key));
                 scenario.part = is_cut.then(|| {
-                    format!(
-                        "the first {:.1} s, after which a process had more than {EVENTS_MAX} events",
-                        run.end_ns as f64 / 1e9
-                    )
+                    let seconds = run.end_ns as f64 / 1e9;
+                    format!("the first {seconds:.1} s, after which a process had more than {EVENTS_MAX} events")
                 });
                 (scenario, run.end_ns / 1_000_000)
             }

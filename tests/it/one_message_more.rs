@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use seaworthy_engine::env::{Env, Fut, Stream};
 use seaworthy_harness::own;
+use seaworthy_harness::parallel::in_parallel_then;
 use seaworthy_harness::scenario::{Sources, World, WorldNode, load};
 use seaworthy_harness::sim::recorder::Recorder;
 use seaworthy_harness::system::{Boot, BootError, HostSpec, Offer, Offered, System};
@@ -13,6 +14,9 @@ use seaworthy_reports::pool::{Pool, ScenarioMeta};
 use seaworthy_reports::result::{ResultFile, Time};
 use seaworthy_reports::run::{Answer, AtSink, EventRun, Fate, SeedRun};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Seeds of each build.
+const SEEDS: u64 = 200;
 
 const SCENARIO: &str = r#"
 why   = "one message more"
@@ -156,7 +160,9 @@ fn run(seed: u64, sends_one_more: bool) -> SeedRun {
 fn one_message_more_changes_no_figure_on_the_same_seeds() {
     let result = |sends_one_more| {
         let mut pool = Pool::default();
-        (1..=4).for_each(|seed| pool.add(&run(seed, sends_one_more)));
+        let seeds: Vec<u64> = (1..=SEEDS).collect();
+        let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        in_parallel_then(&seeds, jobs, |seed| run(*seed, sends_one_more), |_, run| pool.add(&run));
         let meta = ScenarioMeta { id: "more".into(), hash: "0".into(), checks: 1, ..ScenarioMeta::default() };
         ResultFile::new("", Time::Virtual, 1, vec![pool.finish(&meta)])
     };
@@ -169,5 +175,5 @@ fn one_message_more_changes_no_figure_on_the_same_seeds() {
     let compared = compare(&base, &head, &Tolerance::default(), Seeds::Pinned);
     let scenario = &compared.scenarios[0];
     assert_eq!((scenario.word, &scenario.deltas[..]), (Word::Equivalent, &[][..]));
-    assert!(scenario.compared > 20 && scenario.signs.same == 4, "{scenario:?}");
+    assert!(scenario.compared > 20 && scenario.signs.same == SEEDS, "{scenario:?}");
 }

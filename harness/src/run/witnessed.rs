@@ -34,6 +34,8 @@ pub struct Witnessed {
     pub run: SeedRun,
     /// It ends where a witness had seen enough, and the run went on.
     pub is_cut: bool,
+    /// Whether the order of a key's events was judged.
+    pub by_key: bool,
 }
 
 /// Why nothing can be told of a run.
@@ -76,10 +78,10 @@ impl Prepared {
         mixed.map_or(Ok(()), |(node, _)| Err(WitnessedError::Mixed { node: node.address.to_string() }))
     }
 
-    /// What the reports know of such a run: its checks are those of a simulation, and it promises what the graph does.
+    /// What the reports know of such a run: its checks are those of a simulation. `by_key`: it promises order within a key.
     #[must_use]
-    pub fn witnessed_meta(&self, id: &str, hash: &str) -> ScenarioMeta {
-        let ordering = if self.keeps_key_order() { "per_key" } else { "none" };
+    pub fn witnessed_meta(&self, id: &str, hash: &str, by_key: bool) -> ScenarioMeta {
+        let ordering = if by_key { "per_key" } else { "none" };
         ScenarioMeta {
             id: id.to_owned(),
             hash: hash.to_owned(),
@@ -138,6 +140,9 @@ impl Prepared {
         history.struck =
             told.map(|letter| (format!("{}.{}", letter.host, letter.node), letter.packet_id.clone())).collect();
         history.dead_letters = letters;
+        let names: BTreeSet<&str> = history.offers.iter().map(|offer| &*offer.packet_id).collect();
+        // Of events of equal names nobody knows which one came first.
+        let by_key = names.len() == history.offers.len() && self.keeps_key_order();
         // What it may cost is for whoever reads the report: only what no run may do is a failure.
         let limits = Limits {
             lost_reported: None,
@@ -150,7 +155,7 @@ impl Prepared {
             disk_bytes_max: BTreeMap::new(),
             // A sink that was away for a while is tried again and again.
             retries: u32::MAX.into(),
-            key_order: self.keeps_key_order(),
+            key_order: by_key,
             ..self.limits()
         };
         let (plan, hits) = (Plan { seed: 1, ..Plan::default() }, Mutex::new(Sometimes::new(&self.scenario)));
@@ -160,7 +165,7 @@ impl Prepared {
         judged.run.trace_hash = String::new();
         judged.run.cpu_ns = cpu_ns;
         self.pour(&mut judged);
-        Ok(Witnessed { run: judged.run, is_cut })
+        Ok(Witnessed { run: judged.run, is_cut, by_key })
     }
 }
 

@@ -226,7 +226,7 @@ mod tests {
             ts: 0,
             kind: Kind::Event,
             source_id: "s".into(),
-            key: None,
+            key: Some("k".into()),
             content_type: ContentType::Json,
             payload: format!("{{\"n\":{n}}}").into(),
             meta: BTreeMap::new(),
@@ -236,10 +236,13 @@ mod tests {
 
     /// What is told of a run in which `take` says what the sink took of five events.
     fn told(is_drained: bool, take: impl Fn(&Witness, &Arc<str>, &[Packet])) -> Witnessed {
+        told_of((1..=5).map(entry).collect(), is_drained, take)
+    }
+
+    fn told_of(entries: Vec<Entry>, is_drained: bool, take: impl Fn(&Witness, &Arc<str>, &[Packet])) -> Witnessed {
         let dir = tempfile::tempdir().expect("there is room for a folder");
         let witness = Witness::begin(dir.path(), "g").expect("there is room for a file");
         let (feed, out) = (Arc::from("feed"), Arc::from("out"));
-        let entries: Vec<Entry> = (1..=5).map(entry).collect();
         witness.brought(&feed, &entries);
         let packets: Vec<Packet> =
             entries.into_iter().map(|entry| entry.draft.into_packet(Identity::Derived(entry.seq.0.into()))).collect();
@@ -280,6 +283,20 @@ mod tests {
         assert_eq!(more.run.events[0].at[0].raw_copies, 2);
         assert_eq!(more.run.unexpected_ns.len(), 1, "the filter lets no even number through");
         assert_eq!(broken(&more), ["unexpected"]);
+    }
+
+    #[test]
+    fn the_order_within_a_key_is_judged_where_names_tell_events_apart() {
+        let turned = |witness: &Witness, out: &Arc<str>, packets: &[Packet]| {
+            witness.took(out, packets.iter().step_by(2).rev());
+        };
+        let all = told(true, turned);
+        assert_eq!((broken(&all), all.by_key), (vec!["order.key", "order.key"], true));
+        let mut entries: Vec<Entry> = (1..=5).map(entry).collect();
+        entries.iter_mut().for_each(|entry| entry.draft.packet_id = "p".into());
+        let alike = told_of(entries, true, turned);
+        assert_eq!((broken(&alike), alike.by_key), (vec![], false));
+        assert_eq!(fates(&alike), fates(&all), "and none is lost");
     }
 
     #[test]
