@@ -19,7 +19,8 @@ mod unresolved;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use seaworthy_engine::process::{ChannelPlan, GroupPlan, OnPoison, Order};
+use seaworthy_engine::graph::{Plan as Graph, PlannedNode, Role};
+use seaworthy_engine::process::{ChannelPlan, GroupPlan, OnPoison, Order, ProcessPlan};
 
 pub use inbox::InboxAt;
 
@@ -128,8 +129,8 @@ pub struct Leased {
 impl ChannelAt {
     /// The places of a channel among all of them.
     #[must_use]
-    pub fn of(plan: &ChannelPlan, all: &[ChannelPlan]) -> Vec<ChannelAt> {
-        let one_way = comes_one_way(plan, all, &mut BTreeSet::new());
+    pub fn of(plan: &ChannelPlan, processes: &ProcessPlan) -> Vec<ChannelAt> {
+        let one_way = comes_one_way(plan, processes, &mut BTreeSet::new());
         let name = seaworthy_engine::runtime::journal_channel(&plan.id).to_string();
         let (max_deliver, backoff_ns) = (plan.options.max_deliver, plan.options.backoff_ns);
         let parks = plan.options.on_poison == OnPoison::ParkKey && plan.options.order == Order::Key;
@@ -145,9 +146,14 @@ impl ChannelAt {
     }
 }
 
-/// Whether no packet is on its way to the channel through several members, or again from another.
-fn comes_one_way<'a>(plan: &'a ChannelPlan, all: &'a [ChannelPlan], seen: &mut BTreeSet<&'a str>) -> bool {
+/// Whether no packet is on its way to the channel through several members, by several ways of one graph, or again from another.
+fn comes_one_way<'a>(plan: &'a ChannelPlan, processes: &'a ProcessPlan, seen: &mut BTreeSet<&'a str>) -> bool {
     if !seen.insert(&plan.id) {
+        return false;
+    }
+    let all = &processes.channels;
+    let graphs = processes.processes.iter().filter(|process| plan.producers.contains(&process.id));
+    if graphs.into_iter().any(|process| ways(&process.plan, &plan.id) > 1) {
         return false;
     }
     let takes = |process: &str| {
@@ -158,8 +164,25 @@ fn comes_one_way<'a>(plan: &'a ChannelPlan, all: &'a [ChannelPlan], seen: &mut B
     let takers = plan.producers.iter().filter(|producer| takes(producer).next().is_some()).count();
     takers <= 1
         && plan.producers.iter().all(|producer| {
-            takes(producer).all(|(channel, group)| !channel.is_leased(group) && comes_one_way(channel, all, seen))
+            takes(producer).all(|(channel, group)| !channel.is_leased(group) && comes_one_way(channel, processes, seen))
         })
+}
+
+/// By how many ways what enters a graph at one place may come to a channel's end, at most.
+fn ways(graph: &Graph, channel: &str) -> u64 {
+    let is_end = |node: &PlannedNode| matches!(&node.role, Role::ChannelOut { channel: of } if of == channel);
+    let from = |entry: usize| {
+        let mut ways = vec![0_u64; graph.nodes.len()];
+        ways[entry] = 1;
+        // Every edge leads from a lower to a higher index.
+        for (at, node) in graph.nodes.iter().enumerate() {
+            node.outputs.iter().for_each(|to| ways[*to] = ways[*to].saturating_add(ways[at]));
+        }
+        let ends = graph.nodes.iter().zip(ways).filter(|(node, _)| is_end(node));
+        ends.map(|(_, ways)| ways).fold(0, u64::saturating_add)
+    };
+    let entries = graph.nodes.iter().enumerate().filter(|(_, node)| node.role.is_entry());
+    entries.map(|(entry, _)| from(entry)).max().unwrap_or(0)
 }
 
 /// All that the built-in checks judge by.

@@ -459,8 +459,8 @@ impl Prepared {
     }
 
     fn channels(&self) -> Vec<ChannelAt> {
-        let all = &self.processes.channels;
-        all.iter().flat_map(|channel| ChannelAt::of(channel, all)).collect()
+        let channels = self.processes.channels.iter();
+        channels.flat_map(|channel| ChannelAt::of(channel, &self.processes)).collect()
     }
 
     /// Runs seeds on `jobs` threads, a world a thread, and pools them. The number of jobs changes no figure. `done` hears
