@@ -21,6 +21,15 @@ const PARKED_MAX: usize = 4096;
 /// The reasons with which a lease ends before its packet is settled.
 const ENDS: [&str; 3] = ["lease.expired", "lease.retry", "lease.member_gone"];
 
+/// Whether it ends the lease of its packet, if that has one.
+pub(super) fn ends_lease(what: &What) -> bool {
+    match what {
+        What::Settled { took_effect } => *took_effect,
+        What::Refused { reason } => ENDS.contains(&&**reason),
+        _ => false,
+    }
+}
+
 /// Goes through the events of leased places and tells `judge` of each, with the lease that is live before it: when it began.
 fn walk(case: &Case<'_>, mut judge: impl FnMut(&Probed, Slot, Option<Ns>)) {
     let mut live: BTreeMap<Slot, (u64, Ns)> = BTreeMap::new();
@@ -31,8 +40,7 @@ fn walk(case: &Case<'_>, mut judge: impl FnMut(&Probed, Slot, Option<Ns>)) {
         judge(probed, slot, held);
         match &probed.event.what {
             What::Granted { .. } => drop(live.insert(slot, (probed.incarnation, probed.at_ns))),
-            What::Settled { took_effect: true } => drop(live.remove(&slot)),
-            What::Refused { reason } if ENDS.contains(&&**reason) => drop(live.remove(&slot)),
+            what if ends_lease(what) => drop(live.remove(&slot)),
             _ => {}
         }
     }

@@ -10,6 +10,7 @@ mod inbox;
 mod lease;
 mod letters;
 mod lost;
+mod member;
 mod order;
 mod probe;
 #[cfg(test)]
@@ -122,6 +123,9 @@ pub struct Leased {
     pub max_deliver: Option<u32>,
     /// The wait before the second delivery of a packet whose lease ran out, ns.
     pub backoff_ns: Ns,
+    /// Most packets that are leased at a time. Told only where deliveries are counted: then a packet is handed out after what made
+    /// room for it was settled durably.
+    pub pending: Option<u64>,
     /// Whether what follows a poison of its key is given up, too.
     pub parks: bool,
 }
@@ -133,8 +137,10 @@ impl ChannelAt {
         let one_way = comes_one_way(plan, processes, &mut BTreeSet::new());
         let name = seaworthy_engine::runtime::journal_channel(&plan.id).to_string();
         let (max_deliver, backoff_ns) = (plan.options.max_deliver, plan.options.backoff_ns);
+        let pending = max_deliver.map(|_| u64::from(plan.options.max_ack_pending));
         let parks = plan.options.on_poison == OnPoison::ParkKey && plan.options.order == Order::Key;
-        let leased = |group: &GroupPlan| plan.is_leased(group).then_some(Leased { max_deliver, backoff_ns, parks });
+        let leased =
+            |group: &GroupPlan| plan.is_leased(group).then_some(Leased { max_deliver, backoff_ns, pending, parks });
         let at = |channel: String, leased| ChannelAt { host: plan.host.clone(), channel, one_way, leased };
         match plan.groups.as_slice() {
             [group] => vec![at(name, leased(group))],
@@ -219,7 +225,7 @@ impl Case<'_> {
 type Judge = fn(&Case<'_>) -> Vec<(Ns, String)>;
 
 /// The built-in checks by name. Each has a sabotage in `scenarios/must_fail/`.
-const CHECKS: [(&str, Judge); 32] = [
+const CHECKS: [(&str, Judge); 35] = [
     ("lost", lost::silent),
     ("lost.reported", lost::reported),
     ("lost.window", lost::window),
@@ -249,6 +255,9 @@ const CHECKS: [(&str, Judge); 32] = [
     ("channel.held", lease::held),
     ("channel.backoff", lease::backoff),
     ("channel.parked", lease::parked),
+    ("channel.pending", member::pending),
+    ("channel.freed", member::freed),
+    ("channel.generations", member::generations),
     ("engine.panic", exits::panicked),
     ("engine.ended", exits::ended),
     ("assertion", assertion::judge),

@@ -109,7 +109,7 @@ pub const FAULTS: [Kind; 44] = [
 
 /// The sabotages: breaches that the world or the lane proxy commits, each to see one check fail. To add one, add a line
 /// here and an arm in `fault/sabotage.rs`.
-pub const SABOTAGES: [Kind; 26] = [
+pub const SABOTAGES: [Kind; 29] = [
     kind("sabotage.forge_ack", On::Channel, &[], &["for"]),
     kind("sabotage.lying_sync", On::Host, &[], &["for"]),
     kind("sabotage.failing_sync", On::Host, &[], &["for"]),
@@ -124,6 +124,9 @@ pub const SABOTAGES: [Kind; 26] = [
     kind("sabotage.grant_parked", On::Host, &[], &["for"]),
     kind("sabotage.drop_newest", On::Host, &[], &["for"]),
     kind("sabotage.settle_expired", On::Host, &[], &["for"]),
+    kind("sabotage.repeat_joined", On::Host, &[], &["for"]),
+    kind("sabotage.hide_settles", On::Host, &[], &["for"]),
+    kind("sabotage.hide_freed", On::Host, &[], &["for"]),
     kind("sabotage.hide_refusals", On::Host, &[], &["for"]),
     kind("sabotage.admit_fenced", On::Host, &[], &["for"]),
     kind("sabotage.break_assertion", On::Host, &[], &["for"]),

@@ -33,6 +33,12 @@ pub enum Lie {
     GiveUpEarly,
     /// What a sink refused is not told.
     HideRefusals,
+    /// What is settled is not told.
+    HideSettles,
+    /// That a lease is free, as its member has been restarted, is not told.
+    HideFreed,
+    /// A member joined once more, in the same generation.
+    RepeatJoined,
     /// What came over a lane came in the epoch before.
     AdmitFenced,
     /// What is asserted doesn't hold.
@@ -47,7 +53,8 @@ impl Lie {
         match (self, what) {
             (Lie::RepeatCommitted, What::Committed)
             | (Lie::RepeatSettled, What::Settled { took_effect: true })
-            | (Lie::RepeatGranted, What::Granted { .. }) => Some(what.clone()),
+            | (Lie::RepeatGranted, What::Granted { .. })
+            | (Lie::RepeatJoined, What::Joined { .. }) => Some(what.clone()),
             (Lie::RepeatRefused, What::Refused { reason }) if reason.starts_with("dedup.") => Some(what.clone()),
             (Lie::GrantSettled, What::Settled { took_effect: true }) => Some(What::Granted { to: None }),
             (Lie::SettleExpired, What::Refused { reason }) if **reason == *"lease.expired" => {
@@ -107,9 +114,17 @@ impl Lies {
 
     /// Whether an event of a host is not told at all.
     pub fn hides(&mut self, host: HostIndex, place: &Place, what: &What) -> bool {
-        let lie = Lie::HideRefusals;
-        let refused = matches!(what, What::Refused { reason } if **reason == *Class::SinkUnavailable.name());
-        let hides = refused && self.armed.contains(&(host, lie));
+        // Almost always there is nothing to hide, and this is called for every event.
+        if self.armed.is_empty() {
+            return false;
+        }
+        let lie = match what {
+            What::Refused { reason } if **reason == *Class::SinkUnavailable.name() => Lie::HideRefusals,
+            What::Refused { reason } if **reason == *"lease.member_gone" => Lie::HideFreed,
+            What::Settled { took_effect: true } => Lie::HideSettles,
+            _ => return false,
+        };
+        let hides = self.armed.contains(&(host, lie));
         if hides {
             self.told.insert((host, lie, place.clone()));
         }

@@ -1,5 +1,7 @@
 //! Channels and order: each check on a breach of its own.
 
+use seaworthy_engine::observe::Holder;
+
 use super::*;
 
 #[test]
@@ -212,4 +214,57 @@ fn what_was_given_up_keeps_no_order() {
     assert_eq!(breaches(order::judge, &history, &plan()), 1);
     history.dead_letters.push(buried("q3", "attempts.exhausted"));
     assert_eq!(breaches(order::judge, &history, &plan()), 0);
+}
+
+#[test]
+fn a_group_holds_no_more_than_declared() {
+    let events = |steps: &'static [(u64, u64, bool)]| {
+        move |history: &mut History| {
+            let step = |(incarnation, seq, granted): &(u64, u64, bool)| {
+                let what = if *granted { What::Granted { to: None } } else { settled() };
+                Probed { incarnation: *incarnation, ..probed("hub", 6 * S, what, "pool", *seq, *seq) }
+            };
+            history.events.extend(steps.iter().map(step));
+        }
+    };
+    trips(events(&[(1, 1, true), (1, 2, true), (1, 1, false), (1, 3, true)]), &[]);
+    trips(events(&[(1, 1, true), (1, 2, true), (2, 3, true), (2, 1, true)]), &[]);
+    let third = "hub.pool 3 handed out 6.000 s, with 2 others that are held: 2 may be";
+    trips(events(&[(1, 1, true), (1, 2, true), (1, 3, true)]), &[("channel.pending", third)]);
+}
+
+#[test]
+fn what_a_restarted_member_held_is_free_when_it_is_back() {
+    let granted = || What::Granted { to: Some(Holder { member: "lab".into(), lease: 1 }) };
+    let history = |ends_ns: Ns, freed: bool| {
+        move |history: &mut History| {
+            history.ends.push(("lab".into(), ends_ns));
+            let at = |at_ns: Ns, what: What, seq: u64| probed("hub", at_ns, what, "patient", seq, seq);
+            history.events.extend([at(6 * S, granted(), 1), at(6 * S, granted(), 2), at(6 * S, settled(), 2)]);
+            if freed {
+                history.events.push(at(7 * S, What::Refused { reason: "lease.member_gone".into() }, 1));
+            }
+            history.events.extend([at(7 * S, granted(), 3), at(7 * S, granted(), 4)]);
+            history.events.extend([at(7 * S + 1, settled(), 3), at(7 * S + 1, settled(), 4)]);
+        }
+    };
+    trips(history(6 * S + 1, true), &[]);
+    trips(history(5 * S, false), &[]);
+    let held = "hub.patient 1 handed to lab 6.000 s, which ended 6.000 s, and not free when that settles 3 7.000 s";
+    trips(history(6 * S + 1, false), &[("channel.freed", held)]);
+}
+
+#[test]
+fn a_later_join_begins_a_greater_generation() {
+    let joined = |generation| What::Joined { member: "lab".into(), generation };
+    let joins = |second: u64| {
+        move |history: &mut History| {
+            history.events.push(probed("hub", 6 * S, joined(3), "patient", 0, 0));
+            let again = probed("hub", 7 * S, joined(second), "patient", 0, 0);
+            history.events.push(Probed { incarnation: 2, ..again });
+        }
+    };
+    trips(joins(4), &[]);
+    let again = "hub.patient generation 3 began 7.000 s as lab joined, after 3";
+    trips(joins(3), &[("channel.generations", again)]);
 }

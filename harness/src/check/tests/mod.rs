@@ -122,9 +122,9 @@ fn violations(history: &History, limits: &Limits, declared: &Declared) -> Vec<Vi
     };
     let channels = [
         at("uplink", None),
-        at("pool", Some(Leased { max_deliver: Some(2), backoff_ns: 0, parks: false })),
-        at("patient", Some(Leased { max_deliver: None, backoff_ns: S / 10, parks: false })),
-        at("lot", Some(Leased { max_deliver: Some(1), backoff_ns: 0, parks: true })),
+        at("pool", Some(Leased { max_deliver: Some(2), backoff_ns: 0, pending: Some(2), parks: false })),
+        at("patient", Some(Leased { max_deliver: None, backoff_ns: S / 10, pending: None, parks: false })),
+        at("lot", Some(Leased { max_deliver: Some(1), backoff_ns: 0, pending: None, parks: true })),
     ];
     let undone = undone::undone(history);
     let inboxes = [InboxAt { host: "hub".into(), node: "short".into(), max: 2 }];
