@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use seaworthy_engine::journal::record::{Name, Settle};
 use seaworthy_engine::journal::{Record, frame, segment};
 use seaworthy_engine::packet::Packet;
 
@@ -76,17 +77,50 @@ pub(super) fn rot(controls: &Controls<'_>, host: &str, rot: Rot) {
     let Some(machine) = controls.machine(host) else { return };
     let more = |record: &Record| !matches!(record, Record::Append { .. } | Record::Producer(_));
     let marked = EPOCH_UNIX_NS.saturating_add_unsigned(controls.recorder.now_ns().saturating_sub(MARKED_NS));
-    let may_rot = |(_, header, records): &(frame::At, frame::Header, Vec<Record>)| match rot {
+    let may_rot = |(_, header, records): &Written| match rot {
         Rot::Foul => true,
         Rot::Fair { newest } => !records.iter().any(more) && (!newest || header.time <= marked),
     };
-    let frames = outside::frames(&machine.disk.snapshot()).into_iter().filter(|(.., records)| !records.is_empty());
-    let frames: Vec<_> = frames.filter(may_rot).collect();
+    let all = outside::frames(&machine.disk.snapshot()).into_iter().filter(|(.., records)| !records.is_empty());
+    let all: Vec<Written> = all.collect();
+    let mut frames: Vec<&Written> = all.iter().filter(|frame| may_rot(frame)).collect();
+    if frames.is_empty() && rot == (Rot::Fair { newest: false }) {
+        frames = of_outboxes(&all);
+    }
     let is_newest = rot == Rot::Fair { newest: true };
     let Some((at, _, held)) = (if is_newest { frames.last() } else { frames.get(frames.len() / 2) }) else { return };
     if machine.disk.rot(&segment::name(at.segment), at.offset + frame::HEADER as u64) && rot != Rot::Foul {
         let held: BTreeSet<String> = held.iter().filter_map(packet_id).collect();
         controls.recorder.with_history(|history| history.rotted.push((host.to_owned(), held)));
+    }
+}
+
+/// A frame of a journal, and its records.
+type Written = (frame::At, frame::Header, Vec<Record>);
+
+/// Frames that hold nothing but packets and what a source settled with them, where a later one says how far the source has come: it
+/// goes on from there, whatever became of this one.
+fn of_outboxes(all: &[Written]) -> Vec<&Written> {
+    let goes_on = |input: &Name, later: &[Written]| {
+        let mut settles = later.iter().flat_map(|(.., records)| records).filter_map(of_source);
+        settles.any(|settle| settle.input == *input && settle.position.is_some())
+    };
+    let may_rot = |(place, (.., records)): &(usize, &Written)| {
+        let later = &all[place + 1..];
+        records.iter().any(|record| matches!(record, Record::Append { .. }))
+            && records.iter().all(|record| match of_source(record) {
+                Some(settle) => goes_on(&settle.input, later),
+                None => matches!(record, Record::Append { .. }),
+            })
+    };
+    all.iter().enumerate().filter(may_rot).map(|(_, frame)| frame).collect()
+}
+
+/// What a source settled.
+fn of_source(record: &Record) -> Option<&Settle> {
+    match record {
+        Record::Settle(settle) if settle.input.starts_with("source/") => Some(settle),
+        _ => None,
     }
 }
 
