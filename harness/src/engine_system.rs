@@ -301,6 +301,23 @@ struct Offers {
     returned: BTreeSet<Seq>,
     /// Answered as accepted, and not known to be there by a later incarnation's word.
     accepted: BTreeSet<Seq>,
+    /// The last number that was offered.
+    newest: Seq,
+    /// How many machines were replaced so far, and the last number that was not for the one that is there now: its source counts
+    /// from 1 behind it.
+    replaced: usize,
+    before: u64,
+}
+
+impl Offers {
+    /// The number of an entry as its source counts, and back.
+    fn here(&self, seq: Seq) -> Seq {
+        Seq(seq.0.saturating_sub(self.before))
+    }
+
+    fn of_load(&self, here: Seq) -> Seq {
+        Seq(here.0 + self.before)
+    }
 }
 
 impl Intake {
@@ -318,6 +335,7 @@ impl Intake {
         {
             let mut state = self.state();
             state.returned.remove(&seq);
+            state.newest = state.newest.max(seq);
             state.queue.insert(seq, draft);
             state.waiting.insert(seq, answer);
         }
@@ -325,16 +343,20 @@ impl Intake {
         answered.await.unwrap_or(Offered::Indeterminate)
     }
 
-    /// A new incarnation begins: nobody will answer what the last one took. Gives what that one accepted, and this one does not
-    /// have.
-    fn restart(&self, resume: &Resume) -> Vec<Seq> {
-        let mut state = self.state();
-        let gone = std::mem::take(&mut state.accepted).into_iter().filter(|seq| !resume.has(*seq)).collect();
+    /// A new incarnation begins, on the how many-th other machine: nobody will answer what the last one took. Gives what that one
+    /// accepted, and this one does not have, and the number behind which its source counts from 1.
+    fn restart(&self, resume: &Resume, replaced: usize) -> (Vec<Seq>, u64) {
+        let state = &mut *self.state();
+        let is_other = std::mem::replace(&mut state.replaced, replaced) < replaced;
+        let before = state.before;
+        let has = |seq: Seq| !is_other && resume.has(Seq(seq.0.saturating_sub(before)));
+        let gone = std::mem::take(&mut state.accepted).into_iter().filter(|seq| !has(*seq)).collect();
         // A source goes on behind its position, which is to be that of the floor: what it passes over it never brings again, and
         // has told its feeder so.
-        let position = resume.position.first_chunk().map_or(Seq(0), |number| Seq(u64::from_le_bytes(*number)));
+        let position = resume.position.first_chunk().map_or(0, |number| u64::from_le_bytes(*number));
+        let position = if is_other { Seq(0) } else { Seq(position + before) };
         for (seq, answer) in std::mem::take(&mut state.waiting) {
-            if seq > position || resume.has(seq) {
+            if seq > position || has(seq) {
                 state.returned.insert(seq);
             } else {
                 let _ = answer.send(Offered::Accepted);
@@ -343,8 +365,11 @@ impl Intake {
         state.queue.clear();
         state.taken.clear();
         let above = std::mem::take(&mut state.above).into_iter();
-        state.queue.extend(above.filter(|(seq, _)| *seq > position && resume.has(*seq)));
-        gone
+        state.queue.extend(above.filter(|(seq, _)| *seq > position && has(*seq)));
+        if is_other {
+            state.before = state.returned.first().map_or(state.newest.0, |first| first.0 - 1);
+        }
+        (gone, state.before)
     }
 
     fn take(&self, max: usize) -> Vec<Entry> {
@@ -356,6 +381,7 @@ impl Intake {
         {
             let (seq, draft) = state.queue.pop_first().expect("first_key_value() saw one");
             state.taken.insert(seq, draft.clone());
+            let seq = state.here(seq);
             entries.push(Entry { seq, draft, position: Bytes::copy_from_slice(&seq.0.to_le_bytes()) });
         }
         entries
@@ -365,14 +391,15 @@ impl Intake {
 impl Acks for Intake {
     fn settled(&self, seqs: &[Seq]) {
         let mut state = self.state();
-        for seq in seqs {
-            if let Some(answer) = state.waiting.remove(seq) {
-                state.accepted.insert(*seq);
+        for here in seqs {
+            let seq = state.of_load(*here);
+            if let Some(answer) = state.waiting.remove(&seq) {
+                state.accepted.insert(seq);
                 // The load may have gone; its history keeps what it knew.
                 let _ = answer.send(Offered::Accepted);
             }
-            let draft = state.taken.remove(seq);
-            state.above.extend(draft.map(|draft| (*seq, draft)));
+            let draft = state.taken.remove(&seq);
+            state.above.extend(draft.map(|draft| (seq, draft)));
         }
         let first = [state.taken.keys().next(), state.returned.first(), state.queue.keys().next()];
         match first.into_iter().flatten().min().copied() {
@@ -392,7 +419,9 @@ struct LoadSource {
 
 impl Source for LoadSource {
     fn start(&mut self, resume: Resume) -> Fut<'_, Result<(), NodeError>> {
-        let gone = self.intake.restart(&resume);
+        let (host, node) = self.entry.split_once('.').expect("an entry is host.node");
+        let (gone, before) = self.intake.restart(&resume, self.recorder.replaced(host));
+        self.recorder.counts_behind(host, node, before);
         if !gone.is_empty() {
             let gone = gone.into_iter().map(|seq| (self.entry.clone(), seq));
             self.recorder.with_history(|history| history.gone.extend(gone));

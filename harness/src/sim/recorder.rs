@@ -59,6 +59,8 @@ pub(crate) struct Inner {
     pub(crate) lies: Lies,
     /// Nodes that panic, as `host.node`: over which share of packets, in parts per million, and how often they did.
     panics: BTreeMap<String, (Option<u32>, u64)>,
+    /// Sources on machines that took another's place, and behind which number of the load they count from 1.
+    counts_behind: BTreeMap<(HostIndex, Place), u64>,
 }
 
 impl Recorder {
@@ -74,6 +76,7 @@ impl Recorder {
             stolen: BTreeMap::new(),
             lies: Lies::default(),
             panics: BTreeMap::new(),
+            counts_behind: BTreeMap::new(),
         };
         Arc::new(Recorder {
             seed: KeyedSeed(seed),
@@ -225,6 +228,18 @@ impl Recorder {
         panics
     }
 
+    /// How often the machine of a host was replaced.
+    pub(crate) fn replaced(&self, host: &str) -> usize {
+        self.lock().history.wiped.iter().filter(|(wiped, _)| wiped == host).count()
+    }
+
+    /// A source counts its entries from 1 behind that number of the load. What enters by it is recorded by the load's number.
+    pub(crate) fn counts_behind(&self, host: &str, node: &str, before: u64) {
+        if let Some(host) = self.hosts().index(host).filter(|_| before > 0) {
+            self.lock().counts_behind.insert((host, node.into()), before);
+        }
+    }
+
     /// Sabotage: the host's probe tells what never was.
     pub(crate) fn set_lie(&self, host: &str, lie: Lie, on: bool) {
         if let Some(host) = self.hosts().index(host) {
@@ -336,7 +351,11 @@ impl Probe for HostProbe {
             panic!("sabotage: the probe broke");
         }
         let inner = &mut *inner;
-        let probed = |inner: &mut Inner, event: Event| {
+        let probed = |inner: &mut Inner, mut event: Event| {
+            if event.what == What::Entered && !inner.counts_behind.is_empty() {
+                let before = inner.counts_behind.get(&(self.host, event.place.clone()));
+                event.seq = Seq(event.seq.0 + before.copied().unwrap_or(0));
+            }
             inner.count(self.host, at_ns, &event);
             inner.history.events.push(Probed { at_ns, host: name.clone(), incarnation: self.incarnation, event });
         };
@@ -380,7 +399,6 @@ fn number(what: &What) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use seaworthy_engine::packet::Seq;
 
     fn event(what: What) -> Event {
         Event { what, place: "uplink".into(), identity: None, seq: Seq(1), attempt: 1 }
