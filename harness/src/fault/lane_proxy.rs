@@ -274,6 +274,7 @@ impl Lane for LaneProxy {
                 to_producer: to_producer.clone(),
                 to_host: Mailbox::default(),
                 process: String::new(),
+                knows: None,
                 held: VecDeque::new(),
                 late: BTreeMap::new(),
                 acks: 0,
@@ -300,6 +301,8 @@ struct Relay<'a> {
     to_host: Mailbox<FromProducer>,
     /// The producer's name, once its Hello passed.
     process: String,
+    /// The newest protocol that it knows, where it is an older release.
+    knows: Option<u32>,
     /// Batches that wait, in order, with when they are due. Bounded by the host's credits.
     held: VecDeque<(Ns, FromProducer)>,
     /// Acks that wait, by when they are due and in which order they came. Bounded by the host's credits.
@@ -387,6 +390,7 @@ impl Relay<'_> {
                 self.process = hello.process.clone();
                 if let Some(spoken) = hello.protocol.as_mut().filter(|_| self.proxy.faults.ages(&self.process)) {
                     spoken.max = spoken.min;
+                    self.knows = Some(spoken.max);
                 }
             }
             Some(from_producer::Message::Publish(publish)) => {
@@ -443,7 +447,13 @@ impl Relay<'_> {
     fn down(&mut self, mut message: FromHost) {
         match &mut message.message {
             Some(from_host::Message::Ack(ack)) => return self.spoil(ack.clone()),
-            Some(from_host::Message::Welcome(welcome)) => self.renumber(welcome),
+            Some(from_host::Message::Welcome(welcome)) => {
+                self.renumber(welcome);
+                // An older release turns away what it doesn't know; the producer here would know it.
+                if self.knows.is_some_and(|knows| welcome.protocol > knows) {
+                    welcome.protocol = u32::MAX;
+                }
+            }
             _ => {}
         }
         self.to_producer.push(self.proxy.clock.mono(), None, Ok(message));
