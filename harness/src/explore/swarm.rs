@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use crate::plan::{Ns, Tuning, unit};
+use crate::plan::{Action, Ns, Tuning, unit};
 use crate::run::Prepared;
 use crate::scenario::draw::draw;
 use crate::scenario::kinds::{self, Kind};
-use crate::scenario::{Metric, Scenario, storm};
+use crate::scenario::{Effect, Fault, Metric, Scenario, storm};
 
 /// A fault begins within this part of the run, and ends within it.
 const WINDOW: (f64, f64) = (0.05, 0.95);
@@ -62,7 +62,7 @@ pub(super) fn tuning(scenario: &Scenario, seed: u64) -> Tuning {
         (draw & 1 == 1).then(|| values[((draw >> 1) % values.len() as u64) as usize])
     }
     // How many business keys are remembered goes by the segments: fewer of them than a scenario means break what it says.
-    let has_keys = scenario.loads.iter().any(|load| load.business_key.is_some());
+    let has_keys = has_business_keys(scenario);
     let segment_bytes = one_of(seed, "segment", &[128 << 10, 256 << 10]);
     Tuning {
         segment_bytes: segment_bytes.filter(|_| !has_keys),
@@ -98,12 +98,25 @@ fn family(kind: &str) -> &str {
     kind.split_once('.').map_or(kind, |(family, _)| family)
 }
 
+fn has_business_keys(scenario: &Scenario) -> bool {
+    scenario.loads.iter().any(|load| load.business_key.is_some())
+}
+
+fn sets_clock(fault: &Fault) -> bool {
+    matches!(&fault.effect, Effect::Act(Action::ClockStep { .. } | Action::ClockSkew { .. }))
+}
+
 /// Whether a scenario of this promise can bear such a fault. What spoils data or makes dead letters must be allowed there.
 fn is_fair(kind: &Kind, scenario: &Scenario) -> bool {
     let allows = |metric: Metric| scenario.expect.iter().any(|objective| objective.what == metric);
     match kind.id {
         "node.panic" | "load.poison" | "sink.reject" => allows(Metric::DeadLettered),
         "disk.rot" | "disk.lying_sync" | "host.wipe" => false,
+        // What passed between two starts is told by the wall clock: set by hours meanwhile, business keys are forgotten early.
+        "host.crash" | "host.power_cut" | "host.stop" | "host.restart_storm" | "host.rolling_restart" | "disk.eio" => {
+            !(has_business_keys(scenario) && scenario.faults.iter().any(sets_clock))
+        }
+        "clock.skew" | "clock.step" => !has_business_keys(scenario),
         _ => true,
     }
 }
