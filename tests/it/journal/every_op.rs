@@ -42,28 +42,28 @@ impl Fuse {
     }
 }
 
-/// A disk with a fuse in front.
+/// A disk with a fuse in front, and all the disks of its machine.
 pub struct Fused<T: ?Sized> {
     inner: Arc<T>,
-    disk: SimDisk,
+    disks: Vec<SimDisk>,
     fuse: Arc<Fuse>,
 }
 
 impl<T: ?Sized> Fused<T> {
-    pub fn new(inner: Arc<T>, disk: SimDisk, fuse: Arc<Fuse>) -> Fused<T> {
-        Fused { inner, disk, fuse }
+    pub fn new(inner: Arc<T>, disks: &[SimDisk], fuse: Arc<Fuse>) -> Fused<T> {
+        Fused { inner, disks: disks.to_vec(), fuse }
     }
 
     fn on<R>(&self, issue: impl FnOnce(&T) -> Io<R>) -> Io<R> {
         let blows = self.fuse.left.fetch_sub(1, Ordering::SeqCst) == 0;
         match self.fuse.end {
-            End::PowerCutBefore if blows => self.disk.power_cut(true),
+            End::PowerCutBefore if blows => self.disks.iter().for_each(|disk| disk.power_cut(true)),
             _ => {}
         }
         let io = issue(&self.inner);
         match self.fuse.end {
-            End::Crash if blows => self.disk.crash(),
-            End::PowerCut if blows => self.disk.power_cut(true),
+            End::Crash if blows => self.disks.iter().for_each(SimDisk::crash),
+            End::PowerCut if blows => self.disks.iter().for_each(|disk| disk.power_cut(true)),
             _ => {}
         }
         io
@@ -73,8 +73,8 @@ impl<T: ?Sized> Fused<T> {
 impl Disk for Fused<dyn Disk> {
     fn open(&self, path: &str, how: Open) -> Io<Arc<dyn File>> {
         let opened = self.on(|disk| disk.open(path, how));
-        let (disk, fuse) = (self.disk.clone(), self.fuse.clone());
-        Box::pin(async move { Ok(Arc::new(Fused { inner: opened.await?, disk, fuse }) as Arc<dyn File>) })
+        let (disks, fuse) = (self.disks.clone(), self.fuse.clone());
+        Box::pin(async move { Ok(Arc::new(Fused { inner: opened.await?, disks, fuse }) as Arc<dyn File>) })
     }
     fn list(&self, dir: &str) -> Io<Vec<String>> {
         self.on(|disk| disk.list(dir))

@@ -6,6 +6,7 @@ mod durability;
 mod every_op;
 mod machine;
 mod sample;
+mod std_files;
 mod world;
 
 use machine::{env, run};

@@ -54,7 +54,7 @@ pub fn options() -> JournalOptions {
 fn booted(disk: &SimDisk, fuse: Option<&Arc<Fuse>>) -> Arc<dyn Disk> {
     let booted = disk.boot();
     match fuse {
-        Some(fuse) => Arc::new(Fused::new(booted, disk.clone(), fuse.clone())),
+        Some(fuse) => Arc::new(Fused::new(booted, std::slice::from_ref(disk), fuse.clone())),
         None => booted,
     }
 }
