@@ -122,8 +122,12 @@ pub(super) fn parked(case: &Case<'_>) -> Vec<(Ns, String)> {
     let mut since: BTreeMap<usize, BTreeMap<&str, (Ns, Seq)>> = BTreeMap::new();
     let mut found = Vec::new();
     let poisoned = here.iter().filter(|(probed, _)| is(&probed.event.what, Class::AttemptsExhausted));
+    // A host that dies with a letter on its disk tells nothing of it.
+    let kept = case.history.letters.iter().filter(|letter| letter.class == Class::AttemptsExhausted.name());
+    let kept = kept
+        .filter_map(|letter| Some((case.channel(&letter.host, &letter.node)?, keys.get(&letter.identity).copied())));
     let poisoned: BTreeSet<(usize, Option<&str>)> =
-        poisoned.map(|(probed, (channel, _))| (*channel, key_of(probed))).collect();
+        poisoned.map(|(probed, (channel, _))| (*channel, key_of(probed))).chain(kept).collect();
     for (probed, (channel, seq)) in here {
         let Some(key) = key_of(probed) else { continue };
         let ChannelAt { host, channel: name, .. } = &case.channels[channel];

@@ -189,6 +189,21 @@ fn a_parked_key_stays_parked() {
     trips(events(&[(1, "granted"), (1, "poison"), (2, "granted")]), &[("channel.parked", granted)]);
     let alone = "hub.lot 2 given up 6.000 s for its key k, of which no packet was poison";
     trips(events(&[(2, "ordering.blocked")]), &[("channel.parked", alone)]);
+    let untold = |history: &mut History| {
+        events(&[(1, "granted"), (2, "ordering.blocked")])(history);
+        history.letters.push(Letter {
+            host: "hub".into(),
+            identity: Identity::Entered { producer: ProducerId(7), epoch: Epoch(1), pseq: Seq(1) },
+            packet_id: "q1".into(),
+            key: Some("k".into()),
+            content: Bytes::from_static(b"10"),
+            seq: Some(Seq(1)),
+            class: Class::AttemptsExhausted.name().into(),
+            node: "lot".into(),
+            attempts: 1,
+        });
+    };
+    trips(untold, &[]);
 }
 
 #[test]
