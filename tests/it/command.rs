@@ -10,22 +10,33 @@ links:
   - {producer: pong, consumer: ping, channel: back}
 ";
 
-/// A graph that only relays, so that it needs no plugin.
-fn relay(from: &str, to: &str) -> String {
-    format!(
-        "version: 2\nnodes:\n  - {{id: from, kind: source, plugin: \"std:channel\", config: {{channel: {from}}}}}\n  - {{id: to, kind: sink, \
-         plugin: \"std:channel\", config: {{channel: {to}, __runtime__: {{inbox_max: 64}}}}}}\nedges: [{{from: from, to: to}}]\n"
-    )
-}
+/// What is called goes there, and what comes back is written down.
+const PING: &str = "version: 2
+nodes:
+  - {id: feed, kind: source, plugin: \"std:ndjson_source\", config: {path: calls.ndjson}}
+  - {id: to, kind: sink, plugin: \"std:channel\", config: {channel: there, __runtime__: {inbox_max: 64}}}
+  - {id: from, kind: source, plugin: \"std:channel\", config: {channel: back}}
+  - {id: out, kind: sink, plugin: \"std:ndjson_sink\", config: {path: echoes.ndjson}}
+edges: [{from: feed, to: to}, {from: from, to: out}]
+";
+
+/// A graph that only relays.
+const PONG: &str = "version: 2
+nodes:
+  - {id: from, kind: source, plugin: \"std:channel\", config: {channel: there}}
+  - {id: to, kind: sink, plugin: \"std:channel\", config: {channel: back, __runtime__: {inbox_max: 64}}}
+edges: [{from: from, to: to}]
+";
 
 #[expect(clippy::disallowed_methods, reason = "the binary reads real files")]
 fn run(arguments: &[&str]) -> Output {
     let dir = tempfile::tempdir().expect("tests have a temporary directory");
-    let files =
-        [("p.yaml", PROCESS.to_owned()), ("ping.yaml", relay("back", "there")), ("pong.yaml", relay("there", "back"))];
+    let files = [("p.yaml", PROCESS), ("ping.yaml", PING), ("pong.yaml", PONG)];
     let bad = [
-        ("bad.yaml", "version: 2\nnodes: 7\n".to_owned()),
-        ("bad.toml", "why = \"x\"\ngraph = \"p.yaml\"\ngraff = 1\n[expect]\n\"fun\" = \"<= 1\"\n".to_owned()),
+        ("bad.yaml", "version: 2\nnodes: 7\n"),
+        ("bad.toml", "why = \"x\"\ngraph = \"p.yaml\"\ngraff = 1\n[expect]\n\"fun\" = \"<= 1\"\n"),
+        ("round.yaml", &PING.replace("to: out", "to: to")),
+        ("round_p.yaml", &PROCESS.replace("graph: ping.yaml", "graph: round.yaml")),
     ];
     for (name, text) in files.into_iter().chain(bad) {
         std::fs::write(dir.path().join(name), text).expect("it takes a small file");
@@ -50,6 +61,7 @@ fn check(arguments: &[&str], code: i32, stdout: &str, stderr: &str) {
 fn check_says_what_is_wrong_and_ends_with_its_code() {
     check(&["check", "p.yaml"], 0, "ok     p.yaml  process graph, 2 processes, 2 channels", "");
     check(&["check", "p.yaml", "bad.yaml"], 2, "error  bad.yaml  1 error", "yaml::wrong_type");
+    check(&["check", "round_p.yaml"], 2, "error  round_p.yaml  1 error", "process::cycle");
     check(&["check", "nowhere.yaml"], 2, "", "could not read nowhere.yaml");
     check(&["check", "notes.txt"], 2, "", "file::unknown_kind");
     check(&["check", "ping.yaml"], 0, "2 notes", "graph::channel_alone");
