@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use seaworthy_engine::journal::Record;
 use seaworthy_engine::observe::Event;
-use seaworthy_engine::packet::{Identity, Seq};
+use seaworthy_engine::packet::{Identity, Packet, Seq};
 
 /// What reached an endpoint that the harness owns: an outside system's memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,4 +198,15 @@ pub struct Buried {
     pub class: String,
     /// The node, channel or tool that gave it up.
     pub node: String,
+}
+
+impl Buried {
+    /// What a record in the journal of `host` says of a dead letter; `None` where it is none, or its packet can't be read.
+    #[must_use]
+    pub fn of(host: &str, record: &Record) -> Option<Buried> {
+        let (Record::DeadLetter(letter) | Record::MovedLetter(letter)) = record else { return None };
+        let packet_id = Packet::decode(&letter.packet).ok()?.packet_id.to_string();
+        let (class, node) = (letter.failure.class.clone(), letter.failure.node.to_string());
+        Some(Buried { host: host.to_owned(), packet_id, class, node })
+    }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use seaworthy_engine::journal::frame::{self, At, Found, Header, SECTOR};
 use seaworthy_engine::journal::{Durability, Record, segment};
 use seaworthy_engine::observe::{Event, What};
-use seaworthy_engine::packet::{Identity, Packet, Seq};
+use seaworthy_engine::packet::{Identity, Seq};
 
 use crate::history::{Buried, History, OfferRecord};
 use crate::ledger::Declared;
@@ -51,14 +51,7 @@ pub fn records(files: &BTreeMap<String, Bytes>) -> Vec<(At, Record)> {
 pub fn dead_letters(hosts: impl IntoIterator<Item = (String, BTreeMap<String, Bytes>)>) -> Vec<Buried> {
     let mut letters = Vec::new();
     for (host, files) in hosts {
-        for (_, record) in records(&files) {
-            if let Record::DeadLetter(letter) | Record::MovedLetter(letter) = record
-                && let Ok(packet) = Packet::decode(&letter.packet)
-            {
-                let (packet_id, node) = (packet.packet_id.to_string(), letter.failure.node.to_string());
-                letters.push(Buried { host: host.clone(), packet_id, class: letter.failure.class, node });
-            }
-        }
+        letters.extend(records(&files).iter().filter_map(|(_, record)| Buried::of(&host, record)));
     }
     letters.sort();
     letters.dedup();

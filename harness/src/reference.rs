@@ -258,6 +258,16 @@ impl Walk<'_> {
     }
 }
 
+/// By how many ways each node is reached from those where ways begin, so many at each; every output leads to a higher index.
+pub(crate) fn ways<I: IntoIterator<Item = usize>>(mut ways: Vec<usize>, outputs: impl Fn(usize) -> I) -> Vec<usize> {
+    for at in 0..ways.len() {
+        for to in outputs(at) {
+            ways[to] = ways[to].saturating_add(ways[at]);
+        }
+    }
+    ways
+}
+
 /// For each node, the sinks (by index into the flow) that can be reached from it, itself included.
 pub(crate) fn reachable(flow: &Flow) -> Vec<BTreeSet<usize>> {
     let mut reach = vec![BTreeSet::new(); flow.nodes.len()];

@@ -18,12 +18,13 @@ use seaworthy_engine::observe::Event;
 use seaworthy_engine::process::ChannelPlan;
 use seaworthy_engine::runtime::{Engine, EngineError, EngineOptions};
 use seaworthy_harness::witness::Witness;
+use seaworthy_reports::result::{Counts, Process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::console::Console;
-use super::report::{Ended, ProcessReport};
-use super::tally::{Counter, Tally};
+use super::report::{self, Ended};
+use super::tally::{self, Counter};
 use super::words::{FINISH, Supervisor, Word};
 use crate::exit::Exit;
 
@@ -96,7 +97,7 @@ pub(super) fn in_words(error: &dyn Error) -> String {
 /// Runs an engine to its end.
 pub(super) fn run(launch: Launch, console: &Console) -> Ended {
     let began = Instant::now();
-    let mut process = ProcessReport::new(&launch.plan.process, launch.plan.graph_hash);
+    let mut process = report::unstarted(&launch.plan.process, launch.plan.graph_hash);
     process.starts = 1;
     let counter = Arc::new(Counter::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -110,8 +111,8 @@ pub(super) fn run(launch: Launch, console: &Console) -> Ended {
             error.exit()
         }
     };
-    process.ended(format!("exit {}", exit as u8));
-    process.counts = counter.tally();
+    report::ended(&mut process, format!("exit {}", exit as u8));
+    process.counts = counter.counts();
     Ended {
         exit,
         wall_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -133,7 +134,7 @@ async fn drive(
     launch: Launch,
     console: &Console,
     counter: &Arc<Counter>,
-    report: &mut ProcessReport,
+    process: &mut Process,
 ) -> Result<End, RunError> {
     let mut orders = Orders::new(launch.child).map_err(RunError::machine("listen for signals"))?;
     let witness = launch.witness.as_deref().map(|dir| Witness::begin(dir, &launch.plan.process)).transpose();
@@ -155,7 +156,7 @@ async fn drive(
         }
     };
     let recovery = engine.recovery().lines();
-    recovery.iter().for_each(|line| report.found(line.clone()));
+    recovery.iter().for_each(|line| report::found(process, line.clone()));
     orders.tell(&Word::up(recovery));
     tracing::info!(process = %name, "up; SIGINT or SIGTERM stops it in good order");
     let handle = engine.handle();
@@ -163,7 +164,7 @@ async fn drive(
         handle.finish();
     }
     let mut tick = ticks();
-    let mut told = Tally::default();
+    let mut told = Counts::default();
     let mut end = End::Finished;
     let running = engine.run();
     tokio::pin!(running);
@@ -185,18 +186,18 @@ async fn drive(
                 Order::EndNow => break Err(RunError::Interrupted),
             },
             _ = tick.tick() => {
-                let tally = counter.tally();
-                if tally != told {
-                    orders.tell(&Word::Counted(tally.clone()));
+                let counts = counter.counts();
+                if counts != told {
+                    orders.tell(&Word::Counted(counts.clone()));
                     if orders.supervisor.is_none() {
-                        console.progress(&tally.line(&name));
+                        console.progress(&tally::line(&name, &counts));
                     }
-                    told = tally;
+                    told = counts;
                 }
             }
         }
     };
-    orders.tell(&Word::Counted(counter.tally()));
+    orders.tell(&Word::Counted(counter.counts()));
     if let Some(witness) = &witness {
         witness.end();
     }

@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use seaworthy_engine::env::os::OsDisk;
-use seaworthy_engine::journal::Record;
 use seaworthy_engine::journal::reader::{ReadError, Reader, Step};
 use seaworthy_engine::load::Planned;
 use seaworthy_engine::node::Registry;
-use seaworthy_engine::packet::Packet;
 use seaworthy_harness::history::Buried;
 use seaworthy_harness::run::{Prepared, Witnessed, WitnessedError};
 use seaworthy_harness::witness::EVENTS_MAX;
@@ -148,14 +146,7 @@ fn dead_letters(process: &str, dir: &Path) -> Result<Vec<Buried>, ReadError> {
         let mut letters = Vec::new();
         while let Some(step) = reader.next().await? {
             let Step::Frame(frame) = step else { continue };
-            for (_, record) in frame.records().flatten() {
-                if let Record::DeadLetter(letter) | Record::MovedLetter(letter) = record
-                    && let Ok(packet) = Packet::decode(&letter.packet)
-                {
-                    let (packet_id, node) = (packet.packet_id.to_string(), letter.failure.node.to_string());
-                    letters.push(Buried { host: process.to_owned(), packet_id, class: letter.failure.class, node });
-                }
-            }
+            letters.extend(frame.records().flatten().filter_map(|(_, record)| Buried::of(process, &record)));
         }
         Ok(letters)
     })

@@ -7,7 +7,7 @@ use seaworthy_reports::result::{Objection, Process, ResultFile, Time};
 
 use super::console::Console;
 use super::ledger::Ledger;
-use super::tally::Tally;
+use super::tally;
 use crate::exit::Exit;
 use crate::files::write_whole;
 use crate::worlds::commit;
@@ -25,43 +25,23 @@ pub(super) struct Ended {
     pub(super) wall_ms: u64,
     /// All input had ended, and all was delivered.
     pub(super) is_drained: bool,
-    pub(super) processes: Vec<ProcessReport>,
+    pub(super) processes: Vec<Process>,
 }
 
-/// What is known of one process, over all its lives.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ProcessReport {
-    pub(super) id: String,
-    graph_hash: String,
-    /// Lives.
-    pub(super) starts: u64,
-    /// How the newest of them ended, oldest first.
-    ends: Vec<String>,
-    /// False when a life was killed before it could tell all that it had counted: counts are then too low.
-    pub(super) counts_complete: bool,
-    pub(super) counts: Tally,
-    /// What opening the journal found.
-    recovery: Vec<String>,
+/// A process that was not started yet.
+pub(super) fn unstarted(id: &str, graph_hash: u64) -> Process {
+    let graph_hash = format!("{graph_hash:016x}");
+    Process { id: id.to_owned(), graph_hash, counts_complete: true, ..Process::default() }
 }
 
-impl ProcessReport {
-    pub(super) fn new(id: &str, graph_hash: u64) -> ProcessReport {
-        let graph_hash = format!("{graph_hash:016x}");
-        ProcessReport { id: id.to_owned(), graph_hash, counts_complete: true, ..ProcessReport::default() }
-    }
+/// A life of a process ended so.
+pub(super) fn ended(process: &mut Process, how: String) {
+    keep(&mut process.ends, how, ENDS_MAX);
+}
 
-    pub(super) fn ended(&mut self, how: String) {
-        keep(&mut self.ends, how, ENDS_MAX);
-    }
-
-    pub(super) fn found(&mut self, finding: String) {
-        keep(&mut self.recovery, finding, RECOVERY_MAX);
-    }
-
-    fn told(self) -> Process {
-        let ProcessReport { id, graph_hash, starts, ends, counts_complete, counts, recovery } = self;
-        Process { id, graph_hash, starts, ends, counts_complete, counts: counts.into(), recovery }
-    }
+/// Opening the journal of a process found this.
+pub(super) fn found(process: &mut Process, finding: String) {
+    keep(&mut process.recovery, finding, RECOVERY_MAX);
 }
 
 fn keep(list: &mut Vec<String>, entry: String, max: usize) {
@@ -77,12 +57,12 @@ impl Ended {
         let exit = self.exit;
         console.end_progress();
         for process in &self.processes {
-            console.say(&process.counts.line(&process.id));
+            console.say(&tally::line(&process.id, &process.counts));
         }
         console.say(&format!("ended with {} after {:.1} s", exit as u8, self.wall_ms as f64 / 1000.0));
         let Some((ledger, path)) = report else { return exit };
         let (mut scenario, duration_ms) = ledger.close(self.is_drained);
-        scenario.processes = self.processes.into_iter().map(ProcessReport::told).collect();
+        scenario.processes = self.processes;
         let id = scenario.id.clone();
         let mut result = ResultFile::new(&commit(), Time::Wall, RESOLUTION_MS, vec![scenario]);
         if exit != Exit::Pass {

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use seaworthy_engine::process::{ChannelPlan, PlannedProcess, ProcessPlan};
+use seaworthy_reports::result::{Counts, Process};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpSocket;
 use tokio::process::{Child, ChildStdout, Command};
@@ -25,8 +26,8 @@ use tokio::task::JoinSet;
 
 use super::console::Console;
 use super::engine::{Order, Signals, in_words, ticks};
-use super::report::{Ended, ProcessReport};
-use super::tally::Tally;
+use super::report::{self, Ended};
+use super::tally;
 use super::words::{self, Word};
 use super::{Args, data_dir};
 use crate::exit::Exit;
@@ -62,14 +63,14 @@ pub(super) fn run(args: &Args, plan: &ProcessPlan, console: &Console, witness: O
     Ended { exit, wall_ms, is_drained, processes }
 }
 
-type Tallies = Arc<Mutex<BTreeMap<String, Tally>>>;
+type Tallies = Arc<Mutex<BTreeMap<String, Counts>>>;
 
 async fn supervise(
     args: &Args,
     plan: &ProcessPlan,
     console: &Console,
     witness: Option<&Path>,
-) -> io::Result<(Exit, bool, Vec<ProcessReport>)> {
+) -> io::Result<(Exit, bool, Vec<Process>)> {
     let mut signals = Signals::new()?;
     let (stop, stopping) = watch::channel(Stop::No);
     let tallies = Tallies::default();
@@ -86,7 +87,7 @@ async fn supervise(
             ended: ended[process.id.as_str()].0.clone(),
             stopping: stopping.clone(),
             tallies: tallies.clone(),
-            report: ProcessReport::new(&process.id, process.plan.graph_hash),
+            report: report::unstarted(&process.id, process.plan.graph_hash),
         };
         keepers.spawn(async move { (index, keeper.keep().await) });
     }
@@ -122,7 +123,7 @@ async fn supervise(
             },
             _ = tick.tick() => {
                 let tallies = tallies.lock().unwrap_or_else(PoisonError::into_inner);
-                let lines: Vec<String> = tallies.iter().map(|(id, tally)| tally.line(id)).collect();
+                let lines: Vec<String> = tallies.iter().map(|(id, tally)| tally::line(id, tally)).collect();
                 console.progress(&lines.join("; "));
                 if patience.is_some_and(|until| Instant::now() > until) {
                     stop.send_replace(Stop::AtOnce);
@@ -211,11 +212,11 @@ struct Keeper {
     ended: watch::Sender<bool>,
     stopping: watch::Receiver<Stop>,
     tallies: Tallies,
-    report: ProcessReport,
+    report: Process,
 }
 
 impl Keeper {
-    async fn keep(mut self) -> (Exit, ProcessReport) {
+    async fn keep(mut self) -> (Exit, Process) {
         let mut wait = BACKOFF_FIRST;
         let mut was_up = false;
         loop {
@@ -305,21 +306,21 @@ impl Keeper {
         }
         // Only a kernel that lost the child could refuse; then nobody knows how it ended.
         let status = status.unwrap_or(ExitStatus::from_raw(0xff << 8));
-        self.report.ended(in_short(status));
+        report::ended(&mut self.report, in_short(status));
         self.report.counts_complete &= status.code().is_some();
         (status, up)
     }
 
     /// Takes in a child's word; true when it says that the child is up. `before` is what earlier incarnations counted.
-    fn take(&mut self, before: &Tally, word: Word) -> bool {
+    fn take(&mut self, before: &Counts, word: Word) -> bool {
         match word {
             Word::Up { recovery } => {
-                recovery.into_iter().for_each(|finding| self.report.found(finding));
+                recovery.into_iter().for_each(|finding| report::found(&mut self.report, finding));
                 true
             }
-            Word::Counted(tally) => {
+            Word::Counted(counts) => {
                 self.report.counts = before.clone();
-                self.report.counts.add(&tally);
+                tally::add_all(&mut self.report.counts, &counts);
                 let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
                 tallies.insert(self.id.clone(), self.report.counts.clone());
                 false

@@ -6,11 +6,10 @@
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use seaworthy_reports::result::Counts;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::unix::pipe;
-
-use super::tally::Tally;
 
 /// Says that no producer will send any more.
 pub(super) const FINISH: &str = "finish";
@@ -29,7 +28,7 @@ pub(super) enum Word {
         recovery: Vec<String>,
     },
     /// All that this child has counted so far.
-    Counted(Tally),
+    Counted(Counts),
 }
 
 impl Word {
@@ -102,7 +101,7 @@ mod tests {
         let up = Word::up(
             (0..100).map(|n| format!("lost.reported {n}..{n} (confirmed records that the disk destroyed)")).collect(),
         );
-        let mut tally = Tally::default();
+        let mut tally = Counts::default();
         for n in 0..17 {
             tally.dropped.insert(format!("{n:048}"), u64::MAX);
             tally.refused.insert(format!("{n:048}"), u64::MAX);

@@ -146,22 +146,33 @@ fn check_cycles(spec: &GraphSpec, nodes: &BTreeMap<&str, &NodeSpec>, findings: &
     for edge in spec.edges.iter().filter(|edge| !holds_back(&edge.from.value) && !holds_back(&edge.to.value)) {
         next.entry(&edge.from.value).or_default().insert(&edge.to.value);
     }
-    while let Some(cycle) = find_cycle(&mut next) {
+    for cycle in cycles(next) {
         let steps = || cycle.iter().zip(cycle.iter().cycle().skip(1));
         let edges = |(from, to): (&&str, &&str)| {
             spec.edges.iter().position(|edge| edge.from.value == *from && edge.to.value == *to)
         };
         let last = steps().filter_map(edges).max().expect("every step of a cycle is an edge of the file");
-        let path = cycle.iter().chain(cycle.first()).copied().collect::<Vec<_>>().join(" -> ");
-        findings.add(spec.edges[last].from.span, GraphProblem::Cycle { path });
-        for id in cycle {
-            next.remove(id);
-        }
+        findings.add(spec.edges[last].from.span, GraphProblem::Cycle { path: round(&cycle) });
     }
 }
 
+/// One cycle after the other, each taken out before the next is looked for.
+pub(crate) fn cycles<'a>(mut next: BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<Vec<&'a str>> {
+    let mut cycles = Vec::new();
+    while let Some(cycle) = find_cycle(&mut next) {
+        next.retain(|id, _| !cycle.contains(id));
+        cycles.push(cycle);
+    }
+    cycles
+}
+
+/// `a -> b -> a`.
+pub(crate) fn round(cycle: &[&str]) -> String {
+    cycle.iter().chain(cycle.first()).copied().collect::<Vec<_>>().join(" -> ")
+}
+
 /// A cycle, starting with its first node in the order of names; leaves only nodes that can still be on one.
-pub(crate) fn find_cycle<'a>(next: &mut BTreeMap<&'a str, BTreeSet<&'a str>>) -> Option<Vec<&'a str>> {
+fn find_cycle<'a>(next: &mut BTreeMap<&'a str, BTreeSet<&'a str>>) -> Option<Vec<&'a str>> {
     // What leads nowhere is on no cycle; when that is peeled off, every walk goes round.
     loop {
         let alive: BTreeSet<&str> = next.keys().copied().collect();

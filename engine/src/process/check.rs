@@ -6,7 +6,7 @@ use std::io;
 use super::options::ChannelOptions;
 use super::problem::ProcessProblem;
 use super::spec::{ChannelSpec, LinkSpec, ProcessGraphSpec};
-use crate::graph::check::{Context, GraphLoad, Phase, find_cycle, plan_graph};
+use crate::graph::check::{Context, GraphLoad, Phase, cycles, plan_graph, round};
 use crate::graph::diagnostic::{At, Diagnostic, Findings, SourceFile, is_outside};
 use crate::graph::plan::Plan;
 use crate::graph::spec::{Kind, NodeSpec};
@@ -306,14 +306,10 @@ fn check_cycles(spec: &ProcessGraphSpec, graphs: &[(&str, GraphLoad)], findings:
             next.entry(&channel.value).or_default().extend(onward.map(|channel| channel.value.as_str()));
         }
     }
-    while let Some(cycle) = find_cycle(&mut next) {
-        let path = cycle.iter().chain(cycle.first()).copied().collect::<Vec<_>>().join(" -> ");
+    for cycle in cycles(next) {
         let mut of_cycle = spec.channels.iter().filter(|channel| cycle.contains(&channel.id.value.as_str()));
         if let Some(last) = of_cycle.next_back() {
-            findings.add(last.id.span, ProcessProblem::Cycle { path });
-        }
-        for id in cycle {
-            next.remove(id);
+            findings.add(last.id.span, ProcessProblem::Cycle { path: round(&cycle) });
         }
     }
 }

@@ -28,6 +28,7 @@ pub use inbox::InboxAt;
 use crate::history::{History, OfferRecord};
 use crate::ledger::Ledger;
 use crate::plan::{Ns, Plan};
+use crate::reference;
 use crate::scenario::Limit;
 
 /// Violations that one check lists; a last line counts the rest.
@@ -175,17 +176,13 @@ fn comes_one_way<'a>(plan: &'a ChannelPlan, processes: &'a ProcessPlan, seen: &m
 }
 
 /// By how many ways what enters a graph at one place may come to a channel's end, at most.
-fn ways(graph: &Graph, channel: &str) -> u64 {
+fn ways(graph: &Graph, channel: &str) -> usize {
     let is_end = |node: &PlannedNode| matches!(&node.role, Role::ChannelOut { channel: of } if of == channel);
     let from = |entry: usize| {
-        let mut ways = vec![0_u64; graph.nodes.len()];
-        ways[entry] = 1;
-        // Every edge leads from a lower to a higher index.
-        for (at, node) in graph.nodes.iter().enumerate() {
-            node.outputs.iter().for_each(|to| ways[*to] = ways[*to].saturating_add(ways[at]));
-        }
+        let begin = (0..graph.nodes.len()).map(|at| usize::from(at == entry)).collect();
+        let ways = reference::ways(begin, |at| graph.nodes[at].outputs.iter().copied());
         let ends = graph.nodes.iter().zip(ways).filter(|(node, _)| is_end(node));
-        ends.map(|(_, ways)| ways).fold(0, u64::saturating_add)
+        ends.map(|(_, ways)| ways).fold(0, usize::saturating_add)
     };
     let entries = graph.nodes.iter().enumerate().filter(|(_, node)| node.role.is_entry());
     entries.map(|(entry, _)| from(entry)).max().unwrap_or(0)

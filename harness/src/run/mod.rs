@@ -37,7 +37,7 @@ use crate::members::Members;
 use crate::outside;
 use crate::parallel::in_parallel_then;
 use crate::plan::{Action, Ns, Plan, Step};
-use crate::reference;
+use crate::reference::{self, Flow};
 use crate::scenario::{self, Metric, PlanProblems, Scenario, Sources, World};
 use crate::sim::cpu::CpuModel;
 use crate::sim::disk::SimDisk;
@@ -232,8 +232,12 @@ impl Prepared {
 
     /// Where the time of its events went.
     fn pour(&self, judged: &mut Judged) {
-        let flow = flow::of(&self.processes, &self.members, &self.registry, &Struck::new());
-        judged.run.waterfalls = waterfall(&judged.history, &flow, &self.members);
+        judged.run.waterfalls = waterfall(&judged.history, &self.flow(), &self.members);
+    }
+
+    /// The graphs as one, with each node freshly built.
+    fn flow(&self) -> Flow {
+        flow::of(&self.processes, &self.members, &self.registry, &Struck::new())
     }
 
     /// The processes, with what the load feeds.

@@ -10,7 +10,6 @@ use seaworthy_reports::pool::ScenarioMeta;
 use super::{Judged, Prepared, RunError, count_disturbed, panicking};
 use crate::calibrate::{self, Seen};
 use crate::conditions::{Sometimes, trigger};
-use crate::flow::{self, Struck};
 use crate::load::{LoadError, LoadEvent, disturb, workload};
 use crate::outside;
 use crate::plan::{Ns, Plan};
@@ -140,8 +139,7 @@ impl Prepared {
             seq: event.seq,
             draft: event.draft.clone(),
         };
-        let flow = || flow::of(&self.processes, &self.members, &self.registry, &Struck::new());
-        let mut seen = calibrate::measure(rounds, flow, || workload.iter().map(event).collect());
+        let mut seen = calibrate::measure(rounds, || self.flow(), || workload.iter().map(event).collect());
         // What stands in says itself what it costs.
         seen.retain(|seen| self.scenario.stand_ins.iter().all(|stand_in| stand_in.node != seen.node));
         seen

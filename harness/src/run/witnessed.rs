@@ -15,11 +15,10 @@ use seaworthy_reports::run::SeedRun;
 use super::{Prepared, RunError};
 use crate::check::Limits;
 use crate::conditions::Sometimes;
-use crate::flow::{self, Struck};
 use crate::history::Buried;
 use crate::outside;
 use crate::plan::Plan;
-use crate::reference::{Flow, FlowNode, FlowWhat};
+use crate::reference::{self, Flow, FlowNode, FlowWhat};
 use crate::witness::books::{self, Books, BooksError};
 use crate::world::SeedOutcome;
 
@@ -70,9 +69,8 @@ impl Prepared {
     /// When what comes out of it depends on an order that nobody outside knows.
     pub fn can_be_witnessed(&self) -> Result<(), WitnessedError> {
         let flow = self.flow();
-        // Members that share a channel's packets pass each other.
-        let mixed = |address: &str| if self.is_mixed(address) { 2 } else { 1 };
-        let ways = ways(&flow, |node| matches!(node.what, FlowWhat::Entry), mixed);
+        // Members that share a channel's packets pass each other: where they take them, another way begins.
+        let ways = ways(&flow, |node| matches!(node.what, FlowWhat::Entry) || self.is_mixed(&node.address));
         let stateful = |address: &str| self.node(address).is_some_and(|node| node.role == Role::StatefulNode);
         let mixed = flow.nodes.iter().zip(ways).find(|(node, ways)| *ways > 1 && stateful(&node.address));
         mixed.map_or(Ok(()), |(node, _)| Err(WitnessedError::Mixed { node: node.address.to_string() }))
@@ -89,10 +87,6 @@ impl Prepared {
             objectives: Vec::new(),
             ..self.meta()
         }
-    }
-
-    fn flow(&self) -> Flow {
-        flow::of(&self.processes, &self.members, &self.registry, &Struck::new())
     }
 
     /// A node of the graph, as `host.node`.
@@ -116,7 +110,7 @@ impl Prepared {
     fn keeps_key_order(&self) -> bool {
         let flow = self.flow();
         let one_way =
-            |entry: &FlowNode| ways(&flow, |node| node.address == entry.address, |_| 1).iter().all(|ways| *ways <= 1);
+            |entry: &FlowNode| ways(&flow, |node| node.address == entry.address).iter().all(|ways| *ways <= 1);
         flow.nodes.iter().filter(|node| matches!(node.what, FlowWhat::Entry)).all(one_way)
             && self.processes.channels.iter().all(|channel| channel.options.order != Order::None)
     }
@@ -169,14 +163,8 @@ impl Prepared {
     }
 }
 
-/// By how many ways packets come to each node of a flow from those where they begin; a node makes so many of each way as `times` says.
-fn ways(flow: &Flow, begins: impl Fn(&FlowNode) -> bool, times: impl Fn(&str) -> usize) -> Vec<usize> {
-    let mut ways: Vec<usize> = flow.nodes.iter().map(|node| usize::from(begins(node))).collect();
-    for (at, node) in flow.nodes.iter().enumerate() {
-        ways[at] = ways[at].saturating_mul(times(&node.address));
-        for wire in &node.wires {
-            ways[wire.to] = ways[wire.to].saturating_add(ways[at]);
-        }
-    }
-    ways
+/// By how many ways packets come to each node of a flow from those where they begin.
+fn ways(flow: &Flow, begins: impl Fn(&FlowNode) -> bool) -> Vec<usize> {
+    let begin = flow.nodes.iter().map(|node| usize::from(begins(node))).collect();
+    reference::ways(begin, |at| flow.nodes[at].wires.iter().map(|wire| wire.to))
 }

@@ -1,6 +1,6 @@
 //! What the lives of all processes of a run wrote down, put together as the history that the ledger and the checks read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -73,7 +73,8 @@ fn joined(lives: Vec<Life>, told_as: impl Fn(&str) -> String) -> Books {
         _ => None,
     };
     let cpu_ns = lives.iter().map(ended).sum::<Option<u64>>().filter(|_| cut_ns.is_none());
-    let mut joining = Joining { began_ns, cut_ns: cut_ns.unwrap_or(u64::MAX), ..Joining::default() };
+    let catalogue = catalogue().into_iter().map(|assertion| assertion.id).collect();
+    let mut joining = Joining { began_ns, cut_ns: cut_ns.unwrap_or(u64::MAX), catalogue, ..Joining::default() };
     let mut lived: BTreeMap<Arc<str>, u64> = BTreeMap::new();
     for Life { process, records, .. } in lives {
         let incarnation = lived.entry(process.clone()).or_default();
@@ -92,6 +93,8 @@ fn joined(lives: Vec<Life>, told_as: impl Fn(&str) -> String) -> Books {
 struct Joining {
     began_ns: u64,
     cut_ns: u64,
+    /// Ids of this binary's assertions.
+    catalogue: BTreeSet<&'static str>,
     /// The newest record of the life that is read.
     newest_ns: u64,
     history: History,
@@ -114,8 +117,8 @@ impl Joining {
             Record::Said { events, .. } => events.into_iter().for_each(tell),
             Record::Looked { place, id, held, .. } => {
                 // Another binary's would be unknown here.
-                if let Some(assertion) = catalogue().into_iter().find(|assertion| assertion.id == id) {
-                    let what = What::Asserted { id: assertion.id, held };
+                if let Some(id) = self.catalogue.get(&*id).copied() {
+                    let what = What::Asserted { id, held };
                     tell(Event { what, place, identity: None, seq: Seq(0), attempt: 0 });
                 }
             }
