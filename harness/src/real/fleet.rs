@@ -111,7 +111,9 @@ impl Fleet {
         let env = Env { disk, net: Arc::new(Wire { host: name.clone(), door, net, ways }), ..env };
         let software = self.system.boot(Boot { env, host: name.clone(), incarnation });
         let host = &mut self.hosts[at];
-        (host.running, host.restart_ns, host.asked) = (Some(Running::start(&name, software)?), None, false);
+        let recorder = self.recorder.clone();
+        let running = Running::start(&name, software, move || recorder.hosts().end(at))?;
+        (host.running, host.restart_ns, host.asked) = (Some(running), None, false);
         Ok(())
     }
 
@@ -146,7 +148,6 @@ impl Fleet {
             Ok(ended) => ended,
         };
         host.running = None;
-        self.recorder.hosts().end(at);
         match ended {
             // It was asked; when it starts again is known already.
             None | Some(Ok(())) if host.asked => {}
@@ -163,13 +164,12 @@ impl Fleet {
         Ok(())
     }
 
-    /// Ends a host's software as SIGKILL does: every handle is made inert first, then its tasks are dropped where they are.
-    /// What its disk was asked for is done.
+    /// Ends a host's software as SIGKILL does: between two steps of it every handle is made inert, then its tasks are dropped
+    /// where they are. What its disk was asked for is done.
     pub async fn kill(&mut self, at: usize, restart_ns: Ns) -> Result<(), RoundError> {
         let host = &mut self.hosts[at];
         host.restart_ns = Some(host.restart_ns.unwrap_or(0).max(restart_ns));
         let Some(mut running) = host.running.take() else { return Ok(()) };
-        self.recorder.hosts().end(at);
         let _ = running.kill.take().map(|kill| kill.send(()));
         // However it ended just before, it has ended.
         running.end.await.map(drop).map_err(|_| RoundError::Panicked { host: host.name.clone() })
@@ -208,12 +208,17 @@ impl Fleet {
 }
 
 impl Running {
-    fn start(name: &str, software: Fut<'static, Result<(), BootError>>) -> Result<Running, RoundError> {
+    /// `end` makes every handle inert. Only this thread may: software that goes on meanwhile would trust one that does nothing.
+    fn start(
+        name: &str,
+        software: Fut<'static, Result<(), BootError>>,
+        end: impl FnOnce() + Send + 'static,
+    ) -> Result<Running, RoundError> {
         let runtime = runtime()?;
         let (kill, killed) = oneshot::channel();
-        let (ended, end) = oneshot::channel();
+        let (ended, how) = oneshot::channel();
         let run = move || {
-            let how = runtime.block_on(async {
+            let result = runtime.block_on(async {
                 tokio::select! {
                     biased;
                     // Who drops the sender doesn't want it killed.
@@ -221,12 +226,77 @@ impl Running {
                     ended = software => Some(ended),
                 }
             });
+            end();
             drop(runtime);
             // Nobody listens any more where the round failed.
-            let _ = ended.send(how);
+            let _ = ended.send(result);
         };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
         thread.map_err(machine("start a thread"))?;
-        Ok(Running { kill: Some(kill), end })
+        Ok(Running { kill: Some(kill), end: how })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+    use seaworthy_engine::env::Env;
+
+    use super::*;
+    use crate::sim::hosts::Hosts;
+    use crate::system::{HostSpec, Offer, Offered};
+
+    /// Software that trusts each effect as soon as it has happened.
+    struct Trusting {
+        recorder: Arc<Recorder>,
+        trusted: Arc<AtomicUsize>,
+    }
+
+    impl System for Trusting {
+        fn hosts(&self) -> Vec<HostSpec> {
+            vec![]
+        }
+
+        fn boot(&self, boot: Boot) -> Fut<'static, Result<(), BootError>> {
+            let (sink, trusted) = (self.recorder.endpoint("hub.out", "hub", boot.incarnation), self.trusted.clone());
+            Box::pin(async move {
+                loop {
+                    sink.effect("p#1", None, Bytes::new());
+                    trusted.fetch_add(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                }
+            })
+        }
+
+        fn stop(&self, _host: &str) {}
+
+        fn offer(&self, _env: &Env, _offer: Offer) -> Fut<'static, Offered> {
+            unreachable!("nothing is offered")
+        }
+
+        fn quiet(&self) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn a_kill_lets_nothing_be_trusted_that_is_not_written_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let (recorder, trusted) = (Recorder::new(1, false), Arc::new(AtomicUsize::new(0)));
+        recorder.begin(Hosts::new(["hub".to_owned()]));
+        let system = Rc::new(Trusting { recorder: recorder.clone(), trusted: trusted.clone() });
+        let mut fleet = Fleet::boot(system, &["hub".to_owned()], &recorder, dir.path(), None).unwrap();
+        for _ in 0..20 {
+            let before = trusted.load(Ordering::Relaxed);
+            while trusted.load(Ordering::Relaxed) == before {
+                tokio::task::yield_now().await;
+            }
+            fleet.kill(0, 0).await.unwrap();
+            assert_eq!(recorder.with_history(|history| history.effects.len()), trusted.load(Ordering::Relaxed));
+            fleet.look(u64::MAX).await.unwrap();
+        }
+        fleet.kill(0, 0).await.unwrap();
     }
 }

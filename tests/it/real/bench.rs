@@ -20,8 +20,10 @@ fn in_tree(path: &str) -> String {
 fn result(dir: &TempDir, arguments: &[&str]) -> ResultFile {
     let output = bench(dir, arguments);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    seaworthy_reports::read::parse(&String::from_utf8_lossy(&output.stdout)).expect("it printed its result")
+    let file = seaworthy_reports::read::parse(&String::from_utf8_lossy(&output.stdout));
+    let found: Vec<_> = file.iter().flat_map(|file| &file.scenarios).map(|s| (&s.void, &s.expect, &s.seeds)).collect();
+    assert_eq!(output.status.code(), Some(0), "{said}{found:?}");
+    file.expect("it printed its result")
 }
 
 #[test]
