@@ -9,6 +9,8 @@ use crate::outcome::{Failed, Outcome, Passed};
 use crate::result::{self, Hashes};
 use crate::tree::Tree;
 
+/// The gate's own suite, and the deep one: a scenario for each promise.
+const FOLDERS: [&str; 2] = ["scenarios", "scenarios/deep"];
 /// What the project stands on; `cargo ci seeds` fails if one is gone.
 const CORE: [&str; 10] = [
     "smoke",
@@ -26,7 +28,7 @@ const CORE: [&str; 10] = [
 const NN: [&str; 4] = ["nn_1_2", "nn_2_1", "nn_2_2", "nn_3_3"];
 const NN_SEEDS: &str = "1..2500";
 const NN_SEEDS_COUNT: usize = 2500;
-/// Figures of the core; `seaworthy gate --accept REASON` over [`CORE`] makes a new one.
+/// Figures of the gate's own suite; `seaworthy gate --accept REASON` makes a new one.
 const BASELINE: &str = "ci/baseline.json";
 const SHORT_SEEDS: &str = "1..8";
 const SHORT_SEEDS_COUNT: usize = 8;
@@ -35,13 +37,17 @@ const LONG_SEEDS_COUNT: usize = 64;
 /// The seed that `determinism` runs again, alone.
 const AGAIN_SEED: &str = "2";
 
-/// The product's own gate: each scenario passes, and the core ones are no worse than the baseline.
+/// The product's own gate, over the deep suite, too: each scenario passes, and those of the gate are no worse than the baseline.
 pub(crate) fn scenarios(tree: &Tree) -> Outcome {
-    let scenarios = tree.scenarios_in("scenarios")?;
+    let scenarios = suites(tree)?;
     let binary = cargo::seaworthy(tree)?;
     let out = tree.scratch_for("scenarios")?;
     let mut gate = Command::new(&binary);
-    gate.current_dir(tree.root()).args(["gate", "--tier", "pr", "--baseline", BASELINE, "--out"]).arg(&out);
+    gate.current_dir(tree.root())
+        .arg("gate")
+        .args(FOLDERS)
+        .args(["--tier", "pr", "--baseline", BASELINE, "--out"])
+        .arg(&out);
     let lines = child::run(gate)?.expect_code(0, "seaworthy gate")?.lines;
     let seeds = hashes_below(&out)?.len();
     // One with a matrix is several.
@@ -79,7 +85,7 @@ pub(crate) fn must_fail(tree: &Tree) -> Outcome {
 
 /// One seed of each scenario leaves the same trace in a second process, elsewhere and alone.
 pub(crate) fn determinism(tree: &Tree) -> Outcome {
-    let scenarios = tree.scenarios_in("scenarios")?;
+    let scenarios = suites(tree)?;
     let binary = cargo::seaworthy(tree)?;
     let (first, again) = (tree.scratch_for("determinism/first")?, tree.scratch_for("determinism/again")?);
     let simulation = |out| Simulation { tree, binary: &binary, scenarios: &scenarios, out };
@@ -136,6 +142,12 @@ pub(crate) fn nn(tree: &Tree) -> Outcome {
     }
     let lines = lines.into_iter().filter(|line| line.trim_start().starts_with("PASS ")).collect();
     Ok(Passed { what: format!("{} scenarios, {seeds} seeds", NN.len()), lines, not_run: Vec::new() })
+}
+
+/// All that must pass.
+pub(crate) fn suites(tree: &Tree) -> Result<Vec<String>, Failed> {
+    let folders = FOLDERS.iter().map(|folder| tree.scenarios_in(folder));
+    Ok(folders.collect::<Result<Vec<_>, Failed>>()?.concat())
 }
 
 /// The check that a sabotage is there to trip.

@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn work_that_had_been_begun_before_is_a_retry_and_the_sum_stays() {
         // A hub that dies with packets handed out, and a sink that refuses.
-        for (scenario, seed) in [("hub_crash", 4), ("dead_letters", 1)] {
+        for (scenario, seed) in [("hub_crash", 4), ("deep/dead_letters", 1)] {
             let (waterfall, delays) = poured(scenario, seed);
             assert_eq!(waterfall.events, delays.len() as u64);
             let of = |kind| waterfall.stages.iter().filter(move |stage| stage.kind == kind).map(|stage| stage.ns);

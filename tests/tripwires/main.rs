@@ -12,7 +12,8 @@ use seaworthy_engine::node::Registry;
 use seaworthy_harness::run::Prepared;
 
 /// Scenarios that between them use lanes, groups, full disks, panics and a spoilt lane.
-const SCENARIOS: [&str; 6] = ["smoke", "small_segments", "nn_rejoin", "panicking", "late_batches", "full_restarts"];
+const SCENARIOS: [&str; 6] =
+    ["smoke", "deep/small_segments", "deep/nn_rejoin", "deep/panicking", "deep/late_batches", "deep/full_restarts"];
 
 #[test]
 fn the_engine_never_leaves_its_world() {

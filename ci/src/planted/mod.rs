@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::child;
 use crate::outcome::{Failed, Outcome, Passed};
+use crate::simulate;
 use crate::tree::Tree;
 use hunt::{Hunted, hunt};
 use patch::Patch;
@@ -134,7 +135,7 @@ impl Field {
         let out = tree.scratch_for("planted/out")?;
         let place = copy.to_string_lossy();
         git(tree.root(), &["clone", "--quiet", "--local", ".", &place], None)?;
-        let mut scenarios = tree.scenarios_in("scenarios")?;
+        let mut scenarios = simulate::suites(tree)?;
         scenarios.extend(tree.scenarios_in("scenarios/narrow")?);
         Ok(Field { copy, target: tree.scratch().join("planted/target"), out, scenarios, budget_s })
     }

@@ -295,7 +295,7 @@ mod tests {
     fn a_stand_in_for_no_node_is_told_with_the_node_that_has_none() {
         let mut registry = Registry::new();
         seaworthy_engine::nodes::register(&mut registry);
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/detector.toml");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/deep/detector.toml");
         let read =
             |path: &str| std::fs::read_to_string(path).map(|text| text.replace("\"edge.detect\"", "\"edge.detekt\""));
         let Err(PrepareError::Graph(errors)) = Prepared::read(path, &read, &registry) else {

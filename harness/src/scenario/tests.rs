@@ -331,7 +331,7 @@ fn repository() -> PathBuf {
 /// Every scenario of the repository: its path from the root, and its text.
 fn scenarios() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    for folder in ["scenarios", "scenarios/must_fail"] {
+    for folder in ["scenarios", "scenarios/deep", "scenarios/must_fail"] {
         let entries = std::fs::read_dir(repository().join(folder)).expect("the repository has the folder");
         for entry in entries.map(|entry| entry.expect("a readable folder").path()) {
             if entry.extension().is_some_and(|extension| extension == "toml") {

@@ -83,7 +83,7 @@ fn a_cut_and_a_kill_of_the_real_system_lose_nothing() {
 #[test]
 fn faults_and_their_objectives_stay_out() {
     let dir = tempfile::tempdir().unwrap();
-    let file = result(&dir, &[&in_tree("nn_poison.toml"), "--rounds", "1", "--duration", "1s", "--json"]);
+    let file = result(&dir, &[&in_tree("deep/nn_poison.toml"), "--rounds", "1", "--duration", "1s", "--json"]);
     let scenario = &file.scenarios[0];
     assert!(scenario.expect.is_empty() && scenario.sometimes.is_empty() && scenario.recovery.is_empty());
 }
