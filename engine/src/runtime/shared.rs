@@ -162,13 +162,24 @@ impl Shared {
         if tx.is_empty() {
             return Ok(());
         }
-        while self.journal.has_room(tx.bytes_max(), tx.intent()).is_err() {
-            reachable!(
-                &*self.env.probe,
-                "runtime.waited_for_room",
-                "a transaction that had to wait for room in the journal"
-            );
-            self.journal.room(tx.bytes_max(), tx.intent()).await?;
+        loop {
+            if let Some(input) = tx.crowded() {
+                self.journal.room(input.gaps_bytes(), input.intent).await?;
+                if let Some(record) = input.settle_gaps() {
+                    let commit =
+                        self.journal.submit(vec![record], input.intent).expect("room() saw room, in this very step");
+                    let _ = self.commits.send((commit, Vec::new())).await;
+                }
+            } else if self.journal.has_room(tx.bytes_max(), tx.intent()).is_ok() {
+                break;
+            } else {
+                reachable!(
+                    &*self.env.probe,
+                    "runtime.waited_for_room",
+                    "a transaction that had to wait for room in the journal"
+                );
+                self.journal.room(tx.bytes_max(), tx.intent()).await?;
+            }
         }
         // From here to the submit nothing awaits: settles reach the journal in the order in which floors moved.
         let (records, intent, settled) = tx.finish();

@@ -134,8 +134,11 @@ impl Input {
         open.in_flight += 1;
         if !self.shared && seq > open.newest.next() {
             let gap = (open.newest.next(), Seq(seq.0 - 1));
-            open.cursor.settle(gap.0, gap.1);
-            open.gaps.push(gap);
+            // What was settled before a restart is in the journal.
+            if !open.cursor.covers(gap.0, gap.1) {
+                open.cursor.settle(gap.0, gap.1);
+                open.gaps.push(gap);
+            }
         }
         open.newest = open.newest.max(seq);
         if let Some(position) = position {
@@ -146,13 +149,29 @@ impl Input {
         }
     }
 
-    /// Numbers passed over that the next settle says.
+    /// Numbers passed over that the next settle says: all, where the position that it may say stands behind them.
     fn gaps(&self) -> usize {
         self.gaps_said(&self.open())
     }
 
     fn gaps_said(&self, open: &Open) -> usize {
         open.gaps.len().min(if self.shared { GAPS_A_RECORD } else { usize::MAX })
+    }
+
+    /// Takes out gaps that are too many for a transaction which says more; gives the record that says them, to be submitted in the
+    /// same step.
+    pub(crate) fn settle_gaps(&self) -> Option<Record> {
+        let mut open = self.open();
+        if open.gaps.len() <= GAPS_A_RECORD {
+            return None;
+        }
+        let seqs = open.gaps.drain(..GAPS_A_RECORD).collect();
+        Some(Record::Settle(Settle { input: self.name.clone(), group: self.group.clone(), seqs, position: None }))
+    }
+
+    /// What that record takes at most, bytes.
+    pub(crate) fn gaps_bytes(&self) -> usize {
+        64 + self.name.len() + self.group.len() + GAPS_A_RECORD * RANGE_BYTES
     }
 
     /// Marks roots as settled; gives the record that says so.
@@ -250,7 +269,8 @@ pub(crate) struct Item {
     pub(crate) tree: Tree,
 }
 
-/// Most gaps that one record of a member's settle says; the rest waits for the next.
+/// Most gaps that one record of a settle says beside all else. What a member has more waits for the next; what others have more
+/// goes ahead.
 const GAPS_A_RECORD: usize = 64;
 
 /// Longest position that a source may give, bytes.
@@ -338,6 +358,11 @@ impl Tx {
         self.bytes + self.inputs.iter().map(|input| input.gaps() * RANGE_BYTES).sum::<usize>()
     }
 
+    /// An input of which it would settle more gaps than one transaction says beside all else.
+    pub(crate) fn crowded(&self) -> Option<&Arc<Input>> {
+        self.inputs.iter().find(|input| input.gaps() > GAPS_A_RECORD)
+    }
+
     pub(crate) fn intent(&self) -> Intent {
         if self.produces { Intent::Produce } else { Intent::Drain }
     }
@@ -419,5 +444,49 @@ impl Done {
         }
         item.tree.wrote(&self.stage, item.packet.identity);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::frame::At;
+
+    fn input(image: &Image) -> Arc<Input> {
+        Arc::new(Input::new("feed".into(), "edge".into(), Intent::Produce, 4096, image, None))
+    }
+
+    fn begin(input: &Arc<Input>, seqs: impl Iterator<Item = u64>) -> Vec<Tree> {
+        input.begin(seqs.map(|seq| (Seq(seq), None)))
+    }
+
+    #[test]
+    fn what_a_source_passed_over_goes_ahead_of_a_transaction_that_it_would_crowd() {
+        let input = input(&Image::default());
+        let trees = begin(&input, (1..=2 * GAPS_A_RECORD as u64 + 9).map(|n| 2 * n));
+        let mut tx = Tx::default();
+        tx.inputs.push(input.clone());
+        let mut said = 0;
+        while let Some(crowded) = tx.crowded() {
+            let record = crowded.settle_gaps().expect("it has too many");
+            assert!(record.size() <= crowded.gaps_bytes(), "{record:?}");
+            let Record::Settle(Settle { seqs, position: None, .. }) = record else { panic!("{record:?}") };
+            said += seqs.len();
+        }
+        assert_eq!((said, input.gaps()), (2 * GAPS_A_RECORD, 9));
+        drop(trees);
+    }
+
+    #[test]
+    fn what_was_settled_before_a_restart_is_not_settled_again() {
+        let mut image = Image::default();
+        let seqs = vec![(Seq(1), Seq(3)), (Seq(5), Seq(5)), (Seq(7), Seq(9))];
+        let settle = Settle { input: "feed".into(), group: "edge".into(), seqs, position: None };
+        image.apply(At { segment: 1, offset: 0 }, Record::Settle(settle));
+        let input = input(&image);
+        // 4, 6 and 12 come again; of what lies between, nobody has settled 10 and 11.
+        let trees = begin(&input, [4, 6, 12].into_iter());
+        assert_eq!(input.open().gaps, [(Seq(7), Seq(11))]);
+        drop(trees);
     }
 }
