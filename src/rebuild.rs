@@ -41,6 +41,12 @@ enum RebuildError {
         )
     )]
     Api { rev: String, path: String, complaint: String },
+    #[error("the tree has no program called `{name}`, as this one is")]
+    #[diagnostic(
+        code(rebuild::name),
+        help("the older build is the one that bears this program's name: call it by the name that cargo gives it")
+    )]
+    Name { name: String },
     #[error("could not {what}: {why}")]
     #[diagnostic(code(rebuild::machine))]
     Machine { what: String, why: String },
@@ -104,6 +110,9 @@ impl Rebuild<'_> {
         let built = cargo.output().map_err(|error| machine("run cargo", &error.to_string()))?;
         if !built.status.success() {
             let said = String::from_utf8_lossy(&built.stderr);
+            if said.contains("no bin target named") {
+                return Err(RebuildError::Name { name: name.to_string_lossy().into_owned() });
+            }
             let from = said.lines().skip_while(|line| !line.starts_with("error"));
             let complaint: Vec<&str> = from.take(COMPLAINT_LINES).collect();
             let (rev, path) = (self.rev.to_owned(), self.path.to_owned());

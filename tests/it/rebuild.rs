@@ -1,5 +1,6 @@
 //! `gate --rebuild` where the older build can be had: a repository of its own, whose program is so small that it is built in a second.
 
+use std::fs;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -77,6 +78,10 @@ fn an_older_engine_is_built_under_the_harness_of_today_and_compared_with() {
     assert!(worse.contains("WORSE compare") && worse.contains(&format!("latency.p50 @all 0.5 → {now}")), "{worse}");
     repository.project.all_say("out/gate", "regressed", "compare");
     assert!(repository.project.read("out/gate/report.html").contains("against the baseline"));
+    let renamed = repository.project.0.path().join("out/worthy");
+    fs::copy(env!("CARGO_BIN_EXE_seaworthy"), &renamed).expect("a program can be copied");
+    let other = repository.project.said_by(&mut Command::new(renamed), "gate --rebuild same", 2);
+    assert!(other.contains("no program called `worthy`"), "{other}");
     // A second checkout doesn't stay, nor does a change of the first.
     assert_eq!(repository.git("worktree list").lines().count(), 1);
     assert_eq!(repository.git("status --porcelain"), "");
