@@ -128,7 +128,7 @@ fn main() {
         let tags = hlog::parse(&log, &result.scenarios[0]).expect("what was just written can be read");
         let spectrum: Vec<_> =
             tags.iter().take(5).map(|(tag, histogram)| (tag.clone(), hlog::spectrum(histogram))).collect();
-        let extra = Extra { spectrum, timelines: Some(timelines.clone()) };
+        let extra = Extra { spectrum, timelines: Some(timelines.clone()), smallest: None };
         html::render(&result, &[("page".to_owned(), extra)].into(), None)
     };
     let bytes = page().len();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use seaworthy_reports::read::{ReadError, parse};
 use seaworthy_reports::render::json;
 use seaworthy_reports::result::ResultFile;
 use xxhash_rust::xxh3::xxh3_128;
@@ -43,8 +44,18 @@ pub(crate) fn find(named: Option<&str>, accepting: bool) -> Result<Option<Result
         }
         None => {}
     }
+    if accepting && let Some(version) = of_another_version(&path) {
+        show::notes(&[format!("{path} is not compared with: {version}")]);
+        return Ok(None);
+    }
     // The first one is accepted beside none.
     if is_there || named.is_some() && !accepting { read(&path).map(Some) } else { Ok(None) }
+}
+
+/// What a result of another version of the program says of itself: its figures mean something else.
+fn of_another_version(path: &str) -> Option<ReadError> {
+    let error = parse(&read_written(path).ok()?).err()?;
+    matches!(error, ReadError::Schema { .. } | ReadError::Semantics { .. }).then_some(error)
 }
 
 /// Why a file is not the one that its log speaks of last. A file of no log may be any result, but for the usual one.

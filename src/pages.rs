@@ -68,7 +68,10 @@ impl Timed {
 /// What a run keeps of a scenario, in a folder of its name.
 pub(crate) const OF_SCENARIO: [&str; 3] = ["latency.hlog", "timeline.json", "smallest.plan.json"];
 /// What it keeps of the whole.
-const OF_ALL: [&str; 6] = ["result.json", "summary.md", "junit.xml", "metrics.prom", "report.html", "shard.json"];
+const OF_ALL: [&str; 7] =
+    ["result.json", "summary.md", "junit.xml", "metrics.prom", "report.html", COMPARISON, "shard.json"];
+/// What a gate compared, beside the result: a part of its seeds that the result doesn't tell apart.
+const COMPARISON: &str = "comparison.json";
 
 /// Writes what belongs to one scenario into `dir`: its histograms, and a seed over time.
 pub(crate) fn write_scenario(dir: &str, pool: &Pool, id: &str, timelines: Option<&Timelines>) -> Result<(), Exit> {
@@ -92,7 +95,22 @@ pub(crate) fn write_result(
     write(&format!("{dir}/summary.md"), summary)?;
     write(&format!("{dir}/junit.xml"), &junit::render(file))?;
     write(&format!("{dir}/metrics.prom"), &prom::render(file))?;
+    if let Some(comparison) = comparison {
+        write(&format!("{dir}/{COMPARISON}"), &show::in_json(comparison))?;
+    }
     write_page(dir, file, comparison)
+}
+
+/// What the gate whose folder it is compared, where it did, beside its result.
+pub(crate) fn comparison_in(dir: &str, file: &ResultFile) -> Result<Option<Comparison>, Exit> {
+    let Some((path, text)) = first_there([format!("{dir}/{COMPARISON}")].into_iter())? else { return Ok(None) };
+    let comparison: Comparison = serde_json::from_str(&text).map_err(|error| unusable(path.clone(), &error))?;
+    let is_known = |id: &String| file.scenarios.iter().any(|scenario| scenario.id == *id);
+    let compared = comparison.scenarios.iter().filter(|delta| delta.why.is_none()).map(|delta| &delta.id);
+    match compared.chain(&comparison.without_base).find(|id| !is_known(id)) {
+        Some(id) => Err(unusable(path, &format!("it is of other scenarios: the result has no `{id}`"))),
+        None => Ok(Some(comparison)),
+    }
 }
 
 /// Writes `report.html` into `dir`. A file there of which it can't be drawn is shown, and leaves the page as it was.
@@ -125,7 +143,15 @@ fn extra(dir: &str, alone: bool, scenario: &Scenario) -> Result<Extra, Exit> {
         Some((path, text)) => Some(Timelines::parse(&text, scenario).map_err(|error| unusable(path, &error))?),
         None => None,
     };
-    Ok(Extra { spectrum, timelines })
+    let smallest = match first_there(places("smallest.plan.json"))? {
+        Some((path, text)) => {
+            let plan: Plan = serde_json::from_str(&text).map_err(|error| unusable(path.clone(), &error))?;
+            let beside = path.strip_prefix(dir).unwrap_or(&path).trim_start_matches('/').to_owned();
+            Some((beside, plan.steps.len()))
+        }
+        None => None,
+    };
+    Ok(Extra { spectrum, timelines, smallest })
 }
 
 /// The first of the files that is there, with its text.
@@ -164,6 +190,7 @@ pub(crate) fn end_early(dir: &str, told: &str) -> Exit {
         Ok(()) => {
             // Where not even this can be written, the run has said why, and there is nothing that could mislead.
             let _ = write_whole(&format!("{dir}/summary.md"), &summary::render(&told));
+            let _ = write_whole(&format!("{dir}/junit.xml"), &junit::early(&told));
             Exit::Pass
         }
         Err(exit) => exit,

@@ -91,9 +91,13 @@ pub(crate) fn comparison_text(comparison: &Comparison) -> String {
             None => {
                 let signs = &scenario.signs;
                 line.push_str(&format!(
-                    "  {} figures; seeds {} worse, {} same, {} better, sign test p {:.3}",
-                    scenario.compared, signs.worse, signs.same, signs.better, signs.p
+                    "  {} figures; seeds {} worse, {} same, {} better",
+                    scenario.compared, signs.worse, signs.same, signs.better
                 ));
+                // On pinned seeds a difference is a fact.
+                if comparison.seeds == Seeds::Fresh {
+                    line.push_str(&format!(", sign test p {:.3}", signs.p));
+                }
                 if signs.untold > 0 {
                     line.push_str(&format!(", {} without a p99", signs.untold));
                 }
@@ -217,9 +221,10 @@ fn merged(args: &MergeArgs) -> Result<Exit, Exit> {
     if !is_a_shard(args, &args.out) {
         pages::forget(&args.out)?;
     }
-    let mut summary = String::new();
+    let (mut summary, mut comparisons) = (String::new(), Vec::new());
     for (folder, shard) in &shards {
         copy_scenarios(folder, shard, &args.out)?;
+        comparisons.extend(pages::comparison_in(&folder_of(folder), shard)?);
         // One that is not there is said by the others' figures all the same.
         summary.push_str(&read_written(&format!("{}/summary.md", folder_of(folder))).unwrap_or_default());
     }
@@ -230,7 +235,7 @@ fn merged(args: &MergeArgs) -> Result<Exit, Exit> {
     }
     let _ = writeln!(line, "{word}      {scenarios} of {} shards, report: {}/report.html", shards.len(), args.out);
     summary.push_str(&summary::render(&line));
-    write_result(&args.out, &file, &summary, None)?;
+    write_result(&args.out, &file, &summary, Comparison::merge(comparisons).as_ref())?;
     Ok(exit.and(show::report(&line)))
 }
 
@@ -268,13 +273,13 @@ struct Missing {
 
 /// Writes report.html again from the files of a run.
 #[derive(clap::Args)]
-#[command(after_help = "Example: seaworthy report out/gate --baseline ci/baseline.json\n\n\
-    Reads result.json, and latency.hlog and timeline.json of each scenario where they are. Ends with 4 when not all of it can\n\
-    be compared.")]
+#[command(after_help = "Example: seaworthy report out/gate\n\n\
+    Reads result.json, what its gate compared (comparison.json), and latency.hlog and timeline.json of each scenario where they\n\
+    are. With --baseline it ends with 4 when not all of it can be compared.")]
 pub(crate) struct ReportArgs {
     /// The folder of a run.
     dir: String,
-    /// Shows the difference from this result as well.
+    /// Shows the difference from this result, in place of what the gate compared with.
     #[arg(long)]
     baseline: Option<String>,
 }
@@ -284,16 +289,17 @@ pub(crate) fn run_report(args: &ReportArgs) -> Exit {
         Ok(file) => file,
         Err(exit) => return exit,
     };
-    let comparison = match args.baseline.as_ref().map(|path| read(path)).transpose() {
-        Ok(base) => base.map(|base| compare(&base, &file, &Tolerance::default(), Seeds::Pinned)),
+    let dir = folder_of(&args.dir);
+    let with = |base: &String| Ok(Some(compare(&read(base)?, &file, &Tolerance::default(), Seeds::Pinned)));
+    let comparison = match args.baseline.as_ref().map_or_else(|| pages::comparison_in(&dir, &file), with) {
+        Ok(comparison) => comparison,
         Err(exit) => return exit,
     };
     // A page of what is worse is a page; one of what can't be compared says nothing.
     let compared = match &comparison {
-        Some(comparison) if comparison.figures_verdict() == Verdict::Void => Exit::Void,
+        Some(comparison) if args.baseline.is_some() && comparison.figures_verdict() == Verdict::Void => Exit::Void,
         _ => Exit::Pass,
     };
-    let dir = folder_of(&args.dir);
     match write_page(&dir, &file, comparison.as_ref()) {
         Ok(()) => compared.and(show::report(&format!("{dir}/report.html\n"))),
         Err(exit) => exit,

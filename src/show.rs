@@ -42,9 +42,14 @@ pub(crate) fn notes(lines: &[String]) {
 
 /// Writes a report for a program: JSON, on lines of its own.
 pub(crate) fn json(value: &impl serde::Serialize) -> Exit {
+    report(&in_json(value))
+}
+
+/// A report as JSON, on lines of its own.
+pub(crate) fn in_json(value: &impl serde::Serialize) -> String {
     let mut text = serde_json::to_string_pretty(value).expect("reports hold only text, numbers and lists");
     text.push('\n');
-    report(&text)
+    text
 }
 
 /// A spinner with a word before its message; only when a person watches.

@@ -32,12 +32,14 @@ pub struct SeedFacts {
     pub fault_order: Vec<String>,
     /// `[[sometimes]]` conditions and how often each was reached.
     pub sometimes: Vec<(String, u64)>,
+    /// Faults that wait for a condition, and what came of it.
+    pub waited: Vec<(String, String)>,
 }
 
 /// Puts together what the reports need of one seed.
 #[must_use]
 pub fn seed_run(facts: SeedFacts, history: &History, ledger: &Ledger, violations: &[Violation]) -> SeedRun {
-    let SeedFacts { seed, trace_hash, tick_ns, batch, fault_order, sometimes } = facts;
+    let SeedFacts { seed, trace_hash, tick_ns, batch, fault_order, sometimes, waited } = facts;
     let mut events: Vec<EventRun> = history
         .offers
         .iter()
@@ -99,6 +101,7 @@ pub fn seed_run(facts: SeedFacts, history: &History, ledger: &Ledger, violations
             })
             .collect(),
         sometimes,
+        waited,
         assertions: assertions(history),
         twins: Vec::new(),
         waterfalls: Vec::new(),

@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use crate::phases::ratio;
 use crate::result::{Figure, Interval, OverSeeds, Phase, ResultFile, SCHEMA, SEMANTICS, Scenario, Spread, Verdict};
+use crate::slo::judged;
 
 /// Longest step of time that a run can have, ms; a coarser one would hide every difference.
 const RESOLUTION_MS_MAX: u32 = 1_000;
@@ -120,6 +121,9 @@ fn sound(scenario: &Scenario) -> Result<(), ReadError> {
     agree(|| of("offered @all"), all.offered, sum(|seed| seed.packets))?;
     for expectation in &scenario.expect {
         possible(&of(&expectation.what), &expectation.got)?;
+        if let Some(verdict) = judged(&expectation.got, &expectation.limit) {
+            agree(|| of(&format!("verdict of {}", expectation.what)), expectation.verdict, verdict)?;
+        }
     }
     for seed in &scenario.seeds {
         let of = |place: &str| of(&format!("{place} of seed {}", seed.seed));
@@ -153,6 +157,9 @@ fn sound_phase(of: &dyn Fn(&str) -> String, phase: &Phase) -> Result<(), ReadErr
         }
     }
     measurable(&of("replay_ratio"), phase.replay_ratio)?;
+    let ends = phase.visible + phase.absorbed + phase.folded + phase.dead_lettered + phase.shed + phase.expired;
+    let ends = ends + phase.unresolved + phase.lost_all();
+    agree(|| of("what became of the accepted and recovered"), ends, phase.accepted + phase.recovered)?;
     let dropped = phase.lost_all() + phase.shed + phase.expired;
     agree(|| of("drop_ratio"), phase.drop_ratio, ratio(dropped, phase.accepted))?;
     let replayed = phase.replay_delay_ms.iter().map(|replayed| ("replay.delay", replayed));
@@ -247,7 +254,13 @@ mod tests {
             (why(&|s| s["seeds"][2]["packets"] = 3.into()), "offered @all is 9600, but"),
             (why(&|s| s["seeds"][2]["violations"] = broken.clone()), "verdict of seed 3 is pass, but"),
             (why(&|s| s["seeds"][2]["verdict"] = "fail".into()), "verdict of seed 3 is fail, but"),
-            (why(&|s| s["expect"][1]["verdict"] = "fail".into()), "uplink_cut: verdict is pass, but"),
+            (why(&|s| s["expect"][1]["verdict"] = "fail".into()), "verdict of duplicate.ratio is fail, but"),
+            (why(&|s| s["expect"][1]["got"] = serde_json::json!({"v": 1})), "verdict of duplicate.ratio is pass, but"),
+            (
+                why(&|s| s["expect"][2]["got"] = serde_json::json!({"never": true})),
+                "verdict of latency.p99 @steady is pass, but",
+            ),
+            (why(&|s| s["phases"]["all"]["visible"] = 0.into()), "what became of the accepted and recovered @all is"),
             (why(&|s| s["void"] = serde_json::json!(["nothing"])), "uplink_cut: verdict is pass, but"),
             (
                 why(&|s| s["phases"]["all"]["replay_delay_ms"]["max"] = serde_json::json!({"v": -2})),

@@ -43,6 +43,8 @@ pub struct SeedRun {
     pub violations: Vec<Broken>,
     /// `[[sometimes]]` conditions and how often each was reached, in order of the file.
     pub sometimes: Vec<(String, u64)>,
+    /// Faults that begin when a condition holds, and what came of it, in words.
+    pub waited: Vec<(String, String)>,
     /// Assertions in the code that should be reached, sorted by id, and how often each was.
     pub assertions: Vec<(String, u64)>,
     /// The same seed without the faults of a group, for groups whose recovery is to be measured beside it.

@@ -210,6 +210,24 @@ pub fn judge(got: &Figure, limit: &Limit) -> Verdict {
     }
 }
 
+/// The same where the limit is known as results print it; `None` where that is no limit, or where the figure is so close that the
+/// print may have rounded it away.
+pub(crate) fn judged(got: &Figure, limit: &str) -> Option<Verdict> {
+    let (op, value, _) = limit_parts(limit)?;
+    let Figure::V { v } = got else {
+        return Some(if matches!(got, Figure::Na { .. }) { Verdict::Void } else { Verdict::Fail });
+    };
+    let (close, same) = ((v.0 - value).abs() <= value.abs() * 1e-9, v.0 == value);
+    let met = match op {
+        "==" => same,
+        "!=" => !same,
+        "<" | "<=" if !close => v.0 < value,
+        ">" | ">=" if !close => v.0 > value,
+        _ => return None,
+    };
+    (same || !close).then_some(if met { Verdict::Pass } else { Verdict::Fail })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,6 +239,24 @@ mod tests {
         assert_eq!(show(Op::Less, 6000.0, Unit::Ms), "< 6s");
         assert_eq!(show(Op::AtMost, 0.005, Unit::Ratio), "<= 0.5%");
         assert_eq!(show(Op::Equal, 3.0, Unit::Count), "== 3");
+    }
+
+    #[test]
+    fn a_printed_limit_judges_as_the_limit_does() {
+        for (v, limit, verdict) in [
+            (399.0, "<= 400ms", Some(Verdict::Pass)),
+            (401.0, "<= 400ms", Some(Verdict::Fail)),
+            (5999.0, "< 6s", Some(Verdict::Pass)),
+            (0.0, "== 0", Some(Verdict::Pass)),
+            (1.0, "== 0", Some(Verdict::Fail)),
+            (3.0, ">= 2", Some(Verdict::Pass)),
+            (0.007, "<= 0.7%", None),
+            (1.0, "gone", None),
+        ] {
+            assert_eq!(judged(&Figure::v(v), limit), verdict, "{v} {limit}");
+        }
+        assert_eq!(judged(&Figure::never(), "<= 1s"), Some(Verdict::Fail));
+        assert_eq!(judged(&Figure::na("n < 1"), "<= 1s"), Some(Verdict::Void));
     }
 
     #[test]

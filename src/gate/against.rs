@@ -51,7 +51,7 @@ pub(super) fn against(
     }
     let waived = comparison.waive(|loosened| waivers.waive(loosened));
     let exit = match () {
-        () if left_out && gone.is_empty() => Exit::Pass,
+        () if left_out && comparison.loosened.is_empty() => Exit::Pass,
         () => exit_of(&comparison),
     };
     let what = match exit {
@@ -63,7 +63,7 @@ pub(super) fn against(
         _ => "worse than the baseline".to_owned(),
     };
     // What is accepted is told, and no reason to fail.
-    let is_gone = !gone.is_empty() || comparison.loosened.iter().any(|loosened| loosened.what == "scenario");
+    let is_gone = nothing || comparison.loosened.iter().any(|loosened| loosened.what == "scenario");
     let told = if args.accept.is_some() && !is_gone { Exit::Pass } else { exit };
     gate.step(told, "compare", &what);
     tell_scope(gate, ran, &part, &comparison);

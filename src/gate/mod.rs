@@ -128,7 +128,15 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
     match gate(args, registry) {
         Ok(gate) => gate.exit.and(show::report(&gate.text)),
         Err(exit) if args.estimate => exit,
-        Err(exit) => exit.and(pages::end_early(&args.out, &format!("seaworthy gate ended with {}", exit as u8))),
+        Err(exit) => {
+            let told = format!("seaworthy gate ended with {}", exit as u8);
+            if args.annotations {
+                let _ = show::report(&format!(
+                    "::error title=seaworthy::{told}, and has no result; what it said tells why\n"
+                ));
+            }
+            exit.and(pages::end_early(&args.out, &told))
+        }
     }
 }
 
@@ -256,6 +264,7 @@ fn coverage(gate: &mut Gate, file: &ResultFile) {
         .flat_map(|scenario| scenario.void.iter().map(|why| format!("{}: {why}", scenario.id)))
         .collect();
     match void.len() {
+        0 if file.scenarios.is_empty() => gate.nothing("coverage", "no scenario is in this shard"),
         0 => gate.step(Exit::Pass, "coverage", "every fault acted, every [[sometimes]] was reached"),
         n => gate.step(Exit::Void, "coverage", &show::count(n, "thing proved nothing", "things proved nothing")),
     }

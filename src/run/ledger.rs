@@ -38,6 +38,10 @@ impl Ledger {
     /// That of the run which is about to begin; `None` where nobody wants a report.
     pub(super) fn open(args: &Args, planned: &Planned, registry: &Registry) -> Result<Option<Ledger>, Refusal> {
         let Some(report) = &args.report else { return Ok(None) };
+        if report.is_dir() {
+            let source = io::Error::from(io::ErrorKind::IsADirectory);
+            return Err(Refusal::Report { path: report.clone(), source });
+        }
         let (dir, durability) = (data_dir(args), args.journal.options("").durability);
         let (journals, graphs): (BTreeMap<String, PathBuf>, Vec<String>) = match planned {
             Planned::Graph(plan) => ([(plan.process.clone(), dir)].into(), vec![format!("{:016x}", plan.graph_hash)]),

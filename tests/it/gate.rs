@@ -211,9 +211,9 @@ fn what_is_worse_than_the_baseline_is_a_regression_and_what_is_unlike_proves_not
           PASS cut  2 seeds x 3 s   lost 0  dup 0  replay 0
     pass  coverage      every fault acted, every [[sometimes]] was reached
     WORSE compare       worse than the baseline
-          REGRESSED      crash  112 figures; seeds 0 worse, 0 same, 0 better, sign test p 1.000, 2 without a p99
+          REGRESSED      crash  112 figures; seeds 0 worse, 0 same, 0 better, 2 without a p99
             worse latency.p50 @all                 0.5 → 3  +2.5
-          equivalent     cut  112 figures; seeds 0 worse, 0 same, 0 better, sign test p 1.000, 2 without a p99
+          equivalent     cut  112 figures; seeds 0 worse, 0 same, 0 better, 2 without a p99
           worse than the base
     WORSE than the baseline      report: out/gate/report.html
     ::error file=scenarios/crash.toml,line=1,title=crash::compare: latency.p50 @all 0.5 → 3
@@ -275,17 +275,57 @@ fn a_looser_expectation_needs_a_waiver_that_has_not_ended() {
 }
 
 #[test]
+fn a_baseline_of_another_version_is_no_base_and_can_be_replaced() {
+    let project = Project::new();
+    project.said("gate --accept first", 0);
+    project.change("ci/baseline.json", |base| base["semantics"] = 1.into());
+    project.said("gate", 2);
+    let told = project.said("gate --accept newer", 0);
+    assert!(told.contains("not compared with: its semantics are 1"), "{told}");
+    assert!(project.said("gate", 0).contains("pass  compare"));
+}
+
+#[test]
+fn with_a_waiver_a_scenario_may_go_and_so_may_seeds() {
+    let project = Project::new();
+    project.said("gate --accept first", 0);
+    let waiver = |what: &str| {
+        format!(
+            "[[waiver]]\nscenario = \"cut\"\nwhat = \"{what}\"\nowner = \"kim\"\nuntil = \"2999-12-31\"\nwhy = \"w\"\n"
+        )
+    };
+    let cut = project.read("scenarios/cut.toml");
+    assert!(cut.contains("pr = \"1..2\""), "{cut}");
+    project.write("scenarios/cut.toml", &cut.replace("pr = \"1..2\"", "pr = \"1..1\""));
+    assert!(project.said("gate", 2).contains("LOOSENED cut seeds 2 → 1 of them"));
+    project.write("ci/waivers.toml", &waiver("seeds"));
+    let told = project.said("gate", 0);
+    assert!(told.contains("waived: cut seeds") && told.contains("can't be told: cut"), "{told}");
+    fs::remove_file(project.0.path().join("scenarios/cut.toml")).expect("it is there");
+    assert!(project.said("gate", 2).contains("LOOSENED cut scenario run → gone"));
+    project.write("ci/waivers.toml", &waiver("scenario"));
+    assert!(project.said("gate", 0).contains("waived: cut scenario run → gone"));
+    project.said("gate --accept retired", 0);
+    fs::remove_file(project.0.path().join("ci/waivers.toml")).expect("it is there");
+    project.said("gate", 0);
+}
+
+#[test]
 fn shards_merge_to_the_whole_byte_for_byte_and_a_missing_one_is_told() {
     let project = Project::new();
     for id in ["a", "b", "c", "d"] {
         project.scenario(id, "[faults.stop]\nkind = \"host.stop\"\non = \"hub\"\nat = \"1s\"\n", "\"lost\" = \"== 0\"");
     }
+    project.said("gate --accept first", 0);
     project.said("gate --out whole", 0);
     for shard in 1..=3 {
         project.said(&format!("gate --shard {shard}/3 --out s{shard}"), 0);
     }
     project.said("merge s3 s1 s2 --out merged", 0);
-    assert_eq!(project.read("merged/result.json"), project.read("whole/result.json"));
+    for file in ["result.json", "junit.xml", "metrics.prom", "comparison.json", "report.html"] {
+        assert_eq!(project.read(&format!("merged/{file}")), project.read(&format!("whole/{file}")), "{file}");
+    }
+    assert!(project.read("merged/report.html").contains("against the baseline"));
     assert!(project.said("merge s1 s3 --out less", 4).contains("shards are missing: 2/3"));
     // Another shard could be missing, and nobody would know.
     assert!(project.said("merge s1 s2 whole", 2).contains("whole: it is no shard"));
@@ -314,13 +354,25 @@ fn what_is_never_reached_proves_nothing_and_what_cannot_be_written_is_the_enviro
     project.scenario("idle", "", "\"lost\" = \"== 0\"\n\n[[sometimes]]\nthat = \"edge.uplink.backlog > 40000\"");
     let told = project.said("gate", 4);
     assert!(told.contains("VOID  coverage") && told.contains("idle: never reached in 2 seeds"), "{told}");
+    project.scenario(
+        "late",
+        "[faults.cut]\nkind = \"net.cut\"\non = \"edge<->hub\"\nwhen = \"edge.uplink.backlog > 40000\"\n",
+        "\"lost\" = \"== 0\"",
+    );
+    let missed = project.said("gate scenarios/late.toml --out late", 4);
+    assert!(
+        missed.contains("in seed 1 edge.uplink.backlog > 40000 never held: edge.uplink.backlog was 0 to"),
+        "{missed}"
+    );
+    fs::remove_file(project.0.path().join("scenarios/late.toml")).expect("it is there");
     project.all_say("out/gate", "void", "never reached");
     project.said("gate --shard 1/1 --out whole", 4);
     project.said("merge whole --out merged", 4);
     project.write("file", "");
     assert!(project.said("gate scenarios/cut.toml --out file/out", 74).contains("could not write"));
     project.write("scenarios/broken.toml", "why = 7\n");
-    project.said("gate", 2);
+    assert!(project.said("gate --annotations", 2).contains("::error title=seaworthy::seaworthy gate ended with 2"));
+    assert!(project.read("out/gate/junit.xml").contains("failures=\"1\""));
     fs::create_dir(project.0.path().join("empty")).expect("a temporary directory takes folders");
     assert!(project.said("gate empty", 4).contains("there is no scenario"));
     project.said("gate nowhere", 2);
@@ -337,11 +389,13 @@ fn what_an_earlier_gate_left_is_not_taken_for_this_ones() {
     assert!(there("out/gate/result.json") && there("out/gate/cut/timeline.json"));
     project.write("scenarios/broken.toml", "why = 7\n");
     project.said("gate", 2);
-    for gone in ["result.json", "junit.xml", "metrics.prom", "report.html", "cut", "crash"] {
+    for gone in ["result.json", "metrics.prom", "report.html", "cut", "crash"] {
         assert!(!there(&format!("out/gate/{gone}")), "{gone}");
     }
-    let summary = project.read("out/gate/summary.md");
-    assert!(summary.contains("seaworthy gate ended with 2 before it had a result"), "{summary}");
+    for file in ["summary.md", "junit.xml"] {
+        let told = project.read(&format!("out/gate/{file}"));
+        assert!(told.contains("seaworthy gate ended with 2 before it had a result"), "{told}");
+    }
     assert!(there("out/gate/mine.txt") && there("out/gate/sim/cut/result.json"), "what is not a gate's stays");
     fs::remove_file(project.0.path().join("scenarios/broken.toml")).expect("it is there");
     for (arguments, code) in

@@ -434,7 +434,8 @@ impl Prepared {
         found.retain(|violation| !(panicked && violation.check == "engine.panic"));
         violations.extend(found);
         violations.sort_by_key(|violation| violation.at_ns);
-        let sometimes = hits.lock().expect("nothing panics in a watch").finish();
+        let hits = hits.lock().expect("nothing panics in a watch");
+        let (sometimes, waited) = (hits.finish(), hits.waited());
         let facts = SeedFacts {
             seed: plan.seed,
             trace_hash: trace.hash_text(),
@@ -442,6 +443,7 @@ impl Prepared {
             batch: 256,
             fault_order: self.scenario.faults.iter().map(|fault| fault.id.clone()).collect(),
             sometimes,
+            waited,
         };
         let run = seed_run(facts, &history, &ledger, &violations);
         let firsts = check::first_of_each(&case);

@@ -182,7 +182,8 @@ impl Expr {
 }
 
 impl Term {
-    fn value(&self, readings: &dyn Readings) -> Option<f64> {
+    /// Its value now; `None` where nobody tells it.
+    pub(crate) fn value(&self, readings: &dyn Readings) -> Option<f64> {
         let count = match self {
             Term::Number(quantity) => return Some(quantity.value),
             Term::Gauge(address) => readings.gauge(address)?,

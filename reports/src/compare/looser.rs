@@ -58,7 +58,7 @@ pub(super) fn looser(old: &Scenario, new: &Scenario) -> Vec<Loosened> {
     let seeds = |scenario: &Scenario| scenario.seeds.iter().map(|seed| seed.seed).collect::<BTreeSet<u64>>();
     let (before, now) = (seeds(old), seeds(new));
     if !before.is_subset(&now) {
-        push("seeds", &before.len().to_string(), &format!("{} of them", before.intersection(&now).count()));
+        push(super::THE_SEEDS, &before.len().to_string(), &format!("{} of them", before.intersection(&now).count()));
     }
     found
 }

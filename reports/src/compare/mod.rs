@@ -7,13 +7,19 @@
 mod figures;
 mod looser;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::result::{Figure, ResultFile, Scenario, Seed, Time, Verdict};
 use crate::statistics::{bootstrap, sign_test};
 use figures::{STAGE, delta, figures, is_na, is_sampled, value};
 pub use looser::is_looser;
 use looser::looser;
+
+/// What is looser where a scenario is gone, and where seeds are.
+const THE_SCENARIO: &str = "scenario";
+const THE_SEEDS: &str = "seeds";
+/// How it begins why a scenario of other seeds can't be compared.
+const OTHER_SEEDS: &str = "other seeds: ";
 
 /// What may differ.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,7 +39,8 @@ impl Default for Tolerance {
 }
 
 /// How seeds were chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Seeds {
     /// The same ones each time.
     Pinned,
@@ -42,7 +49,7 @@ pub enum Seeds {
 }
 
 /// A word for one difference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Word {
     /// Better by more than the tolerance.
@@ -72,7 +79,8 @@ impl Word {
 }
 
 /// One figure of both.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Delta {
     /// Which: `latency.p99 @steady`.
     pub what: String,
@@ -95,7 +103,8 @@ impl Delta {
 }
 
 /// Seeds, one by one, by their p99.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Signs {
     /// Seeds that are worse in the head.
     pub worse: u64,
@@ -112,14 +121,15 @@ pub struct Signs {
 }
 
 /// One scenario of both.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ScenarioDelta {
     /// Its id.
     pub id: String,
     /// What it comes to.
     pub word: Word,
     /// Why it can't be compared.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// Figures that differ, the worst first.
     pub deltas: Vec<Delta>,
@@ -130,7 +140,8 @@ pub struct ScenarioDelta {
 }
 
 /// Something that is easier to meet than it was.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Loosened {
     /// The scenario.
     pub scenario: String,
@@ -143,8 +154,11 @@ pub struct Loosened {
 }
 
 /// All of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Comparison {
+    /// How the seeds were chosen; rounds on a real machine are always fresh.
+    pub seeds: Seeds,
     /// Fail where something is easier to meet, void where not all could be compared, regressed, or pass.
     pub verdict: Verdict,
     /// Scenarios of the base, by id.
@@ -156,22 +170,55 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Takes out what may be looser, and gives it back; the verdict is that of the rest.
+    /// Takes out what may be looser, and gives it back; the verdict is that of the rest. Where that is a scenario that is gone, or
+    /// seeds, nothing is left to compare: the scenario goes, or is inconclusive.
     pub fn waive(&mut self, may: impl Fn(&Loosened) -> bool) -> Vec<Loosened> {
-        let waived = self.loosened.extract_if(.., |loosened| may(loosened)).collect();
+        let waived: Vec<Loosened> = self.loosened.extract_if(.., |loosened| may(loosened)).collect();
+        let is_waived =
+            |id: &str, what| waived.iter().any(|loosened| (&*loosened.scenario, &*loosened.what) == (id, what));
+        self.scenarios.retain(|delta| !is_waived(&delta.id, THE_SCENARIO));
+        for delta in &mut self.scenarios {
+            let has_others = delta.why.as_ref().is_some_and(|why| why.starts_with(OTHER_SEEDS));
+            if has_others && is_waived(&delta.id, THE_SEEDS) {
+                delta.word = Word::Inconclusive;
+            }
+        }
         self.judge();
         waived
+    }
+
+    /// Those of the shards of one gate, put together; `None` of none.
+    pub fn merge(parts: impl IntoIterator<Item = Comparison>) -> Option<Comparison> {
+        let mut whole = parts.into_iter().reduce(|mut whole, part| {
+            whole.scenarios.extend(part.scenarios);
+            whole.loosened.extend(part.loosened);
+            whole.without_base.extend(part.without_base);
+            whole
+        })?;
+        whole.sort();
+        // What no shard has is missing in each.
+        whole.scenarios.dedup();
+        whole.loosened.dedup();
+        whole.judge();
+        Some(whole)
+    }
+
+    fn sort(&mut self) {
+        self.scenarios.sort_by(|a, b| a.id.cmp(&b.id));
+        self.loosened.sort_by(|a, b| (&a.scenario, &a.what).cmp(&(&b.scenario, &b.what)));
+        self.without_base.sort();
     }
 
     /// Adds a scenario of the base that is there no longer.
     pub fn miss(&mut self, id: &str) {
         self.loosened.push(Loosened {
             scenario: id.to_owned(),
-            what: "scenario".into(),
+            what: THE_SCENARIO.into(),
             from: "run".into(),
             to: "gone".into(),
         });
         self.scenarios.push(unlike(id, "the head doesn't have it".to_owned()));
+        self.sort();
         self.judge();
     }
 
@@ -202,8 +249,10 @@ pub fn compare(base: &ResultFile, head: &ResultFile, tolerance: &Tolerance, seed
     let in_head = |old: &Scenario| head.scenarios.iter().find(|new| new.id == old.id);
     let in_base = |new: &&Scenario| base.scenarios.iter().any(|old| old.id == new.id);
     let without_base = head.scenarios.iter().filter(|new| !in_base(new)).map(|new| new.id.clone()).collect();
+    // Rounds on a real machine are a sample, whatever their numbers.
+    let seeds = if base.time == Time::Wall { Seeds::Fresh } else { seeds };
     let mut comparison =
-        Comparison { verdict: Verdict::Pass, scenarios: Vec::new(), loosened: Vec::new(), without_base };
+        Comparison { seeds, verdict: Verdict::Pass, scenarios: Vec::new(), loosened: Vec::new(), without_base };
     let why = match () {
         () if base.time != head.time => Some("one is of virtual time, the other of wall time"),
         () if base.scenarios.iter().all(|old| in_head(old).is_none()) => Some("the two have no scenario in common"),
@@ -219,6 +268,7 @@ pub fn compare(base: &ResultFile, head: &ResultFile, tolerance: &Tolerance, seed
             }
         }
     }
+    comparison.sort();
     comparison.judge();
     comparison
 }
@@ -251,7 +301,7 @@ fn scenario(
         return unlike(&old.id, format!("what runs has changed: hash {} became {}", old.hash, new.hash));
     }
     if numbers(old) != numbers(new) {
-        return unlike(&old.id, format!("other seeds: {} became {}", told(&numbers(old)), told(&numbers(new))));
+        return unlike(&old.id, format!("{OTHER_SEEDS}{} became {}", told(&numbers(old)), told(&numbers(new))));
     }
     // Figures of the head that the base has none like would be held by nothing.
     for (what, before, now) in [
@@ -262,8 +312,6 @@ fn scenario(
             return unlike(&old.id, format!("the base has no {what}, and the head has"));
         }
     }
-    // Rounds on a real machine are a sample, whatever their numbers.
-    let seeds = if base.time == Time::Wall { Seeds::Fresh } else { seeds };
     let figures = figures(old, new);
     let compared = figures.len();
     // A file's is that of its coarsest scenario: this one's is no coarser than either.

@@ -99,7 +99,9 @@ pub(super) fn recovery(groups: &[&crate::recovery::Group], part: Part, over: Per
     }
     let n = known.len() as u64 + never;
     if n == 0 {
-        return Figure::na("n < 1");
+        let is_steady = matches!(part, Part::Steady(_)) && !groups.is_empty();
+        let late = "n < 1: each time the warm-up said too little, or the next fault or the end came too early";
+        return Figure::na(if is_steady { late } else { "n < 1" });
     }
     if never > 0 && over != Percentile::P50 {
         return Figure::never();

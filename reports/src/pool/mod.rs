@@ -9,7 +9,7 @@ use crate::histogram::{Latency, Percentile};
 use crate::phases::{self, Phase, Totals};
 use crate::recovery::{self, Group, Outcome};
 use crate::result;
-use crate::result::{Assertion, Decimal, Recovery, Scenario, Seed, Sometimes, Spread, Verdict, Violation};
+use crate::result::{Assertion, Decimal, Figure, Recovery, Scenario, Seed, Sometimes, Spread, Verdict, Violation};
 use crate::run::{SeedRun, Waterfall};
 use crate::slo::{Objective, Part, Since};
 
@@ -46,6 +46,8 @@ pub struct Pool {
     assertions: BTreeMap<String, u64>,
     /// Faults that took effect.
     acted: BTreeSet<String>,
+    /// What came of the condition that a fault waits for, by fault, seed by seed.
+    waited: BTreeMap<String, BTreeMap<u64, String>>,
     waterfalls: BTreeMap<u64, Vec<Waterfall>>,
 }
 
@@ -94,6 +96,9 @@ impl Pool {
             *self.assertions.entry(id.clone()).or_default() += u64::from(*hits > 0);
         }
         self.acted.extend(run.faults.iter().map(|fault| fault.id.clone()));
+        for (fault, told) in &run.waited {
+            self.waited.entry(fault.clone()).or_default().insert(run.seed, told.clone());
+        }
         self.waterfalls.insert(run.seed, run.waterfalls.clone());
         for (that, hits) in &run.sometimes {
             let seeds = self.sometimes_of(that);
@@ -151,7 +156,8 @@ impl Pool {
         let expect: Vec<_> = meta.objectives.iter().map(|objective| measure::evaluate(objective, self)).collect();
         let mut void = self.proved_nothing(meta);
         for expectation in expect.iter().filter(|expectation| expectation.verdict == Verdict::Void) {
-            void.push(format!("{} can't be told", expectation.what));
+            let why = if let Figure::Na { na } = &expectation.got { format!(": {na}") } else { String::new() };
+            void.push(format!("{} can't be told{why}", expectation.what));
         }
         let mut scenario = Scenario {
             id: meta.id.clone(),
@@ -194,7 +200,9 @@ impl Pool {
             why.push("no packet was carried".to_owned());
         }
         for fault in meta.faults.iter().filter(|id| !self.acted.contains(*id)) {
-            why.push(format!("{fault} took effect in no seed"));
+            let waited = self.waited.get(fault).and_then(BTreeMap::first_key_value);
+            let waited = waited.map_or_else(String::new, |(seed, told)| format!("; in seed {seed} {told}"));
+            why.push(format!("{fault} took effect in no seed{waited}"));
         }
         if meta.checks == 0 {
             why.push("no check was evaluated".to_owned());

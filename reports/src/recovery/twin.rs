@@ -32,7 +32,10 @@ pub(super) fn beside(run: &SeedRun, group: Group, limit_ns: u64) -> Group {
     if twin.until_ns <= limit_ns && !sinks.iter().all(|pairs| is_told(pairs, group.heal_ns, twin.until_ns)) {
         return group;
     }
-    let steady = worst(&sinks, |pairs| steady(pairs, group.heal_ns, limit_ns.min(twin.until_ns)));
+    // A group is over when it is steady by its own measure. Where that is so, and the next one begins before the twin has a whole
+    // window to say it, half of one is enough.
+    let least_ns = if matches!(group.steady, Outcome::After(_)) { WINDOW_NS / 2 } else { WINDOW_NS };
+    let steady = worst(&sinks, |pairs| steady(pairs, group.heal_ns, limit_ns.min(twin.until_ns), least_ns));
     let over_ns = over_ns(&steady, group.heal_ns, limit_ns);
     let deficit = worst(&sinks, |pairs| deficit(pairs, group.from_ns, over_ns)).until(&steady);
     Group { steady, over_ns, deficit, by_twin: true, ..group }
@@ -42,7 +45,7 @@ pub(super) fn beside(run: &SeedRun, group: Group, limit_ns: u64) -> Group {
 fn is_told(pairs: &[Pair], heal_ns: u64, until_ns: u64) -> bool {
     let ends = |ns: u64| heal_ns.saturating_add(ns).saturating_add(WINDOW_NS);
     // A sink that no event is due at says nothing either way.
-    pairs.is_empty() || matches!(steady(pairs, heal_ns, until_ns), Outcome::After(ns) if ends(ns) < until_ns)
+    pairs.is_empty() || matches!(steady(pairs, heal_ns, until_ns, WINDOW_NS), Outcome::After(ns) if ends(ns) < until_ns)
 }
 
 /// By when the load of a group's twin may end: events come as the warm-up's did, over the longer of the two windows and half
@@ -58,7 +61,7 @@ pub(super) fn end_ns(run: &SeedRun, group: &Group) -> Option<u64> {
         let there = Delay::After(band_ns - band_of(run));
         let pair = |(intended_ns, here)| Pair { intended_ns, band_ns: band_of(run), here, there };
         let pairs: Vec<Pair> = due.into_iter().map(pair).collect();
-        let Outcome::After(ns) = steady(&pairs, group.heal_ns, run.load_end_ns) else { return None };
+        let Outcome::After(ns) = steady(&pairs, group.heal_ns, run.load_end_ns, WINDOW_NS) else { return None };
         let begin_ns = group.heal_ns + ns;
         let first = pairs.partition_point(|pair| pair.intended_ns < begin_ns);
         let window_ns = (pairs.get(first + WINDOW_EVENTS)?.intended_ns - begin_ns).max(WINDOW_NS);
@@ -83,8 +86,9 @@ fn pairs(run: &SeedRun, twin: &Twin, sink: usize) -> Vec<Pair> {
     pairs
 }
 
-/// The first instant from the heal on from which, over the longer of the two windows, each event comes in time.
-fn steady(pairs: &[Pair], heal_ns: u64, limit_ns: u64) -> Outcome {
+/// The first instant from the heal on from which, over the longer of the two windows, each event comes in time; or from which all
+/// that is left does, where that is no shorter than `least_ns`.
+fn steady(pairs: &[Pair], heal_ns: u64, limit_ns: u64, least_ns: u64) -> Outcome {
     let end = pairs.partition_point(|pair| pair.intended_ns < limit_ns);
     let mut start = pairs.partition_point(|pair| pair.intended_ns < heal_ns);
     let mut begin_ns = heal_ns;
@@ -102,7 +106,11 @@ fn steady(pairs: &[Pair], heal_ns: u64, limit_ns: u64) -> Outcome {
     // What is left is too short to say that it is steady; it may say that it is not.
     if let Some(late) = pairs.get(start..end).and_then(|left| left.iter().rposition(|pair| !pair.is_in_time())) {
         was_late = true;
-        begin_ns = pairs.get(start + late + 1).map_or(limit_ns, |pair| pair.intended_ns);
+        start += late + 1;
+        begin_ns = pairs.get(start).map_or(limit_ns, |pair| pair.intended_ns);
+    }
+    if least_ns < WINDOW_NS && begin_ns.saturating_add(least_ns) <= limit_ns && start + WINDOW_EVENTS <= end {
+        return Outcome::After(begin_ns - heal_ns);
     }
     if was_late { Outcome::AtLeast(begin_ns.min(limit_ns).saturating_sub(heal_ns)) } else { Outcome::Unknown }
 }
@@ -212,6 +220,23 @@ mod tests {
         let group = measured(|number| Some(if (400..1120).contains(&number) { 300 } else { 7 }), |_| Some(7));
         assert_eq!(group.steady, Outcome::AtLeast(35_000 * MS));
         assert_eq!(group.deficit, Outcome::AtLeast(720 * 293 * MS));
+    }
+
+    #[test]
+    fn where_the_next_group_cuts_the_window_short_half_of_it_is_enough() {
+        // One event is late by a little, which the warm-up forgives and the twin does not.
+        let steady = |late: u64, next_ms: u64| {
+            let mut this = run(1, |number| Some(if number == late { 13 } else { 7 }));
+            let fault = |id: &str, from_ms, to_ms| FaultRun { id: id.into(), from_ns: from_ms * MS, to_ns: to_ms * MS };
+            this.faults = vec![fault("cut", 20_000, 21_000), fault("crash", next_ms, next_ms + 100)];
+            this.twins = vec![Twin::of(&run(1, |_| Some(7)), vec!["cut".into()], None)];
+            let group = groups(&this).remove(0);
+            assert!(group.by_twin && group.faults == ["cut"], "{group:?}");
+            group.steady
+        };
+        assert_eq!(steady(424, 27_000), Outcome::After(250 * MS), "a whole window");
+        assert_eq!(steady(424, 26_100), Outcome::After(250 * MS));
+        assert_eq!(steady(480, 26_100), Outcome::AtLeast(3_050 * MS), "2 s are too few");
     }
 
     #[test]

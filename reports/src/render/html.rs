@@ -31,6 +31,8 @@ pub struct Extra {
     pub spectrum: Vec<(String, Vec<(f64, f64)>)>,
     /// One seed over time.
     pub timelines: Option<Timelines>,
+    /// The file of the smallest plan that breaks what the run broke, beside the page, and how many faults are in it.
+    pub smallest: Option<(String, usize)>,
 }
 
 /// The page, with what else is known of scenarios, by id.
@@ -93,12 +95,52 @@ fn largest(all: &BTreeMap<String, Phase>) -> (Named<'_>, Named<'_>) {
     all.iter().partition(|(name, _)| !small.contains(name))
 }
 
+type Count = fn(&Phase) -> u64;
+/// What became of events, by the words of docs/definitions.md; the page has a column for what there is in some phase.
+const FATES: [(&str, Count); 11] = [
+    ("offered", |phase| phase.offered),
+    ("rejected", |phase| phase.rejected),
+    ("indeterminate", |phase| phase.indeterminate),
+    ("accepted", |phase| phase.accepted),
+    ("recovered", |phase| phase.recovered),
+    ("visible", |phase| phase.visible),
+    ("absorbed", |phase| phase.absorbed),
+    ("folded", |phase| phase.folded),
+    ("dead-lettered", |phase| phase.dead_lettered),
+    ("shed", |phase| phase.shed),
+    ("expired", |phase| phase.expired),
+];
+/// Columns that are there though all be 0.
+const ALWAYS: [&str; 3] = ["offered", "accepted", "visible"];
+/// What enters, which the page's sum has on its left.
+const ENTER: [&str; 5] = ["offered", "rejected", "indeterminate", "accepted", "recovered"];
+
 fn phases(phases: &[(&String, &Phase)]) -> Markup {
+    let any = |count: Count| phases.iter().any(|(_, phase)| count(phase) > 0);
+    let columns: Vec<_> = FATES.into_iter().filter(|(what, count)| ALWAYS.contains(what) || any(*count)).collect();
+    let is_unexpected = any(|phase| phase.unexpected);
+    let ends: Vec<&str> = columns.iter().map(|(what, _)| *what).filter(|what| !ENTER.contains(what)).collect();
+    let recovered = if any(|phase| phase.recovered) { " + recovered" } else { "" };
     html! {
         div .scroll tabindex="0" { table .n {
-            thead { tr { th { "phase" } th { "offered" } th { "accepted" } th { "visible" } th { "lost" } th { "unresolved" } th { "dead" } th { "shed" } th { "duplicate" } th { "replay" } th { "p50" } th { "p95" } th { "p99" } th { "p99.9" } th { "max ms" } } }
-            tbody { @for (name, phase) in phases { (row(name, phase)) } }
+            thead { tr {
+                th { "phase" }
+                @for (what, _) in &columns { th { (what) } }
+                th { "lost" } th { "unresolved" }
+                @if is_unexpected { th { "unexpected" } }
+                th { "duplicate" } th { "replay" } th { "p50" } th { "p95" } th { "p99" } th { "p99.9" } th { "max ms" }
+            } }
+            tbody { @for (name, phase) in phases { tr {
+                td { (name) }
+                @for (_, count) in &columns { td { (count(phase)) } }
+                td.fail[phase.lost + phase.lost_reported > 0] { (lost(phase.lost, phase.lost_reported, phase.lost_window)) }
+                td.fail[phase.unresolved > 0] { (phase.unresolved) }
+                @if is_unexpected { td.fail[phase.unexpected > 0] { (phase.unexpected) } }
+                td { (percent(phase.duplicate_ratio)) } td { (percent(phase.replay_ratio)) }
+                @for (_, latency) in phase.latency_ms.figures() { td { (short(latency)) } }
+            } } }
         } }
+        p .quiet { "Each event once: accepted" (recovered) " = " (ends.join(" + ")) " + lost + unresolved." }
     }
 }
 
@@ -136,12 +178,12 @@ fn recoveries(groups: &[&Recovery]) -> Markup {
     html! {
         div .scroll tabindex="0" { table .n {
             thead {
-                tr { td colspan="2" {} th colspan="4" { "from the heal, ms" } th { "event s" } th colspan="3" { "from the start, ms" } }
-                tr { th { "fault" } th { "n" } th { "first output p95" } th { "steady p50" } th { "steady p95" } th { "drained p95" } th { "deficit p95" } th { "detect p95" } th { "steady p95" } th { "drained p95" } }
+                tr { td colspan="2" {} th colspan="5" { "from the heal, ms" } th { "event s" } th colspan="3" { "from the start, ms" } }
+                tr { th { "fault" } th { "n" } th { "first output p95" } th { "steady p50" } th { "steady p95" } th { "steady max" } th { "drained p95" } th { "deficit p95" } th { "detect p95" } th { "steady p95" } th { "drained p95" } }
             }
             tbody { @for recovery in groups { tr {
                 td { (recovery.fault) } td { (recovery.n) }
-                @for spread in [&recovery.first_output_from_heal_ms.p95, &recovery.steady_from_heal_ms.p50, &recovery.steady_from_heal_ms.p95, &recovery.drained_from_heal_ms.p95, &recovery.deficit.p95] {
+                @for spread in [&recovery.first_output_from_heal_ms.p95, &recovery.steady_from_heal_ms.p50, &recovery.steady_from_heal_ms.p95, &recovery.steady_from_heal_ms.max, &recovery.drained_from_heal_ms.p95, &recovery.deficit.p95] {
                     td { (short(spread)) }
                 }
                 @let (steady, drained) = (recovery.steady_from_start_ms.as_ref(), recovery.drained_from_start_ms.as_ref());
@@ -287,6 +329,7 @@ fn section(scenario: &Scenario, extra: &Extra) -> Markup {
             (replays(&scenario.phases))
             @if !scenario.recovery.is_empty() {
                 h3 { "Recovery" }
+                @if scenario.recovery.iter().any(|recovery| recovery.fault.contains('+')) { p .quiet { "Faults with a + between them overlap, or the later began before all was steady again: they are measured as one." } }
                 @let groups = most(&scenario.recovery);
                 @let (shown, rest) = groups.split_at(groups.len().min(GROUPS_SHOWN));
                 (recoveries(shown))
@@ -317,6 +360,7 @@ fn promises_broken(scenario: &Scenario, extra: &Extra) -> Markup {
     html! {
         @if !failing.is_empty() { h3 { "Broken promises" } }
         @if let Some(debug) = extra.timelines.as_ref().map(|timelines| &timelines.debug).filter(|debug| !debug.is_empty()) { pre tabindex="0" { (debug) } }
+        @if let Some((path, faults)) = &extra.smallest { p { "The smallest plan that shows it has " (faults) @if *faults == 1 { " fault" } @else { " faults" } ": " code { (path) } ", beside this page. " code { "sim" } " and " code { "debug" } " run it with " code { "--plan" } "." } }
         @if !failing.is_empty() {
             @for seed in failing.iter().take(SEEDS_SHOWN) {
                 @let shown = shown(&seed.violations, BROKEN_SHOWN);
@@ -346,13 +390,13 @@ fn class(verdict: Verdict) -> &'static str {
     }
 }
 
-/// A cell a seed: its verdict, and its p99 when it is looked at.
+/// A cell a seed: its verdict, and its figures where it is pointed at, touched, or reached by keyboard.
 fn strip(scenario: &Scenario) -> Markup {
     html! {
         ol .strip aria-label="seeds" {
             @for seed in &scenario.seeds {
                 @let told = format!("seed {}: {} packets, lost {}, p99 {} ms", seed.seed, seed.packets, seed.lost, figure(&seed.p99_ms));
-                li class=(class(seed.verdict)) tabindex="0" title=(told) { (seed.seed) }
+                li class=(class(seed.verdict)) tabindex="0" aria-label=(told) data-told=(told) { (seed.seed) }
             }
         }
     }
@@ -382,18 +426,6 @@ fn short(spread: &Figure) -> String {
     }
 }
 
-fn row(name: &str, phase: &Phase) -> Markup {
-    let lost = lost(phase.lost, phase.lost_reported, phase.lost_window);
-    html! { tr {
-        td { (name) }
-        td { (phase.offered) } td { (phase.accepted) } td { (phase.visible) }
-        td.fail[phase.lost + phase.lost_reported > 0] { (lost) } td.fail[phase.unresolved > 0] { (phase.unresolved) }
-        td { (phase.dead_lettered) } td { (phase.shed) }
-        td { (percent(phase.duplicate_ratio)) } td { (percent(phase.replay_ratio)) }
-        @for (_, latency) in phase.latency_ms.figures() { td { (short(latency)) } }
-    } }
-}
-
 fn release(comparison: &Comparison) -> Markup {
     html! {
         section id="release" {
@@ -402,14 +434,18 @@ fn release(comparison: &Comparison) -> Markup {
                 p .why { "LOOSENED " (loosened.scenario) " " (loosened.what) ": " (loosened.from) " → " (loosened.to) }
             }
             div .scroll tabindex="0" { table .delta {
-                thead { tr { th { "scenario" } th { "word" } th { "figure" } th { "base" } th { "head" } th { "by" } } }
+                thead { tr { th { "figure" } th { "base" } th { "head" } th { "by" } } }
                 tbody { @for scenario in &comparison.scenarios {
-                    @if scenario.deltas.is_empty() {
-                        tr { td { (scenario.id) } td class=(shade(scenario.word)) { (scenario.word.said()) } td colspan="4" .quiet { @match &scenario.why { Some(why) => (why), None => { "none of " (scenario.compared) " figures differs" } } } }
-                    }
-                    @for delta in scenario.deltas.iter().take(8) { tr {
-                        td { (scenario.id) } td class=(shade(delta.word)) { (delta.word.said()) } td { (delta.what) }
-                        td { (figure(&delta.base)) } td { (figure(&delta.head)) }
+                    tr { th colspan="4" {
+                        (scenario.id) " " span class=(shade(scenario.word)) { (scenario.word.said()) }
+                        @match &scenario.why {
+                            Some(why) => { ": " (why) }
+                            None if scenario.deltas.is_empty() => { ": none of " (scenario.compared) " figures differs" }
+                            None => {}
+                        }
+                    } }
+                    @for delta in scenario.deltas.iter().take(8) { tr class=(shade(delta.word)) {
+                        td { (delta.what) } td { (figure(&delta.base)) } td { (figure(&delta.head)) }
                         td { @if let Some(by) = delta.by { (format!("{by:+.3}")) } }
                     } }
                 } }
@@ -448,7 +484,8 @@ mod tests {
             run: Series::of(&run),
         };
         let spectrum = vec![("steady/hub.raw".into(), vec![(1.0, 5.0), (2.0, 7.0), (100.0, 12.0)])];
-        [(id.to_owned(), Extra { spectrum, timelines: Some(timelines) })].into()
+        let smallest = Some(("smallest.plan.json".to_owned(), 1));
+        [(id.to_owned(), Extra { spectrum, timelines: Some(timelines), smallest })].into()
     }
 
     #[test]
@@ -511,7 +548,7 @@ mod tests {
                 - page.matches("http://www.w3.org/2000/svg").count() * usize::from(foreign == "http://");
             assert_eq!(outside, 0, "{foreign}");
         }
-        assert!(page.matches("<svg").count() == 2 && page.len() < 20_000, "{}", page.len());
+        assert!(page.matches("<svg").count() == 2 && page.len() < 21_000, "{}", page.len());
         assert_eq!(page, render(&sample::failing(), &extras, Some(&comparison)));
     }
 }

@@ -20,9 +20,29 @@ pub fn render(file: &ResultFile) -> String {
     if !gate.test_cases.is_empty() {
         report.add_test_suite(gate);
     }
+    written(&report)
+}
+
+/// A run that ended before it had a result, as one failed case.
+///
+/// # Panics
+/// Never: memory takes all that is written.
+#[must_use]
+pub fn early(told: &str) -> String {
+    let mut report = Report::new("seaworthy");
+    let mut suite = TestSuite::new("gate");
+    suite.add_test_case(failed("it has a result", "ended", told));
+    report.add_test_suite(suite);
+    written(&report)
+}
+
+fn written(report: &Report) -> String {
     let xml = report.to_string().expect("memory takes all that is written");
     // The schema that Jenkins keeps doesn't know the attribute. In a value its quotes would be escaped.
-    xml.replace(" disabled=\"0\"", "")
+    let mut xml = xml.replace(" disabled=\"0\"", "");
+    // XML has no way to write these.
+    xml.retain(|c| !matches!(c, '\u{0}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}'));
+    xml
 }
 
 fn suite<'a>(scenario: &Scenario, against: impl Iterator<Item = &'a Objection>) -> TestSuite {

@@ -362,8 +362,8 @@ mod tests {
         VOID too_short  1 seed x 60 s   lost 0  dup 0  replay 1.67 %
           p50 7  p95 n/a  p99 n/a ms (virtual, 1 ms floor)   replay.delay p50 6  max 6 ms
           proved nothing: cut took effect in no seed
-          proved nothing: latency.p99 @steady can't be told
-          proved nothing: recovery(cut).steady p95 can't be told
+          proved nothing: latency.p99 @steady can't be told: n < 299
+          proved nothing: recovery(cut).steady p95 can't be told: n < 1
           pass  lost == 0   got 0
           pass  duplicate.ratio <= 0.5%   got 0   margin 100 %
           void  latency.p99 @steady <= 400ms   got n/a (n < 299)   (line 13)

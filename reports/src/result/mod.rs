@@ -15,7 +15,7 @@ pub use process::{Counts, Process};
 pub const SCHEMA: &str = "seaworthy.result/v1";
 
 /// Raised only when a draw or a definition changes; results of different semantics are not comparable.
-pub const SEMANTICS: u32 = 2;
+pub const SEMANTICS: u32 = 3;
 
 /// A verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

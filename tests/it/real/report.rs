@@ -127,8 +127,11 @@ fn a_run_that_goes_on_from_earlier_journals_has_no_ledger_and_says_so() {
 #[test]
 fn a_report_that_could_not_be_written_is_refused_before_anything_starts() {
     let place = Place::new(1);
-    let mut running = Running::start(place.command(&["run", "g.yaml", "--report", "g.yaml/result.json"]));
-    assert_eq!(running.code(), Some(74), "{}", running.said());
+    // In a file, and in place of a folder.
+    for report in ["g.yaml/result.json", "."] {
+        let mut running = Running::start(place.command(&["run", "g.yaml", "--report", report]));
+        assert_eq!(running.code(), Some(74), "{}", running.said());
+    }
     assert!(!place.path("data").exists() && !place.path("out.ndjson").exists());
 }
 
