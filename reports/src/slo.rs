@@ -120,6 +120,22 @@ pub enum Op {
     More,
 }
 
+impl Op {
+    const ALL: [Op; 6] = [Op::Less, Op::AtMost, Op::Equal, Op::NotEqual, Op::AtLeast, Op::More];
+
+    /// As limits print it.
+    fn sign(self) -> &'static str {
+        match self {
+            Op::Less => "<",
+            Op::AtMost => "<=",
+            Op::Equal => "==",
+            Op::NotEqual => "!=",
+            Op::AtLeast => ">=",
+            Op::More => ">",
+        }
+    }
+}
+
 /// The unit that a limit is given in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -176,15 +192,7 @@ impl Unit {
 
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let op = match self.op {
-            Op::Less => "<",
-            Op::AtMost => "<=",
-            Op::Equal => "==",
-            Op::NotEqual => "!=",
-            Op::AtLeast => ">=",
-            Op::More => ">",
-        };
-        write!(f, "{op} {}", self.unit.show(self.value))
+        write!(f, "{} {}", self.op.sign(), self.unit.show(self.value))
     }
 }
 
@@ -213,19 +221,11 @@ pub fn judge(got: &Figure, limit: &Limit) -> Verdict {
 /// The same where the limit is known as results print it; `None` where that is no limit, or where the figure is so close that the
 /// print may have rounded it away.
 pub(crate) fn judged(got: &Figure, limit: &str) -> Option<Verdict> {
-    let (op, value, _) = limit_parts(limit)?;
-    let Figure::V { v } = got else {
-        return Some(if matches!(got, Figure::Na { .. }) { Verdict::Void } else { Verdict::Fail });
-    };
-    let (close, same) = ((v.0 - value).abs() <= value.abs() * 1e-9, v.0 == value);
-    let met = match op {
-        "==" => same,
-        "!=" => !same,
-        "<" | "<=" if !close => v.0 < value,
-        ">" | ">=" if !close => v.0 > value,
-        _ => return None,
-    };
-    (same || !close).then_some(if met { Verdict::Pass } else { Verdict::Fail })
+    let (sign, value, _) = limit_parts(limit)?;
+    let op = Op::ALL.into_iter().find(|op| op.sign() == sign)?;
+    let near = matches!(got, Figure::V { v } if (v.0 - value).abs() <= value.abs() * 1e-9);
+    let same = *got == Figure::v(value) && matches!(op, Op::Equal | Op::NotEqual);
+    (same || !near).then(|| judge(got, &Limit { op, value, unit: Unit::Count }))
 }
 
 #[cfg(test)]

@@ -120,6 +120,7 @@ impl Prepared {
         let mut judged = self.judge(&plan, workload, outcome, &self.limits(), &hits)?;
         // Conditions are of a run with faults, and two real runs are never the same.
         judged.run.sometimes.clear();
+        judged.run.waited.clear();
         judged.run.trace_hash = String::new();
         judged.run.cpu_ns = Some(cpu_ns);
         self.pour(&mut judged);

@@ -153,6 +153,14 @@ pub struct Loosened {
     pub to: String,
 }
 
+impl Loosened {
+    /// Whether the scenario itself is gone.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.what == THE_SCENARIO
+    }
+}
+
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -109,7 +109,7 @@ fn steady(pairs: &[Pair], heal_ns: u64, limit_ns: u64, least_ns: u64) -> Outcome
         start += late + 1;
         begin_ns = pairs.get(start).map_or(limit_ns, |pair| pair.intended_ns);
     }
-    if least_ns < WINDOW_NS && begin_ns.saturating_add(least_ns) <= limit_ns && start + WINDOW_EVENTS <= end {
+    if begin_ns.saturating_add(least_ns) <= limit_ns && start + WINDOW_EVENTS <= end {
         return Outcome::After(begin_ns - heal_ns);
     }
     if was_late { Outcome::AtLeast(begin_ns.min(limit_ns).saturating_sub(heal_ns)) } else { Outcome::Unknown }
