@@ -11,9 +11,10 @@ use seaworthy_reports::pool::Pool;
 use seaworthy_reports::render::{json, summary, text};
 use seaworthy_reports::result::{ResultFile, Time};
 
+use crate::drawn::Timed;
 use crate::exit::Exit;
 use crate::made_up;
-use crate::pages::{self, Timed};
+use crate::pages;
 use crate::run::JournalArgs;
 use crate::show;
 use crate::worlds::{books, commit, problem};

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use seaworthy_engine::node::Registry;
-use seaworthy_harness::chrome;
 use seaworthy_harness::passage::{Passage, passages};
 use seaworthy_harness::plan::Plan;
 use seaworthy_harness::run::{Failure, Judged, Prepared};
@@ -12,6 +11,7 @@ use seaworthy_harness::scenario::duration;
 use seaworthy_harness::story::{self, HostState, Line};
 use serde::Serialize;
 
+use crate::drawn;
 use crate::exit::Exit;
 use crate::files::{make_room, write_bytes, write_whole};
 use crate::plan_files::Which;
@@ -98,7 +98,8 @@ fn debug(args: &Args, registry: &Registry) -> Result<Exit, Exit> {
     let failures = judged.failures(&prepared);
     let lines = story::lines(prepared.world(), &plan, &judged);
     if let Some(folder) = &args.keep {
-        keep(folder, &judged, &lines)?;
+        let twin = drawn::twin(&prepared, &plan);
+        keep(folder, &judged, &drawn::history(&lines), &drawn::trace(&prepared, &plan, &lines, twin.as_ref()))?;
     }
     // The first failure is the nearest to the cause; what comes later may be what follows from it.
     let failed = failures.first();
@@ -296,7 +297,7 @@ fn text(
 }
 
 /// Writes the hosts' disks as they were at the end, and everything that happened.
-fn keep(folder: &str, judged: &Judged, lines: &[Line]) -> Result<(), Exit> {
+fn keep(folder: &str, judged: &Judged, history: &str, trace: &str) -> Result<(), Exit> {
     let failed = |path: &str, error: std::io::Error| {
         show::notes(&[format!("could not write {path}: {error}")]);
         Exit::Environment
@@ -311,15 +312,9 @@ fn keep(folder: &str, judged: &Judged, lines: &[Line]) -> Result<(), Exit> {
             write_bytes(&path, &bytes).map_err(|error| failed(&path, error))?;
         }
     }
-    let mut text = String::new();
-    for line in lines {
-        text.push_str(&serde_json::to_string(line).expect("a line holds only texts and numbers"));
-        text.push('\n');
-    }
-    let trace = format!("{}\n", chrome::document(lines));
-    for (name, text) in [("history.jsonl", text), ("trace.json", trace)] {
+    for (name, text) in [("history.jsonl", history), ("trace.json", trace)] {
         let path = format!("{folder}/{name}");
-        write_whole(&path, &text).map_err(|error| failed(&path, error))?;
+        write_whole(&path, text).map_err(|error| failed(&path, error))?;
     }
     Ok(())
 }

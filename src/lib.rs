@@ -9,6 +9,7 @@ mod check;
 mod corpus;
 mod debug;
 mod draft;
+mod drawn;
 mod elsewhere;
 mod exit;
 mod explain;

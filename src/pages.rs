@@ -4,82 +4,40 @@ use std::collections::BTreeMap;
 use std::io;
 
 use seaworthy_harness::plan::Plan;
-use seaworthy_harness::run::Prepared;
 use seaworthy_reports::compare::Comparison;
 use seaworthy_reports::pool::Pool;
 use seaworthy_reports::render::html::{self, Extra};
 use seaworthy_reports::render::{hlog, json, junit, prom, summary};
-use seaworthy_reports::result::{ResultFile, Scenario, Verdict};
-use seaworthy_reports::run::SeedRun;
-use seaworthy_reports::series::{SCHEMA, Series, Timelines};
+use seaworthy_reports::result::{ResultFile, Scenario};
+use seaworthy_reports::series::Timelines;
 
+use crate::drawn::Drawn;
 use crate::exit::Exit;
 use crate::files::{make_writable, read_written, remove_named, write_whole};
 use crate::show;
 
-/// Each seed over time, as it ends; only one of them is drawn.
-#[derive(Default)]
-pub(crate) struct Timed(BTreeMap<u64, Series>);
-
-impl Timed {
-    pub(crate) fn add(&mut self, run: &SeedRun) {
-        self.0.insert(run.seed, Series::of(run));
-    }
-
-    /// A run that has no twin, and that no command runs again just so.
-    pub(crate) fn alone(&self, result: &Scenario) -> Option<Timelines> {
-        self.picked(result, |_| None, |_| String::new())
-    }
-
-    /// The first seed that failed, or else the one with the highest p99, beside the same seed without its faults. `plan` is the file
-    /// of the plan that ran in place of the seed's own, if one did.
-    pub(crate) fn timelines(&self, prepared: &Prepared, result: &Scenario, plan: Option<&str>) -> Option<Timelines> {
-        let twin = |seed| {
-            let plan = prepared.plan(seed);
-            if plan.steps.is_empty() {
-                return None;
-            }
-            // Without the twin the page says less, and nothing wrong.
-            let calm = prepared.run_twin(&Plan { steps: Vec::new(), ..plan.clone() }, &plan).ok()?;
-            Some(Series::of(&calm.run))
-        };
-        let debug = |seed| {
-            let which = plan.map_or_else(|| format!("--seed {seed}"), |plan| format!("--plan {plan}"));
-            format!("seaworthy debug {} {which}", prepared.path())
-        };
-        self.picked(result, twin, debug)
-    }
-
-    fn picked(
-        &self,
-        result: &Scenario,
-        twin: impl Fn(u64) -> Option<Series>,
-        debug: impl Fn(u64) -> String,
-    ) -> Option<Timelines> {
-        let failed = result.seeds.iter().find(|seed| seed.verdict == Verdict::Fail);
-        let seed = failed.or_else(|| result.slowest())?;
-        let run = self.0.get(&seed.seed)?.clone();
-        let (seed, scenario, schema) = (seed.seed, result.id.clone(), SCHEMA.to_owned());
-        let debug = failed.map_or_else(String::new, |_| debug(seed));
-        Some(Timelines { schema, scenario, seed, debug, run, twin: twin(seed) })
-    }
-}
-
 /// What a run keeps of a scenario, in a folder of its name.
-pub(crate) const OF_SCENARIO: [&str; 3] = ["latency.hlog", "timeline.json", "smallest.plan.json"];
+pub(crate) const OF_SCENARIO: [&str; 5] =
+    ["latency.hlog", "timeline.json", "trace.json", "history.jsonl", "smallest.plan.json"];
 /// What it keeps of the whole.
 const OF_ALL: [&str; 7] =
     ["result.json", "summary.md", "junit.xml", "metrics.prom", "report.html", COMPARISON, "shard.json"];
 /// What a gate compared, beside the result: a part of its seeds that the result doesn't tell apart.
 const COMPARISON: &str = "comparison.json";
 
-/// Writes what belongs to one scenario into `dir`: its histograms, and a seed over time.
-pub(crate) fn write_scenario(dir: &str, pool: &Pool, id: &str, timelines: Option<&Timelines>) -> Result<(), Exit> {
+/// Writes what belongs to one scenario into `dir`: its histograms, and what is drawn of one seed.
+pub(crate) fn write_scenario(dir: &str, pool: &Pool, id: &str, drawn: Option<&Drawn>) -> Result<(), Exit> {
     write(&format!("{dir}/latency.hlog"), &hlog::render(pool, id))?;
-    if let Some(timelines) = timelines {
-        let mut text = serde_json::to_string(timelines).expect("timelines hold only text and numbers");
-        text.push('\n');
-        write(&format!("{dir}/timeline.json"), &text)?;
+    let Some(Drawn { timelines, trace, history }) = drawn else { return Ok(()) };
+    let mut text = serde_json::to_string(timelines).expect("timelines hold only text and numbers");
+    text.push('\n');
+    write(&format!("{dir}/timeline.json"), &text)?;
+    for (name, text) in [("trace.json", trace), ("history.jsonl", history)] {
+        match text {
+            Some(text) => write(&format!("{dir}/{name}"), text)?,
+            // That of an earlier run is not of this one.
+            None => remove_named(dir, &[name], &[]).map_err(unwritten(dir))?,
+        }
     }
     Ok(())
 }

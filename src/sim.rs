@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use seaworthy_engine::node::Registry;
+use seaworthy_harness::plan::Plan;
 use seaworthy_harness::run::{Judged, Prepared};
 use seaworthy_harness::scenario::{Seeds, Sources, seeds};
 use seaworthy_reports::pool::Pool;
 use seaworthy_reports::render::{json, summary, text};
 use seaworthy_reports::result::{ResultFile, Scenario, Time, Verdict};
 
+use crate::drawn::Timed;
 use crate::elsewhere;
 use crate::exit::Exit;
 use crate::files::write_whole;
-use crate::pages::{self, Timed};
+use crate::pages;
 use crate::plan_files::read_plan;
 use crate::scenario_files::{prepare_all, prepare_watched};
 use crate::show;
@@ -103,8 +105,13 @@ fn once(args: &Args, registry: &Registry, watch: &Watch) -> Exit {
 
 fn scenario(args: &Args, prepared: &Prepared) -> Exit {
     let watch = Stopwatch::start();
+    let plan = match args.plan.as_ref().map(|path| Ok((path.as_str(), read_plan(path, prepared)?))).transpose() {
+        Ok(plan) => plan,
+        Err(exit) => return exit,
+    };
+    let plan = plan.as_ref().map(|(path, plan)| (*path, plan));
     let mut timed = Timed::default();
-    let pool = match pool(args, prepared, &mut timed) {
+    let pool = match pool(args, prepared, plan, &mut timed) {
         Ok(pool) => pool,
         Err(exit) => return exit,
     };
@@ -130,9 +137,12 @@ fn scenario(args: &Args, prepared: &Prepared) -> Exit {
     }
     let speed = speed(result, wall, args.jobs);
     let dir = format!("{}/{}", args.out, result.id);
+    let drawn = timed.drawn(prepared, result, plan);
+    if let Some(trace) = drawn.as_ref().and_then(|drawn| drawn.told(&dir)) {
+        block.push_str(&format!("  {trace}\n"));
+    }
     let summary = format!("{}\n{speed}\n", summary::render(&block));
-    let timelines = timed.timelines(prepared, result, args.plan.as_deref());
-    let written = pages::write_scenario(&dir, &pool, &result.id, timelines.as_ref())
+    let written = pages::write_scenario(&dir, &pool, &result.id, drawn.as_ref())
         .and_then(|()| pages::write_result(&dir, &file, &summary, None));
     if let Err(exit) = written {
         return exit;
@@ -154,10 +164,9 @@ fn smallest_plan(args: &Args, prepared: &Prepared, result: &Scenario) -> Option<
     of_result(prepared, result, Duration::from_secs(args.shrink), args.jobs, &path)
 }
 
-fn pool(args: &Args, prepared: &Prepared, timed: &mut Timed) -> Result<Pool, Exit> {
-    if let Some(path) = &args.plan {
-        let plan = read_plan(path, prepared)?;
-        let judged = prepared.run_plan(&plan, args.trace).map_err(|error| books(&error))?;
+fn pool(args: &Args, prepared: &Prepared, plan: Option<(&str, &Plan)>, timed: &mut Timed) -> Result<Pool, Exit> {
+    if let Some((_, plan)) = plan {
+        let judged = prepared.run_plan(plan, args.trace).map_err(|error| books(&error))?;
         keep_trace(args, prepared, &judged);
         let mut pool = Pool::default();
         pool.add(&judged.run);

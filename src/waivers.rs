@@ -1,6 +1,7 @@
 //! `ci/waivers.toml`: what may be easier to meet than the baseline, who says so, and until when.
 
 use seaworthy_reports::compare::{Loosened, is_looser};
+use seaworthy_reports::slo::is_limit;
 use serde::Deserialize;
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -44,6 +45,12 @@ impl Waivers {
 }
 
 impl Waiver {
+    /// Whether it is of an expectation, rather than of a promise, a condition, seeds or a whole scenario.
+    fn is_of_a_limit(&self) -> bool {
+        let others = ["promise.", "sometimes ", "seeds", "scenario"];
+        !others.iter().any(|other| self.what.starts_with(other))
+    }
+
     fn is_of(&self, loosened: &Loosened) -> bool {
         let within = self.to.as_ref().is_none_or(|to| !is_looser(to, &loosened.to));
         (&self.scenario, &self.what) == (&loosened.scenario, &loosened.what) && within
@@ -94,6 +101,9 @@ fn check(text: &str, today: &str) -> Result<Waivers, String> {
         if waiver.owner.trim().is_empty() || waiver.why.trim().is_empty() {
             return Err(format!("{of} says not who or why"));
         }
+        if let Some(to) = waiver.to.as_ref().filter(|to| waiver.is_of_a_limit() && !is_limit(to)) {
+            return Err(format!("{of} has to = `{to}`, which is no limit such as `<= 8s`"));
+        }
         if time::Date::parse(&waiver.until, format_description!("[year]-[month]-[day]")).is_err() {
             return Err(format!("{of} ends on `{}`, which is no day", waiver.until));
         }
@@ -133,6 +143,7 @@ mod tests {
         assert!(check(&waiver("2026-12-30"), "2026-12-31").unwrap_err().contains("ended on 2026-12-30; ask kim"));
         for (text, why) in [
             (waiver("soon"), "no day"),
+            (format!("{}to = \"8s\"\n", waiver("2026-12-31")), "`8s`, which is no limit"),
             (waiver("2026-12-31").replace("kim", " "), "not who"),
             (waiver("2026-12-31").replace("why", "wy"), "wy"),
             ("[[waiver]]\n".to_owned(), "missing field"),

@@ -35,25 +35,38 @@ pub(crate) fn trigger() -> Trigger {
     })
 }
 
-/// The `[[sometimes]]` conditions: each time that one becomes true is a hit. And what faults wait for.
+/// What is looked for in a run: the `[[sometimes]]` conditions, each time that one becomes true a hit, and what faults wait for.
 pub(crate) struct Sometimes {
-    conditions: Vec<(String, Expr, bool, u64)>,
-    waits: Vec<Wait>,
+    conditions: Vec<Watched>,
+    waits: Vec<Watched>,
 }
 
-/// A fault that begins when a condition holds, and how near that came.
-struct Wait {
-    fault: String,
+/// A condition, how often it became true, and how near that came.
+struct Watched {
+    /// The fault that waits for it; of `[[sometimes]]` the condition itself.
+    of: String,
     text: String,
     expr: Expr,
-    held: bool,
-    /// The least and the greatest value of each of its terms, numbers apart.
+    holds: bool,
+    hits: u64,
+    /// The least and the greatest value of each of its terms, numbers apart, until it held.
     seen: Vec<Option<(f64, f64)>>,
 }
 
-impl Wait {
+impl Watched {
+    fn new(of: &str, text: &str) -> Self {
+        let expr = Expr::parse(text).expect("it was parsed when the scenario was read");
+        let seen = vec![None; expr.terms().len()];
+        Watched { of: of.to_owned(), text: text.to_owned(), expr, holds: false, hits: 0, seen }
+    }
+
     fn look(&mut self, live: &Live<'_>) {
-        self.held |= self.expr.holds(live);
+        let holds = self.expr.holds(live);
+        self.hits += u64::from(holds && !self.holds);
+        self.holds = holds;
+        if self.hits > 0 {
+            return;
+        }
         for (term, seen) in self.expr.terms().into_iter().zip(&mut self.seen) {
             let Some(value) = term.value(live) else { continue };
             let (least, greatest) = seen.unwrap_or((value, value));
@@ -61,51 +74,47 @@ impl Wait {
         }
     }
 
-    /// `edge.uplink.backlog > 40000 never held: edge.uplink.backlog was 0 to 612`.
-    fn told(&self) -> String {
-        if self.held {
-            return format!("{} held, and nothing felt it", self.text);
-        }
+    /// `edge.uplink.backlog was 0 to 612`.
+    fn ranges(&self) -> String {
         let terms = self.expr.terms().into_iter().zip(&self.seen).filter(|(term, _)| !matches!(term, Term::Number(_)));
         let ranges = terms.map(|(term, seen)| match seen {
             Some((least, greatest)) => format!("{term} was {least} to {greatest}"),
             None => format!("{term} was never told"),
         });
-        format!("{} never held: {}", self.text, ranges.collect::<Vec<_>>().join(", "))
+        ranges.collect::<Vec<_>>().join(", ")
     }
 }
 
 impl Sometimes {
     pub(crate) fn new(scenario: &Scenario) -> Self {
-        let conditions =
-            scenario.sometimes.iter().map(|some| (some.text.clone(), some.that.clone(), false, 0)).collect();
         let wait = |fault: &Fault| match &fault.schedule {
-            Schedule::When { when, .. } => {
-                let expr = Expr::parse(when).expect("it was parsed when the scenario was read");
-                let seen = vec![None; expr.terms().len()];
-                Some(Wait { fault: fault.id.clone(), text: when.clone(), expr, held: false, seen })
-            }
+            Schedule::When { when, .. } => Some(Watched::new(&fault.id, when)),
             _ => None,
         };
-        Sometimes { conditions, waits: scenario.faults.iter().filter_map(wait).collect() }
+        Sometimes {
+            conditions: scenario.sometimes.iter().map(|some| Watched::new(&some.text, &some.text)).collect(),
+            waits: scenario.faults.iter().filter_map(wait).collect(),
+        }
     }
 
     pub(crate) fn look(&mut self, gauges: &Gauges<'_>) {
-        for (_, expr, held, hits) in &mut self.conditions {
-            let holds = expr.holds(&Live(gauges));
-            *hits += u64::from(holds && !*held);
-            *held = holds;
-        }
+        self.conditions.iter_mut().for_each(|condition| condition.look(&Live(gauges)));
         // Once it holds its fault begins.
-        self.waits.iter_mut().filter(|wait| !wait.held).for_each(|wait| wait.look(&Live(gauges)));
+        self.waits.iter_mut().filter(|wait| wait.hits == 0).for_each(|wait| wait.look(&Live(gauges)));
     }
 
-    /// The faults that wait for a condition, and what came of it.
+    /// What came of the faults that wait for a condition, and how near the conditions came that never held.
     pub(crate) fn waited(&self) -> Vec<(String, String)> {
-        self.waits.iter().map(|wait| (wait.fault.clone(), wait.told())).collect()
+        let told = |wait: &Watched| match wait.hits {
+            0 => format!("{} never held: {}", wait.text, wait.ranges()),
+            _ => format!("{} held, and nothing felt it", wait.text),
+        };
+        let waits = self.waits.iter().map(|wait| (wait.of.clone(), told(wait)));
+        let missed = self.conditions.iter().filter(|condition| condition.hits == 0);
+        waits.chain(missed.map(|condition| (condition.of.clone(), condition.ranges()))).collect()
     }
 
     pub(crate) fn finish(&self) -> Vec<(String, u64)> {
-        self.conditions.iter().map(|(text, _, _, hits)| (text.clone(), *hits)).collect()
+        self.conditions.iter().map(|condition| (condition.text.clone(), condition.hits)).collect()
     }
 }

@@ -77,12 +77,16 @@ fn destroyed(history: &History) -> BTreeSet<String> {
 /// nobody has seen it, and the names of what the declared window covers.
 fn given_up(history: &History, plan: &Plan) -> (BTreeSet<EventKey>, BTreeSet<String>) {
     let (mut unseen, mut covered) = (BTreeSet::new(), BTreeSet::new());
-    let Durability::Interval { ms } = plan.engine.durability() else { return (unseen, covered) };
+    let window_ns = match plan.engine.durability() {
+        Durability::Sync => return (unseen, covered),
+        Durability::Interval { ms } => Some(u64::from(ms) * 1_000_000 + SYNC_NS),
+        // Until the next sync, whenever that is.
+        Durability::Os => None,
+    };
     if history.gone.is_empty() {
         return (unseen, covered);
     }
     let seen: BTreeSet<&str> = history.effects.iter().map(|effect| effect.packet_id.as_str()).collect();
-    let window_ns = u64::from(ms) * 1_000_000 + SYNC_NS;
     for offer in &history.offers {
         let (host, key) = (host_of(&offer.entry), (offer.entry.clone(), offer.seq));
         let Some(accepted_ns) = offer.accepted_ns.filter(|_| history.gone.contains(&key)) else { continue };
@@ -102,8 +106,8 @@ fn given_up(history: &History, plan: &Plan) -> (BTreeSet<EventKey>, BTreeSet<Str
                 && (accepted_ns + 1..=forgot_ns).contains(&probed.at_ns)
         });
         // The interval is the software's: it ends with that, and is longer where time or the disk go slower.
-        let in_time = after(&history.ends).is_some_and(|end_ns| end_ns - accepted_ns <= window_ns);
-        if !synced && (in_time || is_slowed(plan, host)) {
+        let in_window = |window_ns| after(&history.ends).is_some_and(|end_ns| end_ns - accepted_ns <= window_ns);
+        if !synced && (window_ns.is_none_or(in_window) || is_slowed(plan, host)) {
             covered.insert(offer.packet_id.to_string());
         }
     }

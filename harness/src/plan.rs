@@ -173,9 +173,6 @@ impl Tuning {
                     4 * FRAME_BYTES_MIN
                 ))
             }
-            Tuning { durability: Some(Durability::Os), .. } => {
-                Err("what `os` may lose has no bound that a check could hold it to".to_owned())
-            }
             Tuning { in_flight: Some(0), .. } => Err("nothing moves with 0 packets in flight".to_owned()),
             _ => Ok(()),
         }

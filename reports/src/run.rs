@@ -43,7 +43,7 @@ pub struct SeedRun {
     pub violations: Vec<Broken>,
     /// `[[sometimes]]` conditions and how often each was reached, in order of the file.
     pub sometimes: Vec<(String, u64)>,
-    /// Faults that begin when a condition holds, and what came of it, in words.
+    /// Faults that begin when a condition holds, and what came of it, in words; and how near `[[sometimes]]` came that never held.
     pub waited: Vec<(String, String)>,
     /// Assertions in the code that should be reached, sorted by id, and how often each was.
     pub assertions: Vec<(String, u64)>,

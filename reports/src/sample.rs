@@ -50,6 +50,9 @@ pub(crate) fn run(seed: u64, delay_ms: impl Fn(u64) -> Option<u64>) -> SeedRun {
             ("member.known".into(), 0),
         ],
         sometimes: vec![("at(cut).backlog > 200".into(), u64::from(seed == 2)), ("at(cut).backlog > 9000".into(), 0)],
+        waited: ["at(cut).backlog > 200", "at(cut).backlog > 9000"]
+            .map(|that| (that.into(), "at(cut).backlog was 0 to 112".into()))
+            .into(),
         ..SeedRun::default()
     }
 }

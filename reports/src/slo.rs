@@ -196,6 +196,15 @@ impl fmt::Display for Limit {
     }
 }
 
+/// Whether that is a limit as results print them: `<= 8s`.
+#[must_use]
+pub fn is_limit(text: &str) -> bool {
+    let is_unit = |unit: &str| unit.chars().all(|letter| letter.is_alphabetic() || "%·".contains(letter));
+    let parts =
+        limit_parts(text).filter(|(sign, _, unit)| is_unit(unit) && Op::ALL.iter().any(|op| op.sign() == *sign));
+    parts.is_some()
+}
+
 /// The limit's operator, value in the unit of the figure, and the unit's name, read back from its canonical text.
 pub(crate) fn limit_parts(limit: &str) -> Option<(&str, f64, &str)> {
     let (op, value) = limit.split_once(' ')?;

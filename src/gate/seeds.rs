@@ -11,9 +11,10 @@ use seaworthy_reports::render::text;
 use seaworthy_reports::result::{ResultFile, Scenario, Time, Verdict};
 
 use super::{Args, Gate, wanted};
+use crate::drawn::Timed;
 use crate::elsewhere;
 use crate::exit::Exit;
-use crate::pages::{self, Timed};
+use crate::pages;
 use crate::show;
 use crate::shrink::of_result;
 use crate::stopwatch::Stopwatch;
@@ -83,19 +84,18 @@ pub(super) fn seeds(args: &Args, prepared: &[Prepared], base: Option<&ResultFile
         .map(|(scenario, (pool, timed))| (scenario, pool.finish(&scenario.meta()), pool, timed))
         .collect();
     progress.set_message("twins for the pictures");
-    let timelines =
-        in_parallel(&finished, args.jobs, |(scenario, result, _, timed)| timed.timelines(scenario, result, None));
+    let drawn = in_parallel(&finished, args.jobs, |(scenario, result, _, timed)| timed.drawn(scenario, result, None));
     progress.finish_and_clear();
     let (mut results, mut likes, mut lines) = (Vec::new(), Vec::new(), String::new());
     let like_base = like_base.iter().zip(&fewer).map(|(pool, fewer)| (!fewer.is_empty()).then_some(pool));
-    for (((scenario, mut result, pool, _), timelines), like) in finished.into_iter().zip(timelines).zip(like_base) {
+    for (((scenario, mut result, pool, _), drawn), like) in finished.into_iter().zip(drawn).zip(like_base) {
         if args.instructions {
             elsewhere::count_instructions(scenario.path(), &mut result)?;
         }
         likes.push(like.map_or_else(|| result.clone(), |pool| pool_like(pool, scenario, &result)));
         let dir = format!("{}/{}", args.out, result.id);
-        pages::write_scenario(&dir, &pool, &result.id, timelines.as_ref())?;
-        lines.push_str(&block(args, scenario, &result, &dir)?);
+        pages::write_scenario(&dir, &pool, &result.id, drawn.as_ref())?;
+        lines.push_str(&block(args, scenario, &result, &dir, drawn.and_then(|drawn| drawn.told(&dir)))?);
         results.push(result);
     }
     let resolution_ms = prepared.iter().map(Prepared::resolution_ms).max().unwrap_or(1);
@@ -121,7 +121,13 @@ fn pool_like(pool: &Pool, prepared: &Prepared, whole: &Scenario) -> Scenario {
 }
 
 /// A line for what passes, all that matters for what doesn't.
-fn block(args: &Args, prepared: &Prepared, result: &Scenario, dir: &str) -> Result<String, Exit> {
+fn block(
+    args: &Args,
+    prepared: &Prepared,
+    result: &Scenario,
+    dir: &str,
+    trace: Option<String>,
+) -> Result<String, Exit> {
     let duration_ms = prepared.scenario().sim.duration_ns / 1_000_000;
     let heading = text::Heading { path: prepared.path(), plan: None, duration_ms, all_expectations: false };
     let file = ResultFile::new("", Time::Virtual, prepared.resolution_ms(), vec![result.clone()]);
@@ -135,6 +141,9 @@ fn block(args: &Args, prepared: &Prepared, result: &Scenario, dir: &str) -> Resu
             let _ = writeln!(block, "  smallest plan: {}   again: {}", smallest.size, smallest.again);
             let _ = writeln!(block, "  why: seaworthy debug {} --plan {path}", prepared.path());
         }
+        if let Some(trace) = trace {
+            let _ = writeln!(block, "  {trace}");
+        }
     }
     Ok(block)
 }
@@ -143,7 +152,7 @@ fn block(args: &Args, prepared: &Prepared, result: &Scenario, dir: &str) -> Resu
 pub(super) fn unreached(file: &mut ResultFile) {
     for scenario in &mut file.scenarios {
         let never = scenario.sometimes.iter().filter(|some| some.hits == 0);
-        let told = never.map(|some| format!("never reached in {} seeds: {}", scenario.seeds.len(), some.that));
+        let told = never.map(|some| format!("never reached in {} seeds: {}", scenario.seeds.len(), some.told()));
         scenario.void.extend(told.collect::<Vec<String>>());
     }
     file.judge();

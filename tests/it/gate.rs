@@ -207,7 +207,7 @@ fn what_is_worse_than_the_baseline_is_a_regression_and_what_is_unlike_proves_not
     pass  determinism   the first seed of each is the same in a second process, elsewhere
     pass  corpus        0 known failures, none is back
     pass  seeds         4 seeds of 2
-          PASS crash  2 seeds x 3 s   lost 0  dup 0  replay 0
+          PASS crash  2 seeds x 3 s   lost 0  dup 0  replay 0   least margin 99 % of latency.p95 @all
           PASS cut  2 seeds x 3 s   lost 0  dup 0  replay 0
     pass  coverage      every fault acted, every [[sometimes]] was reached
     WORSE compare       worse than the baseline

@@ -15,4 +15,5 @@ mod project;
 mod real;
 mod rebuild;
 mod regressions;
+mod rendered;
 mod testing;

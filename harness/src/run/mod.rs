@@ -256,7 +256,7 @@ impl Prepared {
             let mut plan = frozen.clone();
             plan.steps.retain(|step| !faults.contains(&step.fault));
             plan.end_ns = end_ns.or(plan.end_ns);
-            Ok(Twin::of(&self.run_twin(&plan, &frozen)?.run, faults.to_vec(), end_ns))
+            Ok(Twin::of(&self.run_twin(&plan, &frozen, false)?.run, faults.to_vec(), end_ns))
         };
         let mut ends: BTreeMap<Vec<String>, Option<Ns>> = BTreeMap::new();
         for group in recovery::groups(&judged.run) {
@@ -288,8 +288,8 @@ impl Prepared {
     ///
     /// # Errors
     /// When the harness's own books don't balance.
-    pub fn run_twin(&self, plan: &Plan, of: &Plan) -> Result<Judged, RunError> {
-        self.run_routed(plan, wants_proxies(of), false)
+    pub fn run_twin(&self, plan: &Plan, of: &Plan, keep_trace: bool) -> Result<Judged, RunError> {
+        self.run_routed(plan, wants_proxies(of), keep_trace)
     }
 
     fn run_routed(&self, plan: &Plan, proxies: bool, keep_trace: bool) -> Result<Judged, RunError> {

@@ -119,7 +119,7 @@ section! {
         "frame" => frame: Option<Text>,
         /// Packets that a process may have in its nodes. Default 4096.
         "in_flight" => in_flight: Option<Count>,
-        /// When a commit counts: `sync`, or `interval:MS`, which a power cut may cost what was confirmed in its last milliseconds. That is judged as `lost.window`. Default `sync`.
+        /// When a commit counts: `sync`; `interval:MS`, which a power cut may cost what was confirmed in its last milliseconds; or `os`, what was confirmed since the last sync. That is judged as `lost.window`. Default `sync`.
         "durability" => durability: Option<Text>,
         /// So long segments are kept for replays, as `run --retain` does; what is missing breaks `journal.sound`. Default none.
         "retain" => retain: Option<Text>,

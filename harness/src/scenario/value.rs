@@ -74,8 +74,9 @@ pub fn duration(text: &str) -> Result<Ns, ValueError> {
 /// # Errors
 /// When it is none.
 pub fn durability(text: &str) -> Result<Durability, ValueError> {
-    text.parse()
-        .map_err(|_| wrong(text, "a durability", "write \"sync\" or \"interval:MS\" with 1 to 60000 milliseconds"))
+    text.parse().map_err(|_| {
+        wrong(text, "a durability", "write \"sync\", \"os\", or \"interval:MS\" with 1 to 60000 milliseconds")
+    })
 }
 
 /// A window of time such as `10s..50s`.

@@ -96,8 +96,8 @@ impl Pool {
             *self.assertions.entry(id.clone()).or_default() += u64::from(*hits > 0);
         }
         self.acted.extend(run.faults.iter().map(|fault| fault.id.clone()));
-        for (fault, told) in &run.waited {
-            self.waited.entry(fault.clone()).or_default().insert(run.seed, told.clone());
+        for (what, told) in &run.waited {
+            self.waited.entry(what.clone()).or_default().insert(run.seed, told.clone());
         }
         self.waterfalls.insert(run.seed, run.waterfalls.clone());
         for (that, hits) in &run.sometimes {
@@ -173,7 +173,11 @@ impl Pool {
             sometimes: self
                 .sometimes
                 .iter()
-                .map(|(that, seeds)| Sometimes { that: that.clone(), hits: seeds.len() as u64 })
+                .map(|(that, seeds)| Sometimes {
+                    that: that.clone(),
+                    hits: seeds.len() as u64,
+                    nearest: self.waited_for(that).filter(|_| seeds.is_empty()),
+                })
                 .collect(),
             assertions: self.assertions.iter().map(|(id, hits)| Assertion { id: id.clone(), hits: *hits }).collect(),
             waterfalls: poured(&self.waterfalls).iter().map(result::Waterfall::of).collect(),
@@ -200,14 +204,19 @@ impl Pool {
             why.push("no packet was carried".to_owned());
         }
         for fault in meta.faults.iter().filter(|id| !self.acted.contains(*id)) {
-            let waited = self.waited.get(fault).and_then(BTreeMap::first_key_value);
-            let waited = waited.map_or_else(String::new, |(seed, told)| format!("; in seed {seed} {told}"));
+            let waited = self.waited_for(fault).map_or_else(String::new, |told| format!("; {told}"));
             why.push(format!("{fault} took effect in no seed{waited}"));
         }
         if meta.checks == 0 {
             why.push("no check was evaluated".to_owned());
         }
         why
+    }
+
+    /// What the first seed says of a fault, or of a condition, that was waited for.
+    fn waited_for(&self, what: &str) -> Option<String> {
+        let (seed, told) = self.waited.get(what)?.first_key_value()?;
+        Some(format!("in seed {seed} {told}"))
     }
 
     fn recovery(&self) -> Vec<Recovery> {

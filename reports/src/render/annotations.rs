@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::text::figure;
-use crate::result::{ResultFile, Verdict};
+use crate::result::{ResultFile, Scenario, Verdict};
 
 /// Workflow commands, a line each; `paths` are the scenarios' files, by id.
 #[must_use]
@@ -24,8 +24,12 @@ pub fn github(file: &ResultFile, paths: &BTreeMap<String, String>) -> String {
         for why in &scenario.void {
             tell(1, &scenario.id, &format!("proved nothing: {why}"));
         }
-        if let Some((seed, broken)) = scenario.seeds.iter().find_map(|seed| Some((seed, seed.violations.first()?))) {
-            tell(1, &scenario.id, &format!("seed {}: {}: {}", seed.seed, broken.check, broken.message));
+        for (check, (message, seeds)) in broken(scenario) {
+            let more = match &seeds[1..] {
+                [] => String::new(),
+                more => format!(" (also in seeds {})", more.iter().map(u64::to_string).collect::<Vec<_>>().join(" ")),
+            };
+            tell(1, &scenario.id, &format!("seed {}: {check}: {message}{more}", seeds[0]));
         }
         for objection in file.objections.iter().filter(|objection| objection.scenario == scenario.id) {
             // On the line of the expectation that it speaks of.
@@ -39,6 +43,20 @@ pub fn github(file: &ResultFile, paths: &BTreeMap<String, String>) -> String {
         let _ = writeln!(text, "::error title={}::{message}", property(title));
     }
     text
+}
+
+/// Each check that some seed broke, with what the first says, and the seeds.
+fn broken(scenario: &Scenario) -> BTreeMap<&str, (&str, Vec<u64>)> {
+    let mut broken: BTreeMap<&str, (&str, Vec<u64>)> = BTreeMap::new();
+    for seed in &scenario.seeds {
+        for violation in &seed.violations {
+            let (_, seeds) = broken.entry(&violation.check).or_insert((&violation.message, Vec::new()));
+            if seeds.last() != Some(&seed.seed) {
+                seeds.push(seed.seed);
+            }
+        }
+    }
+    broken
 }
 
 /// A message: what would end the command is escaped.
@@ -62,6 +80,7 @@ mod tests {
         insta::assert_snapshot!(github(&sample::failing(), &paths), @r"
         ::error file=scenarios/ack.toml,line=1,title=ack_before_commit::lost == 0: got 1
         ::error file=scenarios/ack.toml,line=1,title=ack_before_commit::seed 5: durability: quake-602 accepted 30.112 s, hub power cut 30.114 s, never visible at hub.raw
+        ::error file=scenarios/ack.toml,line=1,title=ack_before_commit::seed 5: lost: quake-602 accepted 30.112 s, never visible at hub.raw
         ");
     }
 

@@ -348,7 +348,7 @@ fn section(scenario: &Scenario, extra: &Extra) -> Markup {
             }
             @if !scenario.sometimes.is_empty() {
                 h3 { "Reached" }
-                ul .plain { @for some in &scenario.sometimes { li class=(if some.hits == 0 { "void" } else { "pass" }) { code { (some.that) } " in " (some.hits) " of " (scenario.seeds.len()) " seeds" } } }
+                ul .plain { @for some in &scenario.sometimes { li class=(if some.hits == 0 { "void" } else { "pass" }) { code { (some.that) } " in " (some.hits) " of " (scenario.seeds.len()) " seeds" @if let Some(nearest) = &some.nearest { ": " (nearest) } } } }
             }
         }
     }

@@ -52,7 +52,7 @@ pub fn scenario(file: &ResultFile, scenario: &Scenario, heading: &Heading<'_>) -
         line(&mut text, &format!("  assertions in the code: {reached} of {all} reached"));
     }
     for sometimes in scenario.sometimes.iter().filter(|sometimes| sometimes.hits == 0) {
-        line(&mut text, &format!("  not reached: {}", sometimes.that));
+        line(&mut text, &format!("  not reached: {}", sometimes.told()));
     }
     if scenario.verdict == Verdict::Fail && file.time == Time::Virtual {
         again(&mut text, scenario, heading);
@@ -116,7 +116,18 @@ fn headline(text: &mut String, time: Time, scenario: &Scenario, heading: &Headin
             .expect("a String takes all");
         }
     }
+    if let Some(least) = least_margin(scenario).filter(|_| !heading.all_expectations) {
+        write!(head, "   least margin {least}").expect("a String takes all");
+    }
     line(text, &head);
+}
+
+/// The objective that came nearest to its limit: `31 % of recovery(cut).steady p95`.
+fn least_margin(scenario: &Scenario) -> Option<String> {
+    let passed = scenario.expect.iter().filter(|expectation| expectation.verdict == Verdict::Pass);
+    let margins = passed.filter_map(|Expectation { what, limit, got, .. }| Some((margin(got, limit)?, what)));
+    let (percent, what) = margins.min_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    Some(format!("{percent} % of {what}"))
 }
 
 fn figures(text: &mut String, file: &ResultFile, scenario: &Scenario) {
@@ -202,7 +213,7 @@ pub(crate) fn expected(expectation: &Expectation) -> String {
     };
     let mut out = format!("{word}  {what} {limit}   got {}", with_unit(got, limit));
     if let Some(margin) = margin(got, limit) {
-        write!(out, "   margin {margin}").expect("a String takes all");
+        write!(out, "   margin {margin} %").expect("a String takes all");
     }
     if *verdict != Verdict::Pass && *line > 0 {
         write!(out, "   (line {line})").expect("a String takes all");
@@ -228,10 +239,10 @@ fn with_unit(got: &Figure, limit: &str) -> String {
 }
 
 /// How much of an upper limit is left, in whole percent of it.
-fn margin(got: &Figure, limit: &str) -> Option<String> {
+fn margin(got: &Figure, limit: &str) -> Option<f64> {
     let (op, value, _) = limit_parts(limit)?;
     let Figure::V { v } = got else { return None };
-    (op.starts_with('<') && value > 0.0).then(|| format!("{} %", ((1.0 - v.0 / value) * 100.0).floor()))
+    (op.starts_with('<') && value > 0.0).then(|| ((1.0 - v.0 / value) * 100.0).floor())
 }
 
 fn violations(text: &mut String, scenario: &Scenario) {
@@ -327,8 +338,17 @@ mod tests {
           pass  latency.p99 @steady <= 400ms   got 11 ms   margin 97 %
           pass  recovery(cut).steady p95 <= 6s   got 4.1 s   margin 31 %
           assertions in the code: 2 of 3 reached
-          not reached: at(cut).backlog > 9000
+          not reached: at(cut).backlog > 9000 (in seed 1 at(cut).backlog was 0 to 112)
         ");
+    }
+
+    #[test]
+    fn a_pass_of_many_says_what_came_nearest_to_its_limit() {
+        let file = sample::passing();
+        let heading = Heading { path: "a.toml", plan: None, duration_ms: 60_000, all_expectations: false };
+        let block = scenario(&file, &file.scenarios[0], &heading);
+        let first = block.lines().next().unwrap();
+        assert!(first.ends_with("replay 1.67 %   least margin 31 % of recovery(cut).steady p95"), "{first}");
     }
 
     #[test]
@@ -350,8 +370,8 @@ mod tests {
           pass  latency.p99 @steady <= 400ms   got 11 ms   margin 97 %
           pass  recovery(cut).steady p95 <= 6s   got 600 ms   margin 90 %
           assertions in the code: 1 of 3 reached
-          not reached: at(cut).backlog > 200
-          not reached: at(cut).backlog > 9000
+          not reached: at(cut).backlog > 200 (in seed 1 at(cut).backlog was 0 to 112)
+          not reached: at(cut).backlog > 9000 (in seed 1 at(cut).backlog was 0 to 112)
           again: seaworthy sim scenarios/ack_before_commit.toml --seed 5
         ");
     }
@@ -369,8 +389,8 @@ mod tests {
           void  latency.p99 @steady <= 400ms   got n/a (n < 299)   (line 13)
           void  recovery(cut).steady p95 <= 6s   got n/a (n < 1)   (line 14)
           assertions in the code: 1 of 3 reached
-          not reached: at(cut).backlog > 200
-          not reached: at(cut).backlog > 9000
+          not reached: at(cut).backlog > 200 (in seed 1 at(cut).backlog was 0 to 112)
+          not reached: at(cut).backlog > 9000 (in seed 1 at(cut).backlog was 0 to 112)
         ");
     }
 

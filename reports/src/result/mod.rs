@@ -229,6 +229,18 @@ pub struct Sometimes {
     pub that: String,
     /// In how many seeds it was reached.
     pub hits: u64,
+    /// Of one that no seed reached, how near the first came: `in seed 1 edge.uplink.backlog was 0 to 612`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<String>,
+}
+
+impl Sometimes {
+    /// The condition, and how near the seeds came that never reached it.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let nearest = self.nearest.as_ref().map_or_else(String::new, |nearest| format!(" ({nearest})"));
+        format!("{}{nearest}", self.that)
+    }
 }
 
 /// An assertion in the code: `always!`, `sometimes!` or `reachable!`.
