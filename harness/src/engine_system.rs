@@ -90,6 +90,15 @@ impl EngineSystem {
         EngineSystem { tuning, payload_bytes_max, ..self }
     }
 
+    /// Lets the sources end behind these numbers of the load, by `host.node`.
+    #[must_use]
+    pub fn with_ends(self, last: &BTreeMap<String, Seq>) -> Self {
+        for (entry, intake) in &self.intakes {
+            intake.state().last = Some(last.get(entry).copied().unwrap_or(Seq(0)));
+        }
+        self
+    }
+
     /// Makes journals as on a real machine.
     #[must_use]
     pub fn with_journal(self, journal: JournalOptions) -> Self {
@@ -260,7 +269,9 @@ impl System for EngineSystem {
 
     fn quiet(&self) -> bool {
         let handles = self.handles();
-        let all = self.plan.processes.iter().all(|process| handles.get(&process.id).is_some_and(Handle::quiet));
+        // One that ended by itself had nothing left to do, or the ledger will tell.
+        let is_quiet = |handle: &Handle| handle.quiet() || self.tuning.ends && !handle.is_alive();
+        let all = self.plan.processes.iter().all(|process| handles.get(&process.id).is_some_and(is_quiet));
         all && self.intakes.values().all(|intake| intake.is_empty())
     }
 
@@ -303,6 +314,8 @@ struct Offers {
     accepted: BTreeSet<Seq>,
     /// The last number that was offered.
     newest: Seq,
+    /// The last number that there is, where the source ends behind it.
+    last: Option<Seq>,
     /// How many machines were replaced so far, and the last number that was not for the one that is there now: its source counts
     /// from 1 behind it.
     replaced: usize,
@@ -372,6 +385,13 @@ impl Intake {
         (gone, state.before)
     }
 
+    /// Whether nothing comes any more.
+    fn is_over(&self) -> bool {
+        let state = self.state();
+        let is_read = state.queue.is_empty() && state.returned.is_empty();
+        is_read && state.last.is_some_and(|last| state.newest >= last)
+    }
+
     fn take(&self, max: usize) -> Vec<Entry> {
         let mut state = self.state();
         let mut entries = Vec::new();
@@ -436,6 +456,9 @@ impl Source for LoadSource {
                 let entries = self.intake.take(max);
                 if !entries.is_empty() {
                     return Ok(Some(entries));
+                }
+                if self.intake.is_over() {
+                    return Ok(None);
                 }
                 arrived.await;
             }

@@ -67,6 +67,9 @@ pub struct Tuning {
     /// When a commit counts.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "durability_text")]
     pub durability: Option<Durability>,
+    /// Its sources end with the load; what has no other input then ends by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ends: bool,
     /// So long segments are kept for replays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain_ns: Option<Ns>,
@@ -115,6 +118,7 @@ impl Tuning {
             frame_bytes: self.frame_bytes.or(others.frame_bytes),
             in_flight: self.in_flight.or(others.in_flight),
             durability: self.durability.or(others.durability),
+            ends: self.ends || others.ends,
             retain_ns: self.retain_ns.or(others.retain_ns),
             retain_bytes: self.retain_bytes.or(others.retain_bytes),
         }

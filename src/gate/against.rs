@@ -16,7 +16,7 @@ use crate::waivers::Waivers;
 
 /// The result to compare with: the baseline, where there is one, or what an older build does.
 pub(super) fn base(args: &Args) -> Result<Option<ResultFile>, Exit> {
-    if args.seeds_only {
+    if args.seeds_only || args.no_baseline {
         return Ok(None);
     }
     let Some(rev) = &args.rebuild else {
@@ -81,6 +81,13 @@ pub(super) fn against(
         object(gate, &comparison, &what);
     }
     comparison
+}
+
+/// Without a baseline nobody knows whether a build became worse.
+pub(super) fn no_baseline(gate: &mut Gate) {
+    let what = "there is no baseline; `seaworthy gate --accept REASON` makes one, and --no-baseline goes without";
+    gate.step(Exit::Void, "compare", what);
+    gate.object("", "compare", Exit::Void, what);
 }
 
 /// How much of the run the comparison speaks of.

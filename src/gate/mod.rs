@@ -41,9 +41,12 @@ pub(crate) struct Args {
     /// Whose seeds to run.
     #[arg(long, value_enum, default_value = "pr")]
     tier: Tier,
-    /// The result to compare with; without the option, ci/baseline.json where it is.
+    /// The result to compare with; without the option, ci/baseline.json, which `--accept` makes.
     #[arg(long)]
     baseline: Option<String>,
+    /// Compares with nothing: only promises and objectives decide. Without this, a gate that has no baseline proves too little.
+    #[arg(long, conflicts_with_all = ["baseline", "accept", "rebuild", "estimate"])]
+    no_baseline: bool,
     /// Compares with an older build instead: builds --rebuild-path of that git revision under today's harness, and runs it.
     #[arg(long, value_name = "REV", conflicts_with_all = ["baseline", "estimate", "accept", "shard"])]
     rebuild: Option<String>,
@@ -184,7 +187,8 @@ fn gate(args: &Args, registry: &Registry) -> Result<Gate, Exit> {
     match &args.accept {
         _ if comparison.is_some() || args.seeds_only => {}
         Some(_) => gate.nothing("compare", "there is no baseline yet"),
-        None => gate.nothing("compare", "there is no baseline; `seaworthy gate --accept REASON` makes one"),
+        None if args.no_baseline => gate.nothing("compare", "without a baseline, as was asked for"),
+        None => against::no_baseline(&mut gate),
     }
     ran.file.object(std::mem::take(&mut gate.objections));
     finish(&mut gate, args, &prepared, &ran.file, comparison.as_ref());

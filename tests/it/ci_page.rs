@@ -44,6 +44,7 @@ impl Clone {
         let binary = clone.path("target/release/seaworthy");
         fs::create_dir_all(binary.parent().expect("it lies in a folder")).expect("a temporary directory takes folders");
         symlink(env!("CARGO_BIN_EXE_seaworthy"), binary).expect("it takes a link");
+        clone.0.said("gate --accept first", 0);
         clone
     }
 

@@ -12,9 +12,9 @@ use crate::project::Project;
 #[test]
 fn a_sound_build_passes_and_is_equal_to_itself() {
     let project = Project::new();
-    let told = project.said("gate", 0);
+    let told = project.said("gate --no-baseline", 0);
     for part in [
-        "none  compare       there is no baseline",
+        "none  compare       without a baseline, as was asked for",
         "pass  lint",
         "pass  determinism",
         "pass  corpus",
@@ -35,6 +35,9 @@ fn a_sound_build_passes_and_is_equal_to_itself() {
     ] {
         assert!(!project.read(&format!("out/gate/{file}")).is_empty(), "{file}");
     }
+    let without = project.said("gate", 4);
+    assert!(without.contains("VOID  compare       there is no baseline"), "{without}");
+    project.all_say("out/gate", "void", "there is no baseline");
     project.said("gate --accept first", 0);
     assert!(project.read("ci/baseline.json.log").contains(": first"));
     let again = project.said("gate", 0);
@@ -382,7 +385,7 @@ fn what_is_never_reached_proves_nothing_and_what_cannot_be_written_is_the_enviro
 fn what_an_earlier_gate_left_is_not_taken_for_this_ones() {
     let project = Project::new();
     let there = |path: &str| project.0.path().join(path).exists();
-    project.said("gate", 0);
+    project.said("gate --no-baseline", 0);
     project.write("out/gate/mine.txt", "kept");
     project.said("sim scenarios/cut.toml --seed 1 --out out/gate/sim", 0);
     project.said("gate --estimate", 0);
@@ -401,17 +404,17 @@ fn what_an_earlier_gate_left_is_not_taken_for_this_ones() {
     for (arguments, code) in
         [("gate --baseline nosuch.json", 2), ("gate --waivers nosuch", 2), ("gate --corpus nosuch", 2)]
     {
-        project.said("gate --shard 1/1", 0);
+        project.said("gate --no-baseline --shard 1/1", 0);
         project.said(arguments, code);
         assert!(!there("out/gate/result.json") && !there("out/gate/shard.json"), "{arguments}");
     }
     // A scenario that is gone leaves nothing behind either.
-    project.said("gate", 0);
-    project.said("gate scenarios/cut.toml", 0);
+    project.said("gate --no-baseline", 0);
+    project.said("gate --no-baseline scenarios/cut.toml", 0);
     assert!(there("out/gate/cut/timeline.json") && !there("out/gate/crash"));
     // And so with shards, of which none may suffer.
     for shard in [1, 2] {
-        project.said(&format!("gate --shard {shard}/2 --out s{shard}"), 0);
+        project.said(&format!("gate --no-baseline --shard {shard}/2 --out s{shard}"), 0);
     }
     project.said("merge s1 s2 --out whole", 0);
     project.said("merge s1 --out whole", 4);

@@ -68,6 +68,7 @@ pub(super) fn tuning(scenario: &Scenario, seed: u64) -> Tuning {
         segment_bytes: segment_bytes.filter(|_| !has_keys),
         frame_bytes: one_of(seed, "frame", &[8 << 10, 32 << 10]),
         in_flight: one_of(seed, "in_flight", &[16, 256]),
+        ends: one_of(seed, "ends", &[true, false]).unwrap_or(false),
         ..Tuning::default()
     }
 }

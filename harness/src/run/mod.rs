@@ -305,6 +305,14 @@ impl Prepared {
         let recorder = Recorder::new(plan.seed, keep_trace);
         let system = self.system(&recorder).with_panicking(panicking(plan));
         let mut system = system.with_tuning(plan.engine, payload_bytes_max as u64);
+        if plan.engine.ends {
+            let mut last = BTreeMap::new();
+            for event in &workload {
+                let last = last.entry(event.entry.clone()).or_insert(event.seq);
+                *last = event.seq.max(*last);
+            }
+            system = system.with_ends(&last);
+        }
         let hits = Arc::new(Mutex::new(Sometimes::new(&self.scenario)));
         let mut options = self.options(recorder, &hits);
         options.duration_ns = plan.end_ns.unwrap_or(options.duration_ns);

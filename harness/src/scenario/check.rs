@@ -141,6 +141,7 @@ impl Checker<'_> {
         sizes.frame_bytes = text.frame.and_then(|text| self.value("frame", &text, value::bytes));
         sizes.retain_ns = text.retain.and_then(|text| self.value("retain", &text, value::duration));
         sizes.retain_bytes = text.retain_bytes.and_then(|text| self.value("retain_bytes", &text, value::bytes));
+        sizes.ends = text.ends.unwrap_or(false);
         sizes.in_flight = text.in_flight.map(|count| u32::try_from(count.value).unwrap_or(u32::MAX));
         if let Err(problem) = sizes.check() {
             self.contradiction(

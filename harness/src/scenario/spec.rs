@@ -121,6 +121,8 @@ section! {
         "in_flight" => in_flight: Option<Count>,
         /// When a commit counts: `sync`; `interval:MS`, which a power cut may cost what was confirmed in its last milliseconds; or `os`, what was confirmed since the last sync. That is judged as `lost.window`. Default `sync`.
         "durability" => durability: Option<Text>,
+        /// Its sources end with the load, as a file does: what has no other input then ends by itself once all is delivered. Default false.
+        "ends" => ends: Option<bool>,
         /// So long segments are kept for replays, as `run --retain` does; what is missing breaks `journal.sound`. Default none.
         "retain" => retain: Option<Text>,
         /// So many bytes of segments are kept for replays, as `run --retain-bytes` does. Default none.

@@ -50,6 +50,8 @@ pub(crate) struct Machine {
     pub runtime: Cell<Option<Id>>,
     /// When it starts again; `None` while it is up, or down for good.
     pub restart_ns: Cell<Option<u64>>,
+    /// Its software ended by itself, with nothing left to do.
+    pub ended: Cell<bool>,
     /// It was asked to stop: when it must have ended, and when it starts again.
     pub stopping: Cell<Option<(u64, u64)>>,
     /// How often its disk was looked at after it went down.
@@ -85,6 +87,7 @@ impl Machine {
             exit: RefCell::new(None),
             runtime: Cell::new(None),
             restart_ns: Cell::new(None),
+            ended: Cell::new(false),
             stopping: Cell::new(None),
             looked: Cell::new(0),
             booted_ns: Cell::new(0),
@@ -99,6 +102,7 @@ impl Machine {
         let now_ns = self.recorder.now_ns();
         hosts.set_origin(self.index, Instant::now() - Duration::from_nanos(now_ns));
         self.booted_ns.set(now_ns);
+        self.ended.set(false);
         self.recorder.trace(self.index, Kind::Boot, incarnation, 0);
         let entropy = self.recorder.seed.draw("host.entropy", &[hosts.key(self.index), incarnation]);
         let env = Env {

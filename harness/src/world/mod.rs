@@ -262,7 +262,7 @@ impl World {
             if !self.border(Phase::Drain)? {
                 return Ok(false);
             }
-            let quiet = self.load_done.get() && self.all_up() && self.system.quiet();
+            let quiet = self.load_done.get() && self.all_settled() && self.system.quiet();
             quiet_since = if quiet { quiet_since.or(Some(self.now_ns)) } else { None };
             if quiet_since.is_some_and(|since| self.now_ns - since >= QUIET_NS) {
                 break true;
@@ -357,7 +357,10 @@ impl World {
             let machine = self.machines[at].clone();
             let asked = machine.stopping.take();
             let (restart_ns, goes_on) = match exit {
-                Exit::Done => (asked.map(|(_, until_ns)| until_ns), true),
+                Exit::Done => {
+                    machine.ended.set(asked.is_none());
+                    (asked.map(|(_, until_ns)| until_ns), true)
+                }
                 Exit::Failed(error) => {
                     let final_one = error.exit == 2;
                     self.recorder.exited(machine.index, error.exit, format!("exit {}: {error}", error.exit));
@@ -455,8 +458,9 @@ impl World {
         self.recorder.hosts().is_up(machine.index)
     }
 
-    fn all_up(&self) -> bool {
-        self.systems().all(|machine| self.is_up(machine))
+    /// No software is down that will come up again.
+    fn all_settled(&self) -> bool {
+        self.systems().all(|machine| self.is_up(machine) || machine.ended.get() && machine.restart_ns.get().is_none())
     }
 
     fn phase(&self, phase: Phase) {

@@ -284,6 +284,13 @@ fn a_window_is_what_was_gone_not_synced_and_young_when_its_host_ended() {
         history.events.push(probed("edge", 3_500_000_000, What::Synced, "edge", 1, 9));
     };
     assert_eq!(lost(&synced), ["q4"]);
+    let os = |_: &mut History, plan: &mut Plan| plan.engine.durability = Some(Durability::Os);
+    assert_eq!(lost(&os), ["q2", "q3", "q4"], "its window is as long as nobody syncs");
+    let os_synced = |history: &mut History, plan: &mut Plan| {
+        os(history, plan);
+        synced(history, plan);
+    };
+    assert_eq!(lost(&os_synced), ["q4"]);
     // Killed long before: what counts is how old it was then.
     assert_eq!(lost(&|history, _| history.forgot[0].1 = 9 * S), ["q3", "q4"]);
     let slow = |_: &mut History, plan: &mut Plan| {
