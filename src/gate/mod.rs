@@ -246,8 +246,8 @@ fn estimate(args: &Args, prepared: &[Prepared]) -> Result<Gate, Exit> {
         let watch = Stopwatch::start();
         scenario.run_seed(1, false).map_err(|error| crate::worlds::books(&error))?;
         let seeds = wanted(args, scenario).len();
-        // A second run elsewhere, and the twin of one seed.
-        let cost = watch.elapsed().as_secs_f64() * (seeds + 2) as f64;
+        // A second run elsewhere, and one seed again for its trace, beside its twin.
+        let cost = watch.elapsed().as_secs_f64() * (seeds + 3) as f64;
         sum += cost;
         let _ = writeln!(gate.text, "{cost:>8.1} core-s  {:<22} {seeds} seeds", scenario.scenario().id);
     }
