@@ -217,7 +217,8 @@ pub fn lines(world: &World, plan: &Plan, judged: &Judged) -> Vec<Line> {
         match record {
             Record { kind, a, .. } if *kind == Kind::Boot as u16 => lines.push(told("up", format!("incarnation {a}"))),
             Record { kind, a, .. } if *kind == Kind::Down as u16 => {
-                lines.push(told("down", if *a == 1 { "power cut" } else { "killed" }.to_owned()));
+                let how = ["killed", "power cut", "ended"].get(*a as usize).copied().unwrap_or("down");
+                lines.push(told("down", how.to_owned()));
             }
             Record { kind, a, host, .. } if *kind == Kind::Phase as u16 && *host == WORLD => {
                 let phase = ["load", "drain", "stop"].get(*a as usize).copied().unwrap_or("end");

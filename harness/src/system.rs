@@ -72,7 +72,8 @@ pub enum Offered {
 pub trait System {
     /// The hosts, in boot order.
     fn hosts(&self) -> Vec<HostSpec>;
-    /// Runs the software of one host until it ends; the future is dropped at a crash.
+    /// Runs the software of one host until it ends; the future is dropped at a crash. One that ends by itself without an error
+    /// stays down, and is no reason to wait for.
     fn boot(&self, boot: Boot) -> Fut<'static, Result<(), BootError>>;
     /// Asks the software of one host to stop gracefully; its `boot` future then ends by itself, within 10 s. What hasn't is killed,
     /// which the check `engine.ended` calls a broken promise.

@@ -356,6 +356,7 @@ impl World {
             let Some(exit) = self.machines[at].exit.take() else { continue };
             let machine = self.machines[at].clone();
             let asked = machine.stopping.take();
+            let how = if let Exit::Done = exit { How::Stop } else { How::Kill };
             let (restart_ns, goes_on) = match exit {
                 Exit::Done => {
                     machine.ended.set(asked.is_none());
@@ -376,7 +377,7 @@ impl World {
                     (None, false)
                 }
             };
-            self.take_down(machine.index, How::Kill, restart_ns)?;
+            self.take_down(machine.index, how, restart_ns)?;
             if !goes_on {
                 return Ok(false);
             }
@@ -414,8 +415,13 @@ impl World {
     fn take_down(&mut self, host: usize, how: How, restart_ns: Option<Ns>) -> Result<(), Caught> {
         let machine = self.machines[host].clone();
         let power = matches!(how, How::PowerCut { .. } | How::Wipe);
+        let way = match how {
+            How::Kill => 0,
+            How::PowerCut { .. } | How::Wipe => 1,
+            How::Stop => 2,
+        };
         self.recorder.end(host);
-        self.recorder.trace(host, Kind::Down, u64::from(power), 0);
+        self.recorder.trace(host, Kind::Down, way, 0);
         self.network.host_down(host, power);
         match how {
             How::PowerCut { torn } => machine.disk.power_cut(torn),
