@@ -38,13 +38,12 @@ pub(crate) fn trigger() -> Trigger {
 /// What is looked for in a run: the `[[sometimes]]` conditions, each time that one becomes true a hit, and what faults wait for.
 pub(crate) struct Sometimes {
     conditions: Vec<Watched>,
-    waits: Vec<Watched>,
+    /// By fault.
+    waits: Vec<(String, Watched)>,
 }
 
 /// A condition, how often it became true, and how near that came.
 struct Watched {
-    /// The fault that waits for it; of `[[sometimes]]` the condition itself.
-    of: String,
     text: String,
     expr: Expr,
     holds: bool,
@@ -54,10 +53,10 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(of: &str, text: &str) -> Self {
+    fn new(text: &str) -> Self {
         let expr = Expr::parse(text).expect("it was parsed when the scenario was read");
         let seen = vec![None; expr.terms().len()];
-        Watched { of: of.to_owned(), text: text.to_owned(), expr, holds: false, hits: 0, seen }
+        Watched { text: text.to_owned(), expr, holds: false, hits: 0, seen }
     }
 
     fn look(&mut self, live: &Live<'_>) {
@@ -88,11 +87,11 @@ impl Watched {
 impl Sometimes {
     pub(crate) fn new(scenario: &Scenario) -> Self {
         let wait = |fault: &Fault| match &fault.schedule {
-            Schedule::When { when, .. } => Some(Watched::new(&fault.id, when)),
+            Schedule::When { when, .. } => Some((fault.id.clone(), Watched::new(when))),
             _ => None,
         };
         Sometimes {
-            conditions: scenario.sometimes.iter().map(|some| Watched::new(&some.text, &some.text)).collect(),
+            conditions: scenario.sometimes.iter().map(|some| Watched::new(&some.text)).collect(),
             waits: scenario.faults.iter().filter_map(wait).collect(),
         }
     }
@@ -100,7 +99,8 @@ impl Sometimes {
     pub(crate) fn look(&mut self, gauges: &Gauges<'_>) {
         self.conditions.iter_mut().for_each(|condition| condition.look(&Live(gauges)));
         // Once it holds its fault begins.
-        self.waits.iter_mut().filter(|wait| wait.hits == 0).for_each(|wait| wait.look(&Live(gauges)));
+        let waits = self.waits.iter_mut().map(|(_, wait)| wait);
+        waits.filter(|wait| wait.hits == 0).for_each(|wait| wait.look(&Live(gauges)));
     }
 
     /// What came of the faults that wait for a condition, and how near the conditions came that never held.
@@ -109,9 +109,9 @@ impl Sometimes {
             0 => format!("{} never held: {}", wait.text, wait.ranges()),
             _ => format!("{} held, and nothing felt it", wait.text),
         };
-        let waits = self.waits.iter().map(|wait| (wait.of.clone(), told(wait)));
+        let waits = self.waits.iter().map(|(fault, wait)| (fault.clone(), told(wait)));
         let missed = self.conditions.iter().filter(|condition| condition.hits == 0);
-        waits.chain(missed.map(|condition| (condition.of.clone(), condition.ranges()))).collect()
+        waits.chain(missed.map(|condition| (condition.text.clone(), condition.ranges()))).collect()
     }
 
     pub(crate) fn finish(&self) -> Vec<(String, u64)> {

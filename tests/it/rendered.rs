@@ -1,8 +1,6 @@
 //! Every renderer on the same run: two seeds of a scenario that fails, as a gate writes them. Whatever changes a figure or a word
 //! changes a snapshot here; on every machine they are the same.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use crate::project::Project;
@@ -56,8 +54,7 @@ impl Rendered {
     }
 
     fn file(&self, name: &str) -> String {
-        let path = Path::new("out/gate").join(name);
-        self.stable(&self.project.read(path.to_str().expect("it is ASCII")))
+        self.stable(&self.project.read(&format!("out/gate/{name}")))
     }
 }
 

@@ -23,6 +23,10 @@ const ZERO: [&str; 9] = [
 const NONE: &str = "none";
 const GONE: &str = "gone";
 
+/// How promises and conditions are called, before their own names.
+const PROMISE: &str = "promise.";
+const SOMETIMES: &str = "sometimes ";
+
 /// Expectations and promises that are easier to meet than they were, what no longer need be reached, and seeds that are fewer.
 pub(super) fn looser(old: &Scenario, new: &Scenario) -> Vec<Loosened> {
     let mut found = Vec::new();
@@ -48,12 +52,12 @@ pub(super) fn looser(old: &Scenario, new: &Scenario) -> Vec<Loosened> {
         for (what, to) in &new.promise {
             let from = old.promise.get(what).map_or(NONE, String::as_str);
             if from != NONE && is_looser(from, to) || from == NONE && to != NONE && !is_order(what) {
-                push(&format!("promise.{what}"), from, to);
+                push(&format!("{PROMISE}{what}"), from, to);
             }
         }
     }
     for a in old.sometimes.iter().filter(|a| new.sometimes.iter().all(|b| b.that != a.that)) {
-        push(&format!("sometimes {}", a.that), "reached", GONE);
+        push(&format!("{SOMETIMES}{}", a.that), "reached", GONE);
     }
     let seeds = |scenario: &Scenario| scenario.seeds.iter().map(|seed| seed.seed).collect::<BTreeSet<u64>>();
     let (before, now) = (seeds(old), seeds(new));
@@ -61,6 +65,13 @@ pub(super) fn looser(old: &Scenario, new: &Scenario) -> Vec<Loosened> {
         push(super::THE_SEEDS, &before.len().to_string(), &format!("{} of them", before.intersection(&now).count()));
     }
     found
+}
+
+/// Whether a loosened `what` is an expectation, which has a limit, rather than a promise, a condition, seeds or a whole scenario.
+#[must_use]
+pub fn has_a_limit(what: &str) -> bool {
+    let is_whole = [super::THE_SCENARIO, super::THE_SEEDS].contains(&what);
+    !is_whole && [PROMISE, SOMETIMES].iter().all(|other| !what.starts_with(other))
 }
 
 /// A promise of order is the more the more it says; all others take something away from what is judged.

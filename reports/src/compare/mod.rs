@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::result::{Figure, ResultFile, Scenario, Seed, Time, Verdict};
 use crate::statistics::{bootstrap, sign_test};
 use figures::{STAGE, delta, figures, is_na, is_sampled, value};
-pub use looser::is_looser;
 use looser::looser;
+pub use looser::{has_a_limit, is_looser};
 
 /// What is looser where a scenario is gone, and where seeds are.
 const THE_SCENARIO: &str = "scenario";
