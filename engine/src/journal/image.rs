@@ -54,12 +54,30 @@ pub(super) struct Index {
     pub(super) dead_letters: Vec<DeadLetterEntry>,
 }
 
+/// What stages have taken of an input's trees that are not settled, by root.
+#[derive(Clone, Debug, Default)]
+struct AppliedTrees {
+    trees: BTreeMap<Seq, BTreeSet<(Name, Identity)>>,
+    /// How many that are, all trees together.
+    count: usize,
+}
+
+impl AppliedTrees {
+    fn add(&mut self, root: Seq, stage: Name, packet: Identity) {
+        self.count += usize::from(self.trees.entry(root).or_default().insert((stage, packet)));
+    }
+
+    fn remove(&mut self, root: Seq) {
+        self.count -= self.trees.remove(&root).map_or(0, |set| set.len());
+    }
+}
+
 /// What a journal's records add up to.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     channels: BTreeMap<Name, Packets>,
     cursors: BTreeMap<Name, BTreeMap<Name, Cursor>>,
-    applied: BTreeMap<Name, BTreeMap<Seq, BTreeSet<(Name, Identity)>>>,
+    applied: BTreeMap<Name, AppliedTrees>,
     state: BTreeMap<Name, BTreeMap<Bytes, Bytes>>,
     producers: BTreeMap<(Name, Name), (Epoch, Seq)>,
     dead_letters: Vec<DeadLetterEntry>,
@@ -100,7 +118,7 @@ impl Image {
             Record::Applied(Applied { stage, input, root, packet }) => {
                 let settled = self.cursor_any(&input, root);
                 if !settled {
-                    self.applied.entry(input).or_default().entry(root).or_default().insert((stage, packet));
+                    self.applied.entry(input).or_default().add(root, stage, packet);
                 }
             }
             Record::Put(Put { node, key, value }) => {
@@ -268,11 +286,11 @@ impl Image {
     /// Forgets what every group has settled within a range.
     fn free(&mut self, input: &Name, from: Seq, to: Seq) {
         let groups = &self.cursors[input];
-        if let Some(trees) = self.applied.get_mut(input) {
+        if let Some(applied) = self.applied.get_mut(input) {
             let done = |root: &Seq| groups.values().all(|cursor| cursor.has(*root));
-            let roots: Vec<Seq> = trees.range(from..=to).map(|(root, _)| *root).filter(done).collect();
+            let roots: Vec<Seq> = applied.trees.range(from..=to).map(|(root, _)| *root).filter(done).collect();
             for root in roots {
-                trees.remove(&root);
+                applied.remove(root);
             }
         }
         let Some(packets) = self.channels.get_mut(input) else { return };
@@ -373,7 +391,14 @@ impl Image {
 
     /// What stages have taken of trees of `input` that are not settled yet: root, stage, packet.
     pub fn applied(&self, input: &str) -> impl Iterator<Item = (Seq, &(Name, Identity))> {
-        self.applied.get(input).into_iter().flatten().flat_map(|(root, set)| set.iter().map(move |one| (*root, one)))
+        let trees = self.applied.get(input).into_iter().flat_map(|applied| &applied.trees);
+        trees.flat_map(|(root, set)| set.iter().map(move |one| (*root, one)))
+    }
+
+    /// Of how many trees that is, and how much.
+    #[must_use]
+    pub fn applied_counts(&self, input: &str) -> (usize, usize) {
+        self.applied.get(input).map_or((0, 0), |applied| (applied.trees.len(), applied.count))
     }
 
     /// A node's keyed state.
@@ -461,8 +486,8 @@ impl Image {
                 }));
             }
         }
-        for (input, trees) in &self.applied {
-            for (root, set) in trees {
+        for (input, applied) in &self.applied {
+            for (root, set) in &applied.trees {
                 out.extend(set.iter().map(|(stage, packet)| {
                     Record::Applied(Applied {
                         stage: stage.clone(),

@@ -44,7 +44,7 @@ pub(crate) async fn source(
             biased;
             () = shared.stopped() => break,
             entries = async {
-                let room = input.room().await.min(BATCH);
+                let room = input.room(&shared.journal).await.min(BATCH);
                 source.next(room).await
             } => entries.map_err(failed)?,
         };
@@ -116,7 +116,7 @@ pub(crate) async fn channel(
             biased;
             () = shared.stopped() => break,
             packets = async {
-                let room = input.room().await.min(BATCH);
+                let room = input.room(&shared.journal).await.min(BATCH);
                 shared.journal.read(&input.name, next, room, READ_BYTES).await
             } => packets?,
         };

@@ -347,7 +347,7 @@ pub(super) async fn run(
             biased;
             () = shared.stopped() => break,
             next = async {
-                let room = input.room().await.min(BATCH);
+                let room = input.room(&shared.journal).await.min(BATCH);
                 taken.next(room).await
             } => next,
         };

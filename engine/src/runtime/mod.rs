@@ -49,7 +49,7 @@ use member::Taken;
 use places::{brings_in, groups, incarnation, input_name, taken_by};
 use shared::{Shared, panic_text};
 use stages::{ChannelTask, Durable, NodeTask, SinkTask};
-use tree::{Done, Input};
+use tree::{Done, Input, Limits};
 
 pub use error::EngineError;
 pub use inputs::channel_name as journal_channel;
@@ -130,6 +130,10 @@ impl Engine {
         let process = &options.plan.process;
         let channels_in = options.channels.iter().filter(|channel| brings_in(channel, process)).count();
         (0..channels_in).for_each(|_| shared.entry_begins());
+        let nodes = &options.plan.nodes;
+        let inputs = nodes.iter().filter_map(|node| input_name(node, process, &options.channels)).count();
+        let stage_bytes = nodes.iter().map(|node| node.id.len()).max().unwrap_or(0);
+        let limits = Limits::of(options.in_flight_max, options.journal.segment_bytes, inputs, stage_bytes);
         let mut builder = Builder {
             shared: shared.clone(),
             epoch: Epoch(recovery.epoch),
@@ -140,6 +144,7 @@ impl Engine {
             work: Vec::new(),
             services: Vec::new(),
             inputs: Vec::new(),
+            limits,
             channels: BTreeMap::new(),
         };
         let groups = groups(&options.plan, &options.channels);
@@ -313,6 +318,8 @@ struct Builder {
     work: Vec<Task>,
     services: Vec<Task>,
     inputs: Vec<Arc<Input>>,
+    /// What may be open of each.
+    limits: Limits,
     /// The channels that live here, by id.
     channels: BTreeMap<String, Near>,
 }
@@ -361,7 +368,7 @@ impl Builder {
             process: options.plan.process.clone(),
             node: node.id.to_string(),
         };
-        let (shared, name, in_flight_max) = (self.shared.clone(), node.id.clone(), options.in_flight_max);
+        let (shared, name) = (self.shared.clone(), node.id.clone());
         let Wiring { inbox, outputs } = wiring;
         let (plugin, config) = (node.plugin.clone(), node.config.clone());
         match &node.role {
@@ -370,7 +377,7 @@ impl Builder {
                     Some(StandIn::Source(source)) => source,
                     _ => options.registry.build_source(&plugin, &context, config)?,
                 };
-                let input = self.input(source_name(&name), name.clone(), Intent::Produce, in_flight_max, source.acks());
+                let input = self.input(source_name(&name), name.clone(), Intent::Produce, source.acks());
                 self.shared.entry_begins();
                 self.work.push(inputs::source(shared, name, source, input, outputs).boxed());
             }
@@ -379,11 +386,12 @@ impl Builder {
                 let (plan, group) = taken_by(process, channel, &options.channels);
                 let id: Name = group.id.as_str().into();
                 if !plan.is_leased(group) {
-                    let input = self.input(channel_name(channel), id, Intent::Drain, in_flight_max, None);
+                    let input = self.input(channel_name(channel), id, Intent::Drain, None);
                     self.work.push(inputs::channel(shared, name, input, outputs).boxed());
                     return Ok(());
                 }
-                let credits = plan.options.max_ack_pending.min(u32::try_from(in_flight_max).unwrap_or(u32::MAX));
+                let credits =
+                    plan.options.max_ack_pending.min(u32::try_from(options.in_flight_max).unwrap_or(u32::MAX));
                 let taken_name = taken_name(channel);
                 let position = shared.journal.image(|image| image.cursor(&taken_name, &id).position);
                 // Where deliveries are counted, what is in hand must not run out of time and be given up.
@@ -392,7 +400,7 @@ impl Builder {
                 let acks: Arc<dyn Acks> = Arc::new(taken.clone());
                 let input = shared
                     .journal
-                    .image(|image| Input::new(taken_name, id, Intent::Drain, in_flight_max, image, Some(acks)));
+                    .image(|image| Input::new(taken_name, id, Intent::Drain, self.limits, image, Some(acks)));
                 let input = Arc::new(input.shared());
                 self.inputs.push(input.clone());
                 self.seats.push(taken.clone());
@@ -415,8 +423,7 @@ impl Builder {
                         built
                             .restore(&durable.state)
                             .map_err(|error| EngineError::Restore { node: name.to_string(), error })?;
-                        let input =
-                            self.input(durable.channel.clone(), name.clone(), Intent::Drain, in_flight_max, None);
+                        let input = self.input(durable.channel.clone(), name.clone(), Intent::Drain, None);
                         self.work.push(inputs::channel(shared.clone(), name.clone(), input, outputs).boxed());
                         Vec::new()
                     }
@@ -446,15 +453,8 @@ impl Builder {
         Ok(())
     }
 
-    fn input(
-        &mut self,
-        name: Name,
-        group: Name,
-        intent: Intent,
-        in_flight_max: usize,
-        acks: Option<Arc<dyn Acks>>,
-    ) -> Arc<Input> {
-        let input = self.shared.journal.image(|image| Input::new(name, group, intent, in_flight_max, image, acks));
+    fn input(&mut self, name: Name, group: Name, intent: Intent, acks: Option<Arc<dyn Acks>>) -> Arc<Input> {
+        let input = self.shared.journal.image(|image| Input::new(name, group, intent, self.limits, image, acks));
         let input = Arc::new(input);
         self.inputs.push(input.clone());
         input

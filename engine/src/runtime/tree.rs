@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::hosted::Hosted;
 use crate::journal::image::{Cursor, Image};
 use crate::journal::record::{Applied, Name, Settle};
-use crate::journal::{Intent, Record};
+use crate::journal::{Intent, Journal, Record};
 use crate::node::Acks;
 use crate::packet::{Identity, Packet, Seq};
 
@@ -24,7 +24,7 @@ pub(crate) struct Input {
     pub(crate) name: Name,
     pub(crate) group: Name,
     pub(crate) intent: Intent,
-    in_flight_max: usize,
+    limits: Limits,
     /// Others take from it, too: numbers that were passed over are theirs.
     shared: bool,
     open: Mutex<Open>,
@@ -32,6 +32,33 @@ pub(crate) struct Input {
     room: Notify,
     /// Who wants to hear of durable settles.
     pub(crate) acks: Option<Arc<dyn Acks>>,
+}
+
+/// What may be open of an input at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Trees.
+    pub(crate) in_flight_max: usize,
+    /// What stages have taken of them, or may yet: it is small state of the journal.
+    pub(crate) applied_max: usize,
+}
+
+impl Limits {
+    /// An input's share of the small state that fits segments of that size, where it is one of `inputs` and no node's name is longer
+    /// than `stage_bytes`.
+    pub(crate) fn of(in_flight_max: usize, segment_bytes: u64, inputs: usize, stage_bytes: usize) -> Limits {
+        let share = segment_bytes / APPLIED_PART / inputs.max(1) as u64;
+        let applied_max = usize::try_from(share).unwrap_or(usize::MAX) / (APPLIED_USUAL_BYTES + stage_bytes);
+        Limits { in_flight_max, applied_max }
+    }
+
+    /// How many more trees may begin beside those in flight, where stages have taken something of `trees`, `applied` in all. Those
+    /// of them that have yet to begin again after a restart may, and the only one always.
+    fn left(self, in_flight: usize, (trees, applied): (usize, usize)) -> usize {
+        let again = trees.saturating_sub(in_flight).max(usize::from(in_flight == 0));
+        let left = self.applied_max.saturating_sub(in_flight.max(applied)).max(again);
+        left.min(self.in_flight_max.saturating_sub(in_flight))
+    }
 }
 
 struct Open {
@@ -51,14 +78,14 @@ impl Input {
         name: Name,
         group: Name,
         intent: Intent,
-        in_flight_max: usize,
+        limits: Limits,
         image: &Image,
         acks: Option<Arc<dyn Acks>>,
     ) -> Self {
         let cursor = image.cursor(&name, &group);
         let newest = cursor.floor;
         let open = Mutex::new(Open { cursor, positions: VecDeque::new(), newest, gaps: Vec::new(), in_flight: 0 });
-        Input { name, group, intent, in_flight_max, shared: false, open, room: Notify::new(), acks }
+        Input { name, group, intent, limits, shared: false, open, room: Notify::new(), acks }
     }
 
     /// An input of which others of the group take their share.
@@ -106,10 +133,11 @@ impl Input {
     }
 
     /// Waits until another tree may begin; gives how many may.
-    pub(crate) async fn room(&self) -> usize {
+    pub(crate) async fn room(&self, journal: &Journal) -> usize {
         loop {
             let notified = self.room.notified();
-            let left = self.in_flight_max.saturating_sub(self.open().in_flight);
+            let in_flight = self.in_flight();
+            let left = self.limits.left(in_flight, journal.image(|image| image.applied_counts(&self.name)));
             if left > 0 {
                 return left;
             }
@@ -279,6 +307,11 @@ const POSITION_BYTES_MAX: usize = 256;
 const RANGE_BYTES: usize = 20;
 /// An `Applied` record without its names, at most, bytes.
 const APPLIED_BYTES: usize = 112;
+/// What it takes mostly, with the name of its input.
+const APPLIED_USUAL_BYTES: usize = 48;
+/// All of them together take this part of a segment: with business keys, which take a third, they stay below the half that small
+/// state may take.
+const APPLIED_PART: u64 = 8;
 
 /// A transaction being built from the ends of branches. They end only where it is submitted: whoever then ends the last one
 /// settles the root, and what the others wrote is in the journal before that.
@@ -453,7 +486,23 @@ mod tests {
     use crate::journal::frame::At;
 
     fn input(image: &Image) -> Arc<Input> {
-        Arc::new(Input::new("feed".into(), "edge".into(), Intent::Produce, 4096, image, None))
+        let limits = Limits::of(4096, 8 << 20, 1, 8);
+        Arc::new(Input::new("feed".into(), "edge".into(), Intent::Produce, limits, image, None))
+    }
+
+    #[test]
+    fn what_stages_have_taken_of_open_trees_fits_an_eighth_of_a_segment_and_one_tree_always_may_begin() {
+        let limits = Limits::of(4096, 32 << 10, 2, 16);
+        assert_eq!(limits.applied_max, 32);
+        assert_eq!(limits.left(0, (0, 0)), 32);
+        assert_eq!(limits.left(20, (0, 0)), 12, "those may yet be taken");
+        assert_eq!(limits.left(2, (2, 30)), 2, "one packet came to many");
+        assert_eq!(limits.left(1, (1, 4000)), 0);
+        assert_eq!(limits.left(0, (1, 4000)), 1);
+        assert_eq!(limits.left(0, (40, 40)), 40, "they began before a restart");
+        assert_eq!(limits.left(30, (40, 40)), 10);
+        assert_eq!(Limits::of(1024, 8 << 20, 3, 48).left(0, (0, 0)), 1024, "segments as they are mostly");
+        assert_eq!(Limits::of(4, 8 << 20, 1, 48).left(4, (9, 9)), 0);
     }
 
     fn begin(input: &Arc<Input>, seqs: impl Iterator<Item = u64>) -> Vec<Tree> {
