@@ -10,21 +10,21 @@ use serde::Serialize;
 
 use crate::corpus::{self, Known};
 use crate::exit::Exit;
-use crate::scenario_files::{prepare, prepare_all};
+use crate::scenario_files::{files, prepare, prepare_all};
 use crate::show;
 use crate::shrink::{Smallest, Ways, as_it_is, smallest};
 use crate::stopwatch::Stopwatch;
 
 /// Looks for failures around scenarios: more seeds, and more faults than they name.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  seaworthy explore scenarios/*.toml --budget 600\n  \
+#[command(after_help = "Examples:\n  seaworthy explore scenarios scenarios/deep --budget 600\n  \
     seaworthy explore my.toml --trials 1000 --corpus scenarios/corpus\n\n\
     Each trial is a scenario, a seed, and up to four drawn faults; families of faults are on or off as a whole.\n\
     Trials that reach rare places are changed and tried again. What fails is made small, written as a plan, and told\n\
     with the line to run it again. Beside drawn faults objectives of time and share are not judged: more faults are no\n\
     excuse for loss, but one for delay. Ends with 1 when something failed.")]
 pub(crate) struct Args {
-    /// Scenarios (.toml).
+    /// Scenarios (.toml), or folders of them.
     #[arg(required = true)]
     scenarios: Vec<String>,
     /// Most seconds to explore; what is found then is still made small.
@@ -85,7 +85,7 @@ struct Failed {
 }
 
 pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
-    let prepared = prepare_all(args.scenarios.iter(), |path| prepare(path, registry));
+    let prepared = files(&args.scenarios).and_then(|paths| prepare_all(paths.iter(), |path| prepare(path, registry)));
     match prepared.and_then(|scenarios| explore(args, &scenarios)) {
         Ok(explored) => {
             let differs = explored.failures.iter().any(|failed| failed.check == DETERMINISM);

@@ -6,7 +6,7 @@ use seaworthy_harness::run::{PrepareError, Prepared};
 use seaworthy_harness::scenario::Sources;
 
 use crate::exit::Exit;
-use crate::files::read_text;
+use crate::files::{list, read_text};
 use crate::show;
 use crate::watch::Watch;
 
@@ -31,6 +31,29 @@ pub(crate) fn prepare_all<'a>(
         }
     }
     if exit == Exit::Pass { Ok(prepared) } else { Err(exit) }
+}
+
+/// The scenarios named on a command line: those of a folder are its `.toml` files, in order of their names.
+pub(crate) fn files(named: &[String]) -> Result<Vec<String>, Exit> {
+    let mut paths = Vec::new();
+    for path in named {
+        if is_scenario(path) {
+            paths.push(path.clone());
+            continue;
+        }
+        let inside = list(path, ".toml").map_err(|error| {
+            show::notes(&[format!("could not read the folder {path}: {error}")]);
+            Exit::from(&error)
+        })?;
+        paths.extend(inside);
+    }
+    if paths.is_empty() {
+        show::notes(&[
+            "proved nothing: there is no scenario; `seaworthy new scenario --from GRAPH` writes one".to_owned()
+        ]);
+        return Err(Exit::Void);
+    }
+    Ok(paths)
 }
 
 /// Whether a path is that of a scenario, or of one variant of its matrix.

@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::files::write_whole;
 use crate::pages;
 use crate::plan_files::read_plan;
-use crate::scenario_files::{prepare_all, prepare_watched};
+use crate::scenario_files::{files, prepare_all, prepare_watched};
 use crate::show;
 use crate::shrink::{Smallest, of_result};
 use crate::stopwatch::Stopwatch;
@@ -28,11 +28,11 @@ use crate::worlds::{books, commit, default_jobs, problem};
 /// Runs scenarios in the simulated world.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  seaworthy sim scenarios/uplink_flap.toml\n  \
-    seaworthy sim scenarios/*.toml --seeds 1..64 --jobs 2\n  \
+    seaworthy sim scenarios --seeds 1..64 --jobs 2\n  \
     seaworthy sim scenarios/smoke.toml --coarse\n  \
     seaworthy sim scenarios/hub_crash.toml --seed 7 --trace")]
 pub(crate) struct Args {
-    /// Scenarios (.toml).
+    /// Scenarios (.toml), or folders of them.
     #[arg(required = true)]
     scenarios: Vec<String>,
     /// One seed only.
@@ -82,7 +82,8 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
     }
     loop {
         let watch = Watch::default();
-        args.scenarios.iter().for_each(|path| watch.add(Sources::file_of(path)));
+        let paths = files(&args.scenarios);
+        paths.iter().flatten().for_each(|path| watch.add(Sources::file_of(path)));
         once(args, registry, &watch);
         show::notes(&[format!("watching {}", show::count(watch.len(), "file", "files"))]);
         show::notes(&[format!("{} was saved", watch.wait())]);
@@ -92,8 +93,9 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
 /// Reads and runs all scenarios; `watch` hears of each file.
 fn once(args: &Args, registry: &Registry, watch: &Watch) -> Exit {
     let named = |path: &String| if args.coarse { Sources::coarse(path) } else { path.clone() };
-    let paths: Vec<String> = args.scenarios.iter().map(named).collect();
-    let prepared = match prepare_all(paths.iter(), |path| prepare_watched(path, registry, watch)) {
+    let paths = files(&args.scenarios).map(|paths| paths.iter().map(named).collect::<Vec<String>>());
+    let prepared = paths.and_then(|paths| prepare_all(paths.iter(), |path| prepare_watched(path, registry, watch)));
+    let prepared = match prepared {
         Ok(prepared) => prepared,
         Err(exit) => return exit,
     };

@@ -16,9 +16,8 @@ use seaworthy_reports::result::{Objection, ResultFile, assertions_reached};
 use crate::baseline;
 use crate::corpus;
 use crate::exit::Exit;
-use crate::files::list;
 use crate::pages::{self, write};
-use crate::scenario_files::{is_scenario, prepare, prepare_all};
+use crate::scenario_files::{files, prepare, prepare_all};
 use crate::shard::{self, ShardFile, Tier, shard_of};
 use crate::show;
 use crate::stopwatch::Stopwatch;
@@ -156,7 +155,8 @@ fn gate(args: &Args, registry: &Registry) -> Result<Gate, Exit> {
         )]);
         return Err(Exit::Usage);
     }
-    let paths = files(args)?;
+    // Of all shards.
+    let paths = files(&args.scenarios)?;
     let prepared = lint(args, &paths, registry)?;
     if args.estimate {
         return estimate(args, &prepared);
@@ -195,23 +195,6 @@ fn gate(args: &Args, registry: &Registry) -> Result<Gate, Exit> {
     Ok(gate)
 }
 
-/// The scenario files of all shards.
-fn files(args: &Args) -> Result<Vec<String>, Exit> {
-    let mut paths = Vec::new();
-    for path in &args.scenarios {
-        if is_scenario(path) {
-            paths.push(path.clone());
-            continue;
-        }
-        let inside = list(path, ".toml").map_err(|error| {
-            show::notes(&[format!("could not read the folder {path}: {error}")]);
-            Exit::from(&error)
-        })?;
-        paths.extend(inside);
-    }
-    Ok(paths)
-}
-
 /// Reads every scenario of this shard, or shows all that is wrong with them.
 fn lint(args: &Args, paths: &[String], registry: &Registry) -> Result<Vec<Prepared>, Exit> {
     let mine = |path: &&String| args.shard.is_none_or(|(shard, of)| shard_of(path, of) == shard);
@@ -221,12 +204,6 @@ fn lint(args: &Args, paths: &[String], registry: &Registry) -> Result<Vec<Prepar
         let (one, other) = (twice[0].path(), twice[1].path());
         show::notes(&[format!("{one} and {other} have the same name: a result could not tell them apart")]);
         return Err(Exit::Usage);
-    }
-    if prepared.is_empty() && args.shard.is_none() {
-        show::notes(&[
-            "proved nothing: there is no scenario; `seaworthy new scenario --from GRAPH` writes one".to_owned()
-        ]);
-        return Err(Exit::Void);
     }
     Ok(prepared)
 }
