@@ -49,6 +49,9 @@ struct Options {
     /// `planted`: CPU seconds for each bug [default: 120]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     budget: Option<u32>,
+    /// `planted`: goes on with the score in --json's file, if there is one, at its commit
+    #[arg(long, requires = "json")]
+    resume: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -132,13 +135,13 @@ impl Step {
 }
 
 fn main() -> ExitCode {
-    let Options { steps, json, rounds, patch, only, budget } = Options::parse();
+    let Options { steps, json, rounds, patch, only, budget, resume } = Options::parse();
     let has = |step| steps.contains(&step);
-    let hunts = !patch.is_empty() || only.is_some() || budget.is_some();
+    let hunts = !patch.is_empty() || only.is_some() || budget.is_some() || resume;
     let wrong = match () {
         () if json.is_some() && !has(Step::Peers) && !has(Step::Planted) => "--json belongs to `peers` and `planted`",
         () if rounds.is_some() && !has(Step::Peers) => "--rounds belongs to `peers`",
-        () if hunts && !has(Step::Planted) => "--patch, --only and --budget belong to `planted`",
+        () if hunts && !has(Step::Planted) => "--patch, --only, --budget and --resume belong to `planted`",
         () => "",
     };
     if !wrong.is_empty() {
@@ -147,7 +150,7 @@ fn main() -> ExitCode {
     }
     let steps = if steps.is_empty() { MERGE.to_vec() } else { steps };
     let peers = peers::Options { json: json.clone(), rounds };
-    let planted = planted::Options { json, patches: patch, only, budget_s: budget };
+    let planted = planted::Options { json, patches: patch, only, budget_s: budget, resume };
     let tree = match Tree::find() {
         Ok(tree) => tree,
         Err(why) => {

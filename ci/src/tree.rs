@@ -36,6 +36,11 @@ impl Tree {
         Ok(Tree { root, target })
     }
 
+    /// A copy of it.
+    pub(crate) fn at(&self, root: &Path) -> Tree {
+        Tree { root: root.to_owned(), target: self.target.clone() }
+    }
+
     /// The root.
     pub(crate) fn root(&self) -> &Path {
         &self.root

@@ -2,11 +2,10 @@
 
 mod hunt;
 mod patch;
+mod score;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use serde_json::json;
 
 use crate::child;
 use crate::outcome::{Failed, Outcome, Passed};
@@ -14,6 +13,7 @@ use crate::simulate;
 use crate::tree::Tree;
 use hunt::{Hunted, hunt};
 use patch::Patch;
+use score::Score;
 
 /// Where they are, from the root.
 const DIR: &str = "harness/planted";
@@ -33,6 +33,8 @@ pub(crate) struct Options {
     pub(crate) only: Option<String>,
     /// CPU seconds for each.
     pub(crate) budget_s: Option<u32>,
+    /// Goes on with the score that is there.
+    pub(crate) resume: bool,
 }
 
 /// Each patch has its header and still applies.
@@ -48,10 +50,17 @@ pub(crate) fn apply(tree: &Tree) -> Outcome {
     Ok(Passed::of(format!("{} planted bugs", patches.len())))
 }
 
-/// Plants each bug in a copy of the last commit, builds it, and hunts.
+/// Plants each bug in a copy of the last commit, builds it, and hunts. What was begun goes on in the commit that it began with.
 pub(crate) fn score(tree: &Tree, options: &Options) -> Outcome {
+    let tell = |line: String| {
+        child::say_now("");
+        println!("      {line}");
+    };
+    let kept = options.json.as_ref().filter(|path| options.resume && path.exists());
+    let begun = kept.map(|path| Score::read(path)).transpose()?;
+    let field = Field::new(tree, begun.as_ref().map(|score| &*score.commit), options.budget_s.unwrap_or(BUDGET_S))?;
     let mut patches = match &options.patches[..] {
-        [] => patch::read_all(&tree.root().join(DIR))?,
+        [] => patch::read_all(&field.copy.join(DIR))?,
         foreign => {
             foreign.iter().map(|path| absolute(path).map(|path| patch::foreign(&path))).collect::<Result<_, _>>()?
         }
@@ -62,15 +71,20 @@ pub(crate) fn score(tree: &Tree, options: &Options) -> Outcome {
             return Err(Failed::because(format!("no planted bug is called `{only}`")));
         }
     }
-    let field = Field::new(tree, options.budget_s.unwrap_or(BUDGET_S))?;
-    let tell = |line: String| {
-        child::say_now("");
-        println!("      {line}");
+    let mut score = match begun {
+        Some(score) => score,
+        None => {
+            field.build()?;
+            let clean = field.hunt()?;
+            tell(told("(clean)", &clean));
+            Score::new(field.commit()?, u64::from(clean.check.is_some()))
+        }
     };
-    field.build()?;
-    let clean = field.hunt()?;
-    tell(told("(clean)", &clean));
-    let mut bugs = Vec::new();
+    let total = patches.len();
+    patches.retain(|patch| !score.has(&patch.id));
+    if patches.len() < total {
+        tell(format!("goes on at {}: {} of {total} are left", score.commit, patches.len()));
+    }
     for patch in &patches {
         let tried = field.try_patch(patch);
         tell(match &tried {
@@ -78,35 +92,14 @@ pub(crate) fn score(tree: &Tree, options: &Options) -> Outcome {
             Err(failed) => format!("{:<28} not tried: {}", patch.id, failed.why),
         });
         // What can't be tried is not found.
-        let hunted = tried.unwrap_or_default();
-        bugs.push((patch.id.clone(), hunted));
+        score.add(&patch.id, tried.unwrap_or_default(), total);
+        if let Some(path) = &options.json {
+            score.write(path)?;
+        }
     }
-    let mut times: Vec<f64> = bugs.iter().filter(|(_, bug)| bug.check.is_some()).map(|(_, bug)| bug.cpu_s).collect();
-    times.sort_by(f64::total_cmp);
-    let quantile = |part: f64| times.get(((times.len() as f64 * part).ceil() as usize).saturating_sub(1)).copied();
-    let (median_cpu_s, p95_cpu_s) = (quantile(0.5), quantile(0.95));
-    let (total, found, false_alarms) = (bugs.len(), times.len(), u64::from(clean.check.is_some()));
-    if let Some(path) = &options.json {
-        let bug = |(id, bug): &(String, Hunted)| {
-            let (steps, events) = bug.smallest.unzip();
-            json!({"id": id, "found": bug.check.is_some(), "seeds": bug.seeds, "cpu_s": bug.cpu_s, "check": bug.check, "plan_steps": steps, "plan_events": events})
-        };
-        let bugs: Vec<serde_json::Value> = bugs.iter().map(bug).collect();
-        let score = json!({"total": total, "found": found, "median_cpu_s": median_cpu_s, "p95_cpu_s": p95_cpu_s, "false_alarms": false_alarms, "bugs": bugs});
-        std::fs::write(path, format!("{score:#}\n"))
-            .map_err(|error| Failed::because(format!("could not write {}: {error}", path.display())))?;
-    }
-    let second = |time: Option<f64>| time.map_or("never".to_owned(), |time| format!("{time:.1} CPU-s"));
-    let what = format!(
-        "{} of {} found, median {}, p95 {}, {} false alarms",
-        found,
-        total,
-        second(median_cpu_s),
-        second(p95_cpu_s),
-        false_alarms
-    );
-    if false_alarms > 0 {
-        return Err(Failed::because(format!("the clean build fails: {}", what)));
+    let what = score.told();
+    if score.false_alarms > 0 {
+        return Err(Failed::because(format!("the clean build fails: {what}")));
     }
     Ok(Passed::of(what))
 }
@@ -130,14 +123,25 @@ struct Field {
 }
 
 impl Field {
-    fn new(tree: &Tree, budget_s: u32) -> Result<Field, Failed> {
+    /// A copy of `commit`, or of the last one.
+    fn new(tree: &Tree, commit: Option<&str>, budget_s: u32) -> Result<Field, Failed> {
         let copy = tree.scratch_for("planted/tree")?;
         let out = tree.scratch_for("planted/out")?;
         let place = copy.to_string_lossy();
         git(tree.root(), &["clone", "--quiet", "--local", ".", &place], None)?;
-        let mut scenarios = simulate::suites(tree)?;
-        scenarios.extend(tree.scenarios_in("scenarios/narrow")?);
+        if let Some(commit) = commit {
+            git(&copy, &["checkout", "--quiet", "--detach", commit], None)?;
+        }
+        let copied = tree.at(&copy);
+        let mut scenarios = simulate::suites(&copied)?;
+        scenarios.extend(copied.scenarios_in("scenarios/narrow")?);
         Ok(Field { copy, target: tree.scratch().join("planted/target"), out, scenarios, budget_s })
+    }
+
+    /// The commit that it is a copy of.
+    fn commit(&self) -> Result<String, Failed> {
+        let said = git(&self.copy, &["rev-parse", "HEAD"], None)?;
+        Ok(said.trim().to_owned())
     }
 
     fn build(&self) -> Result<(), Failed> {
@@ -169,12 +173,13 @@ fn absolute(path: &Path) -> Result<PathBuf, Failed> {
     std::path::absolute(path).map_err(|error| Failed::because(format!("{}: {error}", path.display())))
 }
 
-fn git(dir: &Path, args: &[&str], file: Option<&Path>) -> Result<(), Failed> {
+/// Runs git; gives what it said.
+fn git(dir: &Path, args: &[&str], file: Option<&Path>) -> Result<String, Failed> {
     let mut git = Command::new("git");
     git.current_dir(dir).args(args).args(file);
     let name = format!("git {}", args.join(" "));
     let ended = child::run(git)?;
     let said = ended.lines.join("; ");
     ended.expect_code(0, &name).map_err(|failed| Failed::because(format!("{}: {said}", failed.why)))?;
-    Ok(())
+    Ok(said)
 }
