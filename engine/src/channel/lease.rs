@@ -95,7 +95,7 @@ enum Stand {
 #[derive(Debug)]
 struct Holder {
     member: MemberName,
-    leased: usize,
+    leased: BTreeSet<Seq>,
     /// It holds a suspect: the rest of the key waits.
     again: bool,
 }
@@ -292,8 +292,9 @@ impl Leases {
         holder.turn = self.grants;
         holder.alone |= last;
         if let Some(key) = key {
-            let holder = self.keys.entry(key).or_insert(Holder { member: member.clone(), leased: 0, again: false });
-            holder.leased += 1;
+            let none = || Holder { member: member.clone(), leased: BTreeSet::new(), again: false };
+            let holder = self.keys.entry(key).or_insert_with(none);
+            holder.leased.insert(seq);
             holder.again |= suspect;
         }
     }
@@ -450,13 +451,9 @@ impl Leases {
     /// Takes a packet from its member, to be delivered again from `due_ns` on. Later packets of its key go with it: they may
     /// not arrive before it.
     fn release(&mut self, seq: Seq, due_ns: u64, why: Why) {
-        let key = self.packets[&seq].key;
-        let later = |(later, packet): (&Seq, &Packet)| {
-            (packet.key == key && matches!(packet.stand, Stand::Leased { .. })).then_some(*later)
-        };
         let mut freed = vec![seq];
-        if key.is_some() {
-            freed.extend(self.packets.range(Seq(seq.0 + 1)..).filter_map(later));
+        if let Some(holder) = self.packets[&seq].key.and_then(|key| self.keys.get(&key)) {
+            freed.extend(holder.leased.range(seq.next()..));
         }
         for seq in freed {
             let mut held_back = false;
@@ -487,8 +484,8 @@ impl Leases {
         known.alone &= known.held > 0;
         if let Some(key) = key {
             let holder = self.keys.get_mut(&key).expect("a key with leases has a holder");
-            holder.leased -= 1;
-            if holder.leased == 0 {
+            holder.leased.remove(&seq);
+            if holder.leased.is_empty() {
                 self.keys.remove(&key);
             }
         }

@@ -238,6 +238,7 @@ impl State {
 
     fn fence(&mut self, generation: u64, still_held: bool, lease: u64, seqs: &[Seq]) {
         self.generation = self.generation.max(generation);
+        let mut over = BTreeSet::new();
         for seq in seqs {
             let Some(held) = self.held.get(seq).filter(|held| held.lease == lease) else { continue };
             if still_held && held.done {
@@ -245,8 +246,16 @@ impl State {
                 self.tell.entry(lease).or_default().push(*seq);
             } else if !still_held {
                 self.held.remove(seq);
-                self.queue.retain(|(queued, _)| queued != seq);
+                over.insert(*seq);
             }
+        }
+        self.unqueue(&over);
+    }
+
+    /// Takes out what is not to be begun.
+    fn unqueue(&mut self, over: &BTreeSet<Seq>) {
+        if !over.is_empty() {
+            self.queue.retain(|(queued, _)| !over.contains(queued));
         }
     }
 
@@ -262,12 +271,16 @@ impl State {
 
     fn settled(&mut self, lease: u64, seqs: &[Seq], floor: Seq, around: &[(Seq, Seq)]) {
         self.pass(floor, around);
+        let mut over = BTreeSet::new();
         for seq in seqs {
-            if self.held.get(seq).is_some_and(|held| held.lease == lease) {
-                self.held.remove(seq);
-                self.queue.retain(|(queued, _)| queued != seq);
+            let Some(held) = self.held.get(seq).filter(|held| held.lease == lease) else { continue };
+            // What is done was begun.
+            if !held.done {
+                over.insert(*seq);
             }
+            self.held.remove(seq);
         }
+        self.unqueue(&over);
     }
 }
 
