@@ -13,7 +13,7 @@ use crate::exit::Exit;
 use crate::scenario_files::{files, prepare, prepare_all};
 use crate::show;
 use crate::shrink::{Smallest, Ways, as_it_is, smallest};
-use crate::stopwatch::Stopwatch;
+use crate::stopwatch::{Stopwatch, cpu_time};
 
 /// Looks for failures around scenarios: more seeds, and more faults than they name.
 #[derive(clap::Args)]
@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Most seconds to explore; what is found then is still made small.
     #[arg(long, default_value_t = 60)]
     budget: u64,
+    /// Counts those as seconds of one CPU: on a busy machine it looks as long as on a quiet one.
+    #[arg(long)]
+    cpu: bool,
     /// Most trials; by default as many as the time allows.
     #[arg(long)]
     trials: Option<u64>,
@@ -103,7 +106,7 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
 fn explore(args: &Args, scenarios: &[Prepared]) -> Result<Explored, Exit> {
     let watch = Stopwatch::start();
     let budget = Duration::from_secs(args.budget);
-    let go_on = || watch.elapsed() < budget;
+    let go_on = || budget > if args.cpu { cpu_time() } else { watch.elapsed() };
     let mut explorer = Explorer::new(scenarios, args.seed, args.jobs).twice(args.twice);
     let mut failures: BTreeMap<(usize, String), (Found, u64)> = BTreeMap::new();
     let bar = show::spinner("exploring");
