@@ -81,6 +81,9 @@ pub(super) async fn run(args: &Args) -> Result<Exit, QueueError> {
     let file = Path::new(file.ok_or_else(|| QueueError::From { text: args.from.clone() })?);
     let sqlite = |source| QueueError::Sqlite { file: file.to_owned(), source };
     let queue = Queue::open(file).map_err(sqlite)?;
+    if let Some((rows, least)) = queue.below_first().map_err(sqlite)? {
+        return Err(QueueError::BelowFirst { file: file.to_owned(), rows, least });
+    }
     let process = process(args).await?;
     let journal = open(dir, &process).await?;
     let channel: Name = input_name(&args.channel).into();

@@ -62,6 +62,13 @@ impl Queue {
         Ok(Queue(connection))
     }
 
+    /// How many rows lie below the first number, 1, and the least of theirs.
+    pub(super) fn below_first(&self) -> rusqlite::Result<Option<(i64, i64)>> {
+        let below = "SELECT COUNT(*), MIN(seq) FROM main.packets WHERE seq < 1";
+        let (rows, least): (i64, Option<i64>) = self.0.query_row(below, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(least.map(|least| (rows, least)))
+    }
+
     /// The last row up to `seq`.
     pub(super) fn last_upto(&self, seq: u64) -> rusqlite::Result<Option<Queued>> {
         let seq = i64::try_from(seq).unwrap_or(i64::MAX);

@@ -299,6 +299,12 @@ fn an_sqlite_queue_is_taken_over_once_however_often_it_is_tried() {
     check(&other(&[]), 2, "could not go on with `old` behind row 9");
     check(&other(&["--as", "other"]), 0, "12 packets into up: rows behind 0, up to 12");
     check(&other(&["--as", "other"]), 0, "0 packets into up: rows behind 12, up to 12");
+    // Rows that nobody would ever come to.
+    let below = dir.path().join("below.db");
+    packets(&below, &[(-3, "", "{\"n\": 1}", ""), (0, "", "{\"n\": 2}", ""), (1, "", "{\"n\": 3}", "")]);
+    let below = format!("sqlite:{}", below.display());
+    let refused = on("import", &hub, &["--from", &below, "--channel", "up"]);
+    check(&refused, 2, "2 rows have a `seq` below 1, the least is -3");
     let none = on("import", &hub, &["--from", "sqlite:nowhere.db", "--channel", "up"]);
     check(&none, 74, "a table `packets`");
 }
