@@ -1,5 +1,7 @@
 //! Scenarios named on the command line: read whole, and everything that is wrong with them shown.
 
+use std::path::Path;
+
 use miette::Diagnostic;
 use seaworthy_engine::node::Registry;
 use seaworthy_harness::run::{PrepareError, Prepared};
@@ -37,7 +39,7 @@ pub(crate) fn prepare_all<'a>(
 pub(crate) fn files(named: &[String]) -> Result<Vec<String>, Exit> {
     let mut paths = Vec::new();
     for path in named {
-        if is_scenario(path) {
+        if !Path::new(path).is_dir() {
             paths.push(path.clone());
             continue;
         }

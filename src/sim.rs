@@ -77,25 +77,27 @@ fn parse_seeds(text: &str) -> Result<Seeds, String> {
 }
 
 pub(crate) fn run(args: &Args, registry: &Registry) -> Exit {
+    let paths = match files(&args.scenarios) {
+        Ok(paths) => paths,
+        Err(exit) => return exit,
+    };
     if !args.watch {
-        return once(args, registry, &Watch::default());
+        return once(args, &paths, registry, &Watch::default());
     }
     loop {
         let watch = Watch::default();
-        let paths = files(&args.scenarios);
-        paths.iter().flatten().for_each(|path| watch.add(Sources::file_of(path)));
-        once(args, registry, &watch);
+        paths.iter().for_each(|path| watch.add(Sources::file_of(path)));
+        once(args, &paths, registry, &watch);
         show::notes(&[format!("watching {}", show::count(watch.len(), "file", "files"))]);
         show::notes(&[format!("{} was saved", watch.wait())]);
     }
 }
 
 /// Reads and runs all scenarios; `watch` hears of each file.
-fn once(args: &Args, registry: &Registry, watch: &Watch) -> Exit {
+fn once(args: &Args, paths: &[String], registry: &Registry, watch: &Watch) -> Exit {
     let named = |path: &String| if args.coarse { Sources::coarse(path) } else { path.clone() };
-    let paths = files(&args.scenarios).map(|paths| paths.iter().map(named).collect::<Vec<String>>());
-    let prepared = paths.and_then(|paths| prepare_all(paths.iter(), |path| prepare_watched(path, registry, watch)));
-    let prepared = match prepared {
+    let paths: Vec<String> = paths.iter().map(named).collect();
+    let prepared = match prepare_all(paths.iter(), |path| prepare_watched(path, registry, watch)) {
         Ok(prepared) => prepared,
         Err(exit) => return exit,
     };

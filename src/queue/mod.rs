@@ -106,14 +106,14 @@ pub(crate) enum QueueError {
     )]
     Other { file: PathBuf, name: String, after: u64 },
     /// Rows that an import, which goes by their numbers, would never come to.
-    #[error("could not import {}: {} a `seq` below 1, the least is {least}", file.display(), if *rows == 1 { "1 row has".to_owned() } else { format!("{rows} rows have") })]
+    #[error("could not import {}: {} a `seq` below 1, the least is {least}", file.display(), crate::show::count(*rows, "row has", "rows have"))]
     #[diagnostic(
         code(queue::below_first),
         help(
             "rows are taken by ascending `seq` from 1: give them numbers of their own in a copy of the queue; nothing was imported"
         )
     )]
-    BelowFirst { file: PathBuf, rows: i64, least: i64 },
+    BelowFirst { file: PathBuf, rows: usize, least: i64 },
     /// The machine failed.
     #[error("could not {what}")]
     #[diagnostic(code(queue::machine))]

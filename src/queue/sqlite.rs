@@ -63,10 +63,10 @@ impl Queue {
     }
 
     /// How many rows lie below the first number, 1, and the least of theirs.
-    pub(super) fn below_first(&self) -> rusqlite::Result<Option<(i64, i64)>> {
+    pub(super) fn below_first(&self) -> rusqlite::Result<Option<(usize, i64)>> {
         let below = "SELECT COUNT(*), MIN(seq) FROM main.packets WHERE seq < 1";
         let (rows, least): (i64, Option<i64>) = self.0.query_row(below, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(least.map(|least| (rows, least)))
+        Ok(least.map(|least| (usize::try_from(rows).expect("a count is not negative"), least)))
     }
 
     /// The last row up to `seq`.
