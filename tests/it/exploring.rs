@@ -33,6 +33,14 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("temporary paths are text")
 }
 
+/// A scenario of the project, for a file in another folder.
+fn elsewhere(name: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let scenario = std::fs::read_to_string(root.join(name)).expect("the tree is whole");
+    let there = |folder: &str| format!("\"{}/{folder}/", root.display());
+    scenario.replace("\"graphs/", &there("graphs")).replace("\"data/", &there("data"))
+}
+
 #[test]
 fn a_failure_shrinks_to_a_plan_that_fails_alike_whatever_the_jobs() {
     let dir = tempfile::tempdir().expect("tests have a temporary directory");
@@ -103,6 +111,23 @@ fn exploring_is_the_same_whatever_the_jobs_and_finds_nothing_in_a_sound_build() 
     assert!(one["plain"].as_u64() <= Some(6), "{one}");
     assert!(one["sites"].as_u64() > Some(50), "{one}");
     assert_eq!(one, explore("2"));
+}
+
+/// Drawn faults make packets wait; how many may is the scenario's word about its own.
+#[test]
+fn a_narrow_bound_is_not_about_drawn_faults() {
+    let dir = tempfile::tempdir().expect("tests have a temporary directory");
+    let path = dir.path().join("narrow.toml");
+    let narrow = "promise = { backlog = 40 }\nsim ";
+    let narrowed = elsewhere("smoke.toml").replacen("sim ", narrow, 1);
+    std::fs::write(&path, &narrowed).expect("it takes a small file");
+    let out = text(dir.path());
+    let explored = json(&["explore", text(&path), "--trials", "24", "--seed", "3", "--json", "--out", out], 0);
+    assert!(explored["plain"].as_u64() < Some(12), "{explored}");
+    let cut = "\n[faults.cut]\nkind = \"net.cut\"\non = \"edge<->hub\"\nat = \"6s\"\nfor = \"2s\"\n";
+    std::fs::write(&path, narrowed + cut).expect("it takes a small file");
+    let own = said(&["sim", text(&path), "--seed", "1", "--out", out], 1);
+    assert!(own.contains("bounds.backlog (seed 1)"), "{own}");
 }
 
 #[test]
@@ -184,11 +209,7 @@ impl Drop for Watching {
 #[test]
 fn a_watched_scenario_runs_again_when_it_is_saved() {
     let dir = tempfile::tempdir().expect("tests have a temporary directory");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-    let scenario = std::fs::read_to_string(root.join("nn_1_2.toml")).expect("the tree is whole");
-    let scenario = scenario
-        .replace("\"graphs/", &format!("\"{}/graphs/", root.display()))
-        .replace("\"data/", &format!("\"{}/data/", root.display()));
+    let scenario = elsewhere("nn_1_2.toml");
     let path = dir.path().join("s.toml");
     std::fs::write(&path, &scenario).expect("it takes a small file");
     let mut child = Command::new(env!("CARGO_BIN_EXE_seaworthy"))

@@ -16,7 +16,7 @@ use crate::parallel::in_parallel;
 use crate::plan::{Action, Ns, Plan, Tuning};
 use crate::run::{Failure, Judged, Prepared, RunError};
 use crate::scenario::draw::draw;
-use crate::scenario::{Effect, Fault};
+use crate::scenario::{Effect, Fault, Promise};
 
 /// Trials of one round: what they reach counts for the next.
 const ROUND: usize = 8;
@@ -209,12 +209,18 @@ fn duration_ns(prepared: &Prepared) -> Ns {
 
 /// Whether more faults than the scenario's own excuse nothing: objectives of time and share are about its own, and so is
 /// what it wants to see happen at all. How much a rule drops is the faults' doing, and how much a channel gives up: that it has a
-/// reason each time is `channel.given_up`'s to say.
+/// reason each time is `channel.given_up`'s to say. A bound of the scenario's own is for what its own faults leave to wait.
 fn is_promise(base: &Prepared, failure: &Failure) -> bool {
+    let promise = &base.scenario().promise;
+    let narrowed = match failure.check.as_str() {
+        "bounds.backlog" => promise.backlog_max < Promise::BACKLOG_MAX,
+        "bounds.disk" => promise.disk_bytes_max < Promise::DISK_BYTES_MAX,
+        _ => false,
+    };
     let bounds = |objective: &Objective| matches!(objective.metric, Metric::Count(..)) && objective.limit.met(0.0);
     // How much of a window power cuts take, too: what goes beyond it is `lost`.
     let of_faults = ["shed", "lost.window"].iter().any(|check| failure.check.starts_with(check));
-    if of_faults || (failure.check.starts_with("dead_lettered") && base.gives_up()) {
+    if of_faults || narrowed || (failure.check.starts_with("dead_lettered") && base.gives_up()) {
         return false;
     }
     failure.at_ns.is_some()

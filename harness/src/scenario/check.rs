@@ -18,12 +18,6 @@ use super::spec::{EngineText, File, PromiseText, SeedsText, SimText, SometimesTe
 use super::value::{self, MS, SECOND, Seeds, ValueError, nearest};
 use crate::plan::Tuning;
 
-/// Most packets that may wait inside a system under test at once, unless its promise says otherwise: an hour of a full
-/// uplink at the rates of this version.
-const BACKLOG_MAX: u64 = 50_000;
-/// Most bytes that a host's disk may hold, unless the promise says otherwise: the simulated disk, nearly full.
-const DISK_BYTES_MAX: u64 = 60 << 20;
-
 /// What a file is checked against and where its errors go.
 pub(super) struct Checker<'a> {
     pub world: &'a World,
@@ -186,8 +180,8 @@ impl Checker<'_> {
             ordering: Ordering::PerKey,
             idempotent: Vec::new(),
             drops: BTreeMap::new(),
-            backlog_max: BACKLOG_MAX,
-            disk_bytes_max: DISK_BYTES_MAX,
+            backlog_max: Promise::BACKLOG_MAX,
+            disk_bytes_max: Promise::DISK_BYTES_MAX,
         };
         let Some(text) = text else { return promise };
         if let Some(delivery) = text.delivery.filter(|delivery| delivery.value != "at-least-once") {

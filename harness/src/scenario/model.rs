@@ -102,6 +102,13 @@ pub struct Promise {
     pub disk_bytes_max: u64,
 }
 
+impl Promise {
+    /// Most packets inside at once, unless a file says otherwise: an hour of a full uplink at the rates of this version.
+    pub const BACKLOG_MAX: u64 = 50_000;
+    /// Most bytes on a disk, unless a file says otherwise: the simulated disk, nearly full.
+    pub const DISK_BYTES_MAX: u64 = 60 << 20;
+}
+
 /// A promise of order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ordering {
