@@ -107,8 +107,8 @@ fn exploring_is_the_same_whatever_the_jobs_and_finds_nothing_in_a_sound_build() 
     };
     let one = explore("1");
     assert_eq!(one["trials"], 24);
-    // What can't be survived together is drawn seldom.
-    assert!(one["plain"].as_u64() <= Some(6), "{one}");
+    // Each once, every other one of those that follow, and what can't be survived together, which is drawn seldom.
+    assert!((13..=17).contains(&one["plain"].as_u64().expect("it is counted")), "{one}");
     assert!(one["sites"].as_u64() > Some(50), "{one}");
     assert_eq!(one, explore("2"));
 }
@@ -123,7 +123,7 @@ fn a_narrow_bound_is_not_about_drawn_faults() {
     std::fs::write(&path, &narrowed).expect("it takes a small file");
     let out = text(dir.path());
     let explored = json(&["explore", text(&path), "--trials", "24", "--seed", "3", "--json", "--out", out], 0);
-    assert!(explored["plain"].as_u64() < Some(12), "{explored}");
+    assert!(explored["plain"].as_u64() < Some(18), "{explored}");
     let cut = "\n[faults.cut]\nkind = \"net.cut\"\non = \"edge<->hub\"\nat = \"6s\"\nfor = \"2s\"\n";
     std::fs::write(&path, narrowed + cut).expect("it takes a small file");
     let own = said(&["sim", text(&path), "--seed", "1", "--out", out], 1);

@@ -10,6 +10,7 @@ mod swarm;
 pub use coverage::{Coverage, Site};
 pub use shrink::{Progress, ShrinkError, Shrunk, shrink};
 
+use seaworthy_reports::result::Verdict;
 use seaworthy_reports::slo::{Metric, Objective};
 
 use crate::parallel::in_parallel;
@@ -25,6 +26,10 @@ const SHORT_NS: Ns = 15_000_000_000;
 const WHOLE_EVERY: u64 = 4;
 /// One trial in so many changes one that reached something rare.
 const MUTATE_EVERY: u64 = 3;
+/// Once each scenario has run, one trial in so many is of a scenario as it is, with its next seed.
+const PLAIN_EVERY: u64 = 2;
+/// Virtual time whose steps cost about what an event costs.
+const STEP_NS: Ns = 2_000_000;
 
 /// One run: a scenario, a seed, and the faults that were drawn beside its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +46,8 @@ pub struct Trial {
     pub engine: Tuning,
     /// When its load ends, virtual ns.
     pub end_ns: Ns,
+    /// Whether it is the scenario as it is, with one of its own seeds.
+    pub own: bool,
 }
 
 /// A trial that broke a promise.
@@ -64,7 +71,24 @@ pub struct Explorer<'a> {
     coverage: Coverage,
     /// The scenarios, the quickest first.
     order: Vec<usize>,
+    /// Of each scenario.
+    own: Vec<Own>,
     twice: bool,
+}
+
+/// What the trials of a scenario as it is, with its own seeds, came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Own {
+    seeds: u64,
+    /// What they were worth in time, about: events, and steps of the world.
+    work: u64,
+}
+
+impl Own {
+    /// With one more seed like those before.
+    fn with_one_more(self) -> Own {
+        Own { seeds: self.seeds + 1, work: self.work + self.work / self.seeds.max(1) }
+    }
 }
 
 /// What a trial breaks whose two runs differ.
@@ -76,7 +100,18 @@ impl<'a> Explorer<'a> {
     pub fn new(scenarios: &'a [Prepared], first_seed: u64, jobs: usize) -> Explorer<'a> {
         let mut order: Vec<usize> = (0..scenarios.len()).collect();
         order.sort_by_key(|at| (duration_ns(&scenarios[*at]), *at));
-        Explorer { scenarios, first_seed, jobs, next: 0, plain: 0, coverage: Coverage::default(), order, twice: false }
+        let own = vec![Own::default(); scenarios.len()];
+        Explorer {
+            scenarios,
+            first_seed,
+            jobs,
+            next: 0,
+            plain: 0,
+            coverage: Coverage::default(),
+            order,
+            own,
+            twice: false,
+        }
     }
 
     /// Runs each trial a second time, on a thread of its own: what differs then is a failure, too.
@@ -91,7 +126,7 @@ impl<'a> Explorer<'a> {
         self.next
     }
 
-    /// Trials of a scenario as it is: the first of each, and where no system could survive what was drawn.
+    /// Trials of a scenario as it is: those of its own seeds, and where no system could survive what was drawn.
     #[must_use]
     pub fn plain(&self) -> u64 {
         self.plain
@@ -109,7 +144,9 @@ impl<'a> Explorer<'a> {
     /// # Errors
     /// When the harness's own books don't balance.
     pub fn round(&mut self, go_on: &(dyn Fn() -> bool + Sync)) -> Result<Vec<Found>, RunError> {
-        let trials: Vec<Trial> = (self.next..self.next + ROUND as u64).map(|number| self.trial(number)).collect();
+        let mut own = self.own.clone();
+        let trials: Vec<Trial> =
+            (self.next..self.next + ROUND as u64).map(|number| self.trial(number, &mut own)).collect();
         let done: Vec<Option<Result<Tried, RunError>>> =
             in_parallel(&trials, self.jobs, |trial| go_on().then(|| self.run(trial)));
         let mut found = Vec::new();
@@ -118,6 +155,12 @@ impl<'a> Explorer<'a> {
             let tried = tried?;
             self.next += 1;
             self.plain += u64::from(tried.plain);
+            if trial.own {
+                let own = &mut self.own[trial.scenario];
+                own.seeds += 1;
+                own.work +=
+                    tried.judged.history.events.len() as u64 + duration_ns(&self.scenarios[trial.scenario]) / STEP_NS;
+            }
             self.coverage.add(&trial, &tried.judged);
             let failed = tried.failure.map(|failure| Found { trial, plan: tried.plan, failure });
             found.extend(failed);
@@ -125,35 +168,50 @@ impl<'a> Explorer<'a> {
         Ok(found)
     }
 
-    /// What the trial of a number is, given what was reached before its round.
-    fn trial(&self, number: u64) -> Trial {
+    /// What the trial of a number is, given what was reached before its round; `own` counts those of the round, too.
+    fn trial(&self, number: u64, own: &mut [Own]) -> Trial {
         let of = |field: &str| draw(self.first_seed, "explore", field, number, "");
-        // Each scenario as it is, once; the quickest first.
-        if let Some(scenario) = self.order.get(number as usize) {
-            let end_ns = duration_ns(&self.scenarios[*scenario]);
-            let (seed, engine) = (self.first_seed, Tuning::default());
-            return Trial { number, scenario: *scenario, seed, faults: String::new(), engine, end_ns };
+        // Each scenario as it is, once, the quickest first; then now and then the next seed of one.
+        let first = self.order.get(number as usize).copied();
+        let next = || number.is_multiple_of(PLAIN_EVERY).then(|| self.least_tried(own)).flatten();
+        let as_it_is = |scenario: usize, seed: u64, own: bool| {
+            let end_ns = duration_ns(&self.scenarios[scenario]);
+            Trial { number, scenario, seed, faults: String::new(), engine: Tuning::default(), end_ns, own }
+        };
+        if let Some(scenario) = first.or_else(next) {
+            let seed = self.first_seed + own[scenario].seeds;
+            own[scenario] = own[scenario].with_one_more();
+            return as_it_is(scenario, seed, true);
         }
         let seed = self.first_seed + number;
         let kept = number.is_multiple_of(MUTATE_EVERY).then(|| self.coverage.pick(of("kept"))).flatten();
         let scenario = kept.map_or_else(|| self.scenario(of("scenario")), |kept| kept.scenario);
-        let whole_ns = duration_ns(&self.scenarios[scenario]);
-        let end_ns = if of("whole").is_multiple_of(WHOLE_EVERY) { whole_ns } else { whole_ns.min(SHORT_NS) };
-        let drawn = |count| swarm::faults(&self.scenarios[scenario], seed, count, end_ns);
+        let mut trial = as_it_is(scenario, seed, false);
+        if kept.is_none() && rots(&self.scenarios[scenario]) {
+            return trial;
+        }
+        if !of("whole").is_multiple_of(WHOLE_EVERY) {
+            trial.end_ns = trial.end_ns.min(SHORT_NS);
+        }
+        let drawn = |count| swarm::faults(&self.scenarios[scenario], seed, count, trial.end_ns);
         match kept {
             Some(kept) => {
-                let faults = swarm::change(&kept.faults, &drawn(1), of("change"));
-                Trial { number, scenario, seed, faults, engine: kept.engine, end_ns: kept.end_ns.max(end_ns) }
-            }
-            None if rots(&self.scenarios[scenario]) => {
-                Trial { number, scenario, seed, faults: String::new(), engine: Tuning::default(), end_ns: whole_ns }
+                trial.faults = swarm::change(&kept.faults, &drawn(1), of("change"));
+                trial.engine = kept.engine;
+                trial.end_ns = trial.end_ns.max(kept.end_ns);
             }
             None => {
-                let (faults, engine) =
-                    (drawn(1 + of("count") % 4), swarm::tuning(self.scenarios[scenario].scenario(), seed));
-                Trial { number, scenario, seed, faults, engine, end_ns }
+                trial.faults = drawn(1 + of("count") % 4);
+                trial.engine = swarm::tuning(self.scenarios[scenario].scenario(), seed);
             }
         }
+        trial
+    }
+
+    /// The scenario whose own seeds had the least time: what is cheap has run them all before what is dear runs its second.
+    fn least_tried(&self, own: &[Own]) -> Option<usize> {
+        let left = |at: &usize| own[*at].seeds < own_seeds(&self.scenarios[*at]);
+        self.order.iter().copied().filter(left).min_by_key(|at| own[*at].with_one_more().work)
     }
 
     /// One of the scenarios: a short one more often than a long one, so that each gets as much time.
@@ -185,8 +243,22 @@ impl<'a> Explorer<'a> {
             return Ok(Tried { plan, judged, failure: Some(failure), plain: false });
         }
         let plain = more.is_none() && plan.end_ns.is_none() && trial.engine.is_default();
-        let failure = judged.failures(base).into_iter().find(|failure| plain || is_promise(base, failure));
+        let mut failure = None;
+        for found in judged.failures(base) {
+            if is_promise(base, &found) || (plain && self.is_missed(base, &found)?) {
+                failure = Some(found);
+                break;
+            }
+        }
         Ok(Tried { plan, judged, failure, plain })
+    }
+
+    /// Whether a scenario as it is misses an objective of time or share over all of its own seeds, as the gate judges it: one
+    /// seed alone may be far off.
+    fn is_missed(&self, base: &Prepared, failure: &Failure) -> Result<bool, RunError> {
+        let seeds: Vec<u64> = (self.first_seed..self.first_seed + own_seeds(base)).collect();
+        let found = base.run_seeds(&seeds, 1, false, |_| ())?.finish(&base.meta());
+        Ok(found.expect.iter().any(|found| found.what == failure.check && found.verdict == Verdict::Fail))
     }
 }
 
@@ -201,6 +273,11 @@ struct Tried {
 fn rots(prepared: &Prepared) -> bool {
     let rot = |fault: &Fault| matches!(&fault.effect, Effect::Act(Action::DiskRot { .. }));
     prepared.scenario().faults.iter().any(rot)
+}
+
+/// How many seeds a pull request runs.
+fn own_seeds(prepared: &Prepared) -> u64 {
+    prepared.scenario().seeds.pr.iter().count() as u64
 }
 
 fn duration_ns(prepared: &Prepared) -> Ns {
