@@ -1,8 +1,8 @@
-//! `channel.one_lease`, `channel.held`, `channel.backoff`, `channel.parked`: what holds where packets are leased, from the probe events of their host.
+//! `channel.one_lease`, `channel.held`, `channel.ack_wait`, `channel.backoff`, `channel.parked`: what holds where packets are leased, from the probe events of their host.
 //!
 //! A packet is leased to one member at a time: a second lease begins only once the first has ended, with a reason, or with
-//! the host · only a held packet is settled, save one that becomes a dead letter in the same step · whose lease ran out waits
-//! before it is handed out again · what is of a parked key is not handed out any more, and only such is given up for its key.
+//! the host · only a held packet is settled, save one that becomes a dead letter in the same step · a lease runs out once its
+//! time is over, or that of one before it of its key · whose lease ran out waits before it is handed out again · what is of a parked key is not handed out any more, and only such is given up for its key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,6 +76,28 @@ pub(super) fn held(case: &Case<'_>) -> Vec<(Ns, String)> {
         _ => {}
     });
     found
+}
+
+/// A lease runs out once its time is over, not before, and takes with it what is held behind it of its key; a clock may run a
+/// little fast.
+pub(super) fn ack_wait(case: &Case<'_>) -> Vec<(Ns, String)> {
+    // What ran out in a channel at one instant: the lease that began first.
+    let mut ends: BTreeMap<(Ns, usize), (Ns, Seq)> = BTreeMap::new();
+    walk(case, |probed, (channel, seq), held| match (&probed.event.what, held) {
+        (What::Refused { reason }, Some(since_ns)) if **reason == *"lease.expired" => {
+            let first = ends.entry((probed.at_ns, channel)).or_insert((since_ns, seq));
+            *first = (since_ns, seq).min(*first);
+        }
+        _ => {}
+    });
+    let early = |((at_ns, channel), (since_ns, seq)): ((Ns, usize), (Ns, Seq))| {
+        let ChannelAt { host, channel, leased, .. } = &case.channels[channel];
+        let wait_ns = leased.map_or(0, |leased| leased.ack_wait_ns) / 10 * 9;
+        let (since, end) = (seconds(since_ns), seconds(at_ns));
+        let what = || (at_ns, format!("{host}.{channel} {seq} leased {since}, and ran out {end}, too soon"));
+        (at_ns < since_ns.saturating_add(wait_ns)).then(what)
+    };
+    ends.into_iter().filter_map(early).collect()
 }
 
 /// Whose lease ran out waits before it is handed out again; a clock may run a little fast.

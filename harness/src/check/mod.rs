@@ -122,6 +122,8 @@ pub struct ChannelAt {
 pub struct Leased {
     /// Most deliveries of a packet; `None` for as often as it takes.
     pub max_deliver: Option<u32>,
+    /// How long a packet is a member's that says nothing of it, ns.
+    pub ack_wait_ns: Ns,
     /// The wait before the second delivery of a packet whose lease ran out, ns.
     pub backoff_ns: Ns,
     /// Most packets that are leased at a time. Told only where deliveries are counted: then a packet is handed out after what made
@@ -137,11 +139,13 @@ impl ChannelAt {
     pub fn of(plan: &ChannelPlan, processes: &ProcessPlan) -> Vec<ChannelAt> {
         let one_way = comes_one_way(plan, processes, &mut BTreeSet::new());
         let name = seaworthy_engine::runtime::journal_channel(&plan.id).to_string();
-        let (max_deliver, backoff_ns) = (plan.options.max_deliver, plan.options.backoff_ns);
+        let (max_deliver, ack_wait_ns) = (plan.options.max_deliver, plan.options.ack_wait_ns);
+        let backoff_ns = plan.options.backoff_ns;
         let pending = max_deliver.map(|_| u64::from(plan.options.max_ack_pending));
         let parks = plan.options.on_poison == OnPoison::ParkKey && plan.options.order == Order::Key;
-        let leased =
-            |group: &GroupPlan| plan.is_leased(group).then_some(Leased { max_deliver, backoff_ns, pending, parks });
+        let leased = |group: &GroupPlan| {
+            plan.is_leased(group).then_some(Leased { max_deliver, ack_wait_ns, backoff_ns, pending, parks })
+        };
         let at = |channel: String, leased| ChannelAt { host: plan.host.clone(), channel, one_way, leased };
         match plan.groups.as_slice() {
             [group] => vec![at(name, leased(group))],
@@ -222,7 +226,7 @@ impl Case<'_> {
 type Judge = fn(&Case<'_>) -> Vec<(Ns, String)>;
 
 /// The built-in checks by name. Each has a sabotage in `scenarios/must_fail/`.
-const CHECKS: [(&str, Judge); 35] = [
+const CHECKS: [(&str, Judge); 36] = [
     ("lost", lost::silent),
     ("lost.reported", lost::reported),
     ("lost.window", lost::window),
@@ -250,6 +254,7 @@ const CHECKS: [(&str, Judge); 35] = [
     ("channel.fenced", channel::fenced),
     ("channel.one_lease", lease::one_lease),
     ("channel.held", lease::held),
+    ("channel.ack_wait", lease::ack_wait),
     ("channel.backoff", lease::backoff),
     ("channel.parked", lease::parked),
     ("channel.pending", member::pending),

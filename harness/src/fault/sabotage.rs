@@ -45,6 +45,7 @@ fn parse(action: &Action) -> Option<(Sabotage, &str)> {
         "repeat_granted" => Sabotage::Probe(Lie::RepeatGranted),
         "grant_settled" => Sabotage::Probe(Lie::GrantSettled),
         "settle_expired" => Sabotage::Probe(Lie::SettleExpired),
+        "expire_early" => Sabotage::Probe(Lie::ExpireEarly),
         "grant_expired" => Sabotage::Probe(Lie::GrantExpired),
         "grant_parked" => Sabotage::Probe(Lie::GrantParked),
         "drop_newest" => Sabotage::Probe(Lie::DropNewest),

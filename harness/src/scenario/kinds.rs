@@ -109,7 +109,7 @@ pub const FAULTS: [Kind; 44] = [
 
 /// The sabotages: breaches that the world or the lane proxy commits, each to see one check fail. To add one, add a line
 /// here and an arm in `fault/sabotage.rs`.
-pub const SABOTAGES: [Kind; 29] = [
+pub const SABOTAGES: [Kind; 30] = [
     kind("sabotage.forge_ack", On::Channel, &[], &["for"]),
     kind("sabotage.lying_sync", On::Host, &[], &["for"]),
     kind("sabotage.failing_sync", On::Host, &[], &["for"]),
@@ -120,6 +120,7 @@ pub const SABOTAGES: [Kind; 29] = [
     kind("sabotage.repeat_granted", On::Host, &[], &["for"]),
     kind("sabotage.give_up_early", On::Host, &[], &["for"]),
     kind("sabotage.grant_settled", On::Host, &[], &["for"]),
+    kind("sabotage.expire_early", On::Host, &[], &["for"]),
     kind("sabotage.grant_expired", On::Host, &[], &["for"]),
     kind("sabotage.grant_parked", On::Host, &[], &["for"]),
     kind("sabotage.drop_newest", On::Host, &[], &["for"]),

@@ -23,6 +23,8 @@ pub enum Lie {
     GrantSettled,
     /// A lease that ran out settles.
     SettleExpired,
+    /// The lease of what was handed out runs out at once.
+    ExpireEarly,
     /// What was held by a lease that ran out is handed out at once.
     GrantExpired,
     /// What was given up for too many deliveries is handed out once more.
@@ -60,6 +62,7 @@ impl Lie {
             (Lie::SettleExpired, What::Refused { reason }) if **reason == *"lease.expired" => {
                 Some(What::Settled { took_effect: true })
             }
+            (Lie::ExpireEarly, What::Granted { .. }) => Some(What::Refused { reason: "lease.expired".into() }),
             (Lie::GrantExpired, What::Refused { reason }) if **reason == *"lease.expired" => {
                 Some(What::Granted { to: None })
             }

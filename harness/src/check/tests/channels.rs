@@ -151,6 +151,20 @@ fn a_leased_packet_has_one_holder_and_only_it_settles() {
 }
 
 #[test]
+fn a_lease_runs_out_once_its_time_is_over() {
+    let expired = |after_ns, incarnation| {
+        move |history: &mut History| {
+            let expired = What::Refused { reason: "lease.expired".into() };
+            let expired = Probed { incarnation, ..probed("hub", 5 * S + after_ns, expired, "patient", 1, 1) };
+            history.events.extend([probed("hub", 5 * S, What::Granted { to: None }, "patient", 1, 1), expired]);
+        }
+    };
+    trips(expired(S - S / 20, 1), &[]);
+    trips(expired(S / 2, 2), &[]);
+    trips(expired(S / 2, 1), &[("channel.ack_wait", "hub.patient 1 leased 5.000 s, and ran out 5.500 s, too soon")]);
+}
+
+#[test]
 fn what_ran_out_waits_before_it_is_handed_out_again() {
     let again = |after_ns, incarnation| {
         move |history: &mut History| {

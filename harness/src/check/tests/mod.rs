@@ -122,9 +122,15 @@ fn violations(history: &History, limits: &Limits, declared: &Declared) -> Vec<Vi
     };
     let channels = [
         at("uplink", None),
-        at("pool", Some(Leased { max_deliver: Some(2), backoff_ns: 0, pending: Some(2), parks: false })),
-        at("patient", Some(Leased { max_deliver: None, backoff_ns: S / 10, pending: None, parks: false })),
-        at("lot", Some(Leased { max_deliver: Some(1), backoff_ns: 0, pending: None, parks: true })),
+        at(
+            "pool",
+            Some(Leased { max_deliver: Some(2), ack_wait_ns: 0, backoff_ns: 0, pending: Some(2), parks: false }),
+        ),
+        at(
+            "patient",
+            Some(Leased { max_deliver: None, ack_wait_ns: S, backoff_ns: S / 10, pending: None, parks: false }),
+        ),
+        at("lot", Some(Leased { max_deliver: Some(1), ack_wait_ns: 0, backoff_ns: 0, pending: None, parks: true })),
     ];
     let undone = undone::undone(history);
     let inboxes = [InboxAt { host: "hub".into(), node: "short".into(), max: 2 }];
