@@ -2,7 +2,8 @@
 //!
 //! A packet is leased to one member at a time: a second lease begins only once the first has ended, with a reason, or with
 //! the host · only a held packet is settled, save one that becomes a dead letter in the same step · a lease runs out once its
-//! time is over, or that of one before it of its key · whose lease ran out waits before it is handed out again · what is of a parked key is not handed out any more, and only such is given up for its key.
+//! time is over, or that of one before it of its key · whose lease ran out waits before it is handed out again · what is of a
+//! parked key is not handed out any more, and only such is given up for its key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +29,15 @@ pub(super) fn ends_lease(what: &What) -> bool {
         What::Refused { reason } => ENDS.contains(&&**reason),
         _ => false,
     }
+}
+
+fn ran_out(what: &What) -> bool {
+    matches!(what, What::Refused { reason } if **reason == *"lease.expired")
+}
+
+/// The least that a wait of a leased place takes: a clock may run a little fast.
+fn at_least(place: &ChannelAt, wait_ns: fn(Leased) -> Ns) -> Ns {
+    place.leased.map_or(0, wait_ns) / 10 * 9
 }
 
 /// Goes through the events of leased places and tells `judge` of each, with the lease that is live before it: when it began.
@@ -78,41 +88,39 @@ pub(super) fn held(case: &Case<'_>) -> Vec<(Ns, String)> {
     found
 }
 
-/// A lease runs out once its time is over, not before, and takes with it what is held behind it of its key; a clock may run a
-/// little fast.
+/// A lease runs out once its time is over, not before, and takes with it what is held behind it of its key.
 pub(super) fn ack_wait(case: &Case<'_>) -> Vec<(Ns, String)> {
     // What ran out in a channel at one instant: the lease that began first.
     let mut ends: BTreeMap<(Ns, usize), (Ns, Seq)> = BTreeMap::new();
-    walk(case, |probed, (channel, seq), held| match (&probed.event.what, held) {
-        (What::Refused { reason }, Some(since_ns)) if **reason == *"lease.expired" => {
+    walk(case, |probed, (channel, seq), held| {
+        if let Some(since_ns) = held.filter(|_| ran_out(&probed.event.what)) {
             let first = ends.entry((probed.at_ns, channel)).or_insert((since_ns, seq));
             *first = (since_ns, seq).min(*first);
         }
-        _ => {}
     });
-    let early = |((at_ns, channel), (since_ns, seq)): ((Ns, usize), (Ns, Seq))| {
-        let ChannelAt { host, channel, leased, .. } = &case.channels[channel];
-        let wait_ns = leased.map_or(0, |leased| leased.ack_wait_ns) / 10 * 9;
-        let (since, end) = (seconds(since_ns), seconds(at_ns));
-        let what = || (at_ns, format!("{host}.{channel} {seq} leased {since}, and ran out {end}, too soon"));
-        (at_ns < since_ns.saturating_add(wait_ns)).then(what)
-    };
-    ends.into_iter().filter_map(early).collect()
+    let mut found = Vec::new();
+    for ((at_ns, channel), (since_ns, seq)) in ends {
+        let place = &case.channels[channel];
+        if at_ns < since_ns.saturating_add(at_least(place, |leased| leased.ack_wait_ns)) {
+            let (ChannelAt { host, channel, .. }, since, end) = (place, seconds(since_ns), seconds(at_ns));
+            found.push((at_ns, format!("{host}.{channel} {seq} leased {since}, and ran out {end}, too soon")));
+        }
+    }
+    found
 }
 
-/// Whose lease ran out waits before it is handed out again; a clock may run a little fast.
+/// Whose lease ran out waits before it is handed out again.
 pub(super) fn backoff(case: &Case<'_>) -> Vec<(Ns, String)> {
     let mut expired: BTreeMap<Slot, (u64, Ns)> = BTreeMap::new();
     let mut found = Vec::new();
     walk(case, |probed, slot, _| match &probed.event.what {
-        What::Refused { reason } if **reason == *"lease.expired" => {
-            expired.insert(slot, (probed.incarnation, probed.at_ns));
-        }
+        what if ran_out(what) => drop(expired.insert(slot, (probed.incarnation, probed.at_ns))),
         What::Granted { .. } => {
             let Some((incarnation, at_ns)) = expired.remove(&slot) else { return };
-            let ChannelAt { host, channel, leased, .. } = &case.channels[slot.0];
-            let wait_ns = leased.map_or(0, |leased| leased.backoff_ns) / 10 * 9;
-            if incarnation == probed.incarnation && probed.at_ns < at_ns.saturating_add(wait_ns) {
+            let place = &case.channels[slot.0];
+            let ChannelAt { host, channel, .. } = place;
+            let due_ns = at_ns.saturating_add(at_least(place, |leased| leased.backoff_ns));
+            if incarnation == probed.incarnation && probed.at_ns < due_ns {
                 let (seq, first, again) = (slot.1, seconds(at_ns), seconds(probed.at_ns));
                 let what =
                     format!("{host}.{channel} {seq} ran out {first}, and was handed out again {again}, too soon");

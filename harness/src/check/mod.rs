@@ -139,13 +139,15 @@ impl ChannelAt {
     pub fn of(plan: &ChannelPlan, processes: &ProcessPlan) -> Vec<ChannelAt> {
         let one_way = comes_one_way(plan, processes, &mut BTreeSet::new());
         let name = seaworthy_engine::runtime::journal_channel(&plan.id).to_string();
-        let (max_deliver, ack_wait_ns) = (plan.options.max_deliver, plan.options.ack_wait_ns);
-        let backoff_ns = plan.options.backoff_ns;
-        let pending = max_deliver.map(|_| u64::from(plan.options.max_ack_pending));
-        let parks = plan.options.on_poison == OnPoison::ParkKey && plan.options.order == Order::Key;
-        let leased = |group: &GroupPlan| {
-            plan.is_leased(group).then_some(Leased { max_deliver, ack_wait_ns, backoff_ns, pending, parks })
+        let options = &plan.options;
+        let promised = Leased {
+            max_deliver: options.max_deliver,
+            ack_wait_ns: options.ack_wait_ns,
+            backoff_ns: options.backoff_ns,
+            pending: options.max_deliver.map(|_| u64::from(options.max_ack_pending)),
+            parks: options.on_poison == OnPoison::ParkKey && options.order == Order::Key,
         };
+        let leased = |group: &GroupPlan| plan.is_leased(group).then_some(promised);
         let at = |channel: String, leased| ChannelAt { host: plan.host.clone(), channel, one_way, leased };
         match plan.groups.as_slice() {
             [group] => vec![at(name, leased(group))],

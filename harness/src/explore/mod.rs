@@ -10,6 +10,9 @@ mod swarm;
 pub use coverage::{Coverage, Site};
 pub use shrink::{Progress, ShrinkError, Shrunk, shrink};
 
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
 use seaworthy_reports::result::Verdict;
 use seaworthy_reports::slo::{Metric, Objective};
 
@@ -73,6 +76,8 @@ pub struct Explorer<'a> {
     order: Vec<usize>,
     /// Of each scenario.
     own: Vec<Own>,
+    /// Of each scenario: the objectives that it misses over all of its own seeds, once somebody asked.
+    missed: Vec<OnceLock<Result<BTreeSet<String>, RunError>>>,
     twice: bool,
 }
 
@@ -101,6 +106,7 @@ impl<'a> Explorer<'a> {
         let mut order: Vec<usize> = (0..scenarios.len()).collect();
         order.sort_by_key(|at| (duration_ns(&scenarios[*at]), *at));
         let own = vec![Own::default(); scenarios.len()];
+        let missed = scenarios.iter().map(|_| OnceLock::new()).collect();
         Explorer {
             scenarios,
             first_seed,
@@ -110,6 +116,7 @@ impl<'a> Explorer<'a> {
             coverage: Coverage::default(),
             order,
             own,
+            missed,
             twice: false,
         }
     }
@@ -245,7 +252,7 @@ impl<'a> Explorer<'a> {
         let plain = more.is_none() && plan.end_ns.is_none() && trial.engine.is_default();
         let mut failure = None;
         for found in judged.failures(base) {
-            if is_promise(base, &found) || (plain && self.is_missed(base, &found)?) {
+            if is_promise(base, &found) || (plain && self.is_missed(trial.scenario, &found)?) {
                 failure = Some(found);
                 break;
             }
@@ -255,10 +262,16 @@ impl<'a> Explorer<'a> {
 
     /// Whether a scenario as it is misses an objective of time or share over all of its own seeds, as the gate judges it: one
     /// seed alone may be far off.
-    fn is_missed(&self, base: &Prepared, failure: &Failure) -> Result<bool, RunError> {
+    fn is_missed(&self, scenario: usize, failure: &Failure) -> Result<bool, RunError> {
+        let missed = self.missed[scenario].get_or_init(|| self.missed_by(&self.scenarios[scenario]));
+        missed.as_ref().map(|missed| missed.contains(&failure.check)).map_err(RunError::clone)
+    }
+
+    fn missed_by(&self, base: &Prepared) -> Result<BTreeSet<String>, RunError> {
         let seeds: Vec<u64> = (self.first_seed..self.first_seed + own_seeds(base)).collect();
         let found = base.run_seeds(&seeds, 1, false, |_| ())?.finish(&base.meta());
-        Ok(found.expect.iter().any(|found| found.what == failure.check && found.verdict == Verdict::Fail))
+        let missed = found.expect.into_iter().filter(|found| found.verdict == Verdict::Fail);
+        Ok(missed.map(|missed| missed.what).collect())
     }
 }
 
